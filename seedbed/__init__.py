@@ -1,0 +1,1 @@
+"""Seedbed: weakly supervised semantic segmentation, from image labels to masks."""
