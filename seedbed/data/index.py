@@ -1,0 +1,103 @@
+"""The index: which images there are, of which split, with which tags."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from seedbed.artefacts import VOC_PALETTE, write_json
+from seedbed.errors import UserError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """A class and the id that the data set's own masks and lists give it (VOC: 1..20)."""
+
+    name: str
+    source_id: int
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image: `path` relative to the data folder, `labels` the sorted class ids (1..K)."""
+
+    id: str
+    path: str
+    height: int
+    width: int
+    labels: tuple[int, ...]
+    split: str
+    has_mask: bool
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """Classes (id = place + 1) and images, in the order of the lists: train, val, test.
+
+    `label_source` says where the tags are from; `audit_list` holds the ids of VOC's own train
+    list, which is scored apart from the augmented one (empty if the data has none).
+    """
+
+    classes: tuple[ClassInfo, ...]
+    images: tuple[ImageEntry, ...]
+    label_source: str
+    audit_list: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> "Index":
+        """Read an index; raises UserError if it is missing or not one."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(
+                tuple(ClassInfo(**info) for info in content["classes"]),
+                tuple(
+                    ImageEntry(**{**entry, "labels": tuple(entry["labels"])})
+                    for entry in content["images"]
+                ),
+                content["label_source"],
+                tuple(content["audit_list"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"cannot read the index {path}: {error}; remake it") from error
+
+    def save(self, path: Path) -> None:
+        """Write the index as JSON, with the classes' colours in masks (background first)."""
+        palette = VOC_PALETTE[: self.num_classes].tolist()
+        write_json(path, {**asdict(self), "palette": palette})
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included: K + 1."""
+        return len(self.classes) + 1
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names by class id, "background" first."""
+        return ["background", *(info.name for info in self.classes)]
+
+    def split(self, name: str) -> list[ImageEntry]:
+        """Give the images of train, val or test in list order (none if there is no such list)."""
+        if name not in SPLITS:
+            raise ValueError(f"name: {name!r} is not one of {', '.join(SPLITS)}")
+        return [entry for entry in self.images if entry.split == name]
+
+    @cached_property
+    def _entries(self) -> dict[str, ImageEntry]:
+        return {entry.id: entry for entry in self.images}
+
+    def entry(self, image_id: str) -> ImageEntry:
+        """Give one image by its id; raises UserError if the index has none of that id."""
+        if image_id not in self._entries:
+            raise UserError(f"image {image_id} is not in the index: remake it, or mend the list")
+        return self._entries[image_id]
+
+    def tags(self, entry: ImageEntry) -> np.ndarray:
+        """Give a bool array (K + 1,): which classes the image is tagged with, background always."""
+        present = np.zeros(self.num_classes, dtype=bool)
+        present[[0, *entry.labels]] = True
+        return present

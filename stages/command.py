@@ -1,0 +1,113 @@
+"""The command line that every stage shares, made from the signature of the stage's function."""
+
+import argparse
+import inspect
+import os
+import sys
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from seedbed.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Where and how a stage runs: the workflow hands these over as environment variables, so that
+# they never count as a change of the result.
+Data = Annotated[Path, "folder that the paths in the index are relative to", "SEEDBED_DATA", "data"]
+Device = Annotated[str, "auto, cpu or cuda", "SEEDBED_DEVICE", "auto"]
+Threads = Annotated[int, "threads of a training on the CPU", "SEEDBED_THREADS", "2"]
+Deterministic = Annotated[
+    int, "1: the same bytes on every CUDA run, more slowly; 0: not", "SEEDBED_DETERMINISTIC", "1"
+]
+Workers = Annotated[int, "worker processes", "SEEDBED_WORKERS", "1"]
+
+
+def run_stage(function: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+    """Call a stage's function with the values of the command line.
+
+    A parameter `name: Annotated[Path, "help"]` becomes the option `--name`; a list takes several
+    values; a parameter whose default is None may be left out; a pydantic model is read from
+    `--params` as JSON. Exits with status 1 and one line on stderr if the user can mend the error.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    parser = _parser(function, hints)
+    values = vars(parser.parse_args(arguments))
+    try:
+        for name, hint in hints.items():
+            model = _plain(hint)
+            if inspect.isclass(model) and issubclass(model, BaseModel):
+                values[name] = parse_settings(model, values.pop("params"))
+        function(**values)
+    except (UserError, OSError) as error:
+        sys.exit(f"{parser.prog}: error: {' '.join(str(error).split())}")
+
+
+def parse_settings(model: type[Model], text: str) -> Model:
+    """Settings from JSON; a UserError in one line names the first wrong key."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"--params: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Say in one line which keys are wrong and why."""
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_reason(item)}"
+        for item in error.errors()
+    )
+
+
+def _reason(item: dict[str, Any]) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling (see stages/settings.py)"
+    whole_block = isinstance(item["input"], dict | list)  # too long for one line
+    return item["msg"] if whole_block else f"{item['msg']} (got {item['input']!r})"
+
+
+def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
+    module = inspect.getmodule(function)
+    name = Path(inspect.getfile(function)).stem
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{name}", description=module.__doc__ if module else None
+    )
+    for parameter in inspect.signature(function).parameters.values():
+        _add_option(parser, parameter, hints[parameter.name])
+    return parser
+
+
+def _add_option(
+    parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: object
+) -> None:
+    kind = _plain(hint)
+    about = getattr(hint, "__metadata__", ("",))
+    if inspect.isclass(kind) and issubclass(kind, BaseModel):
+        parser.add_argument(
+            "--params", default="{}", metavar="JSON", help=f"{kind.__name__} as JSON"
+        )
+        return
+    option: dict[str, Any] = {"help": about[0], "metavar": parameter.name.upper()}
+    if typing.get_origin(kind) is list:
+        option["nargs"] = "*"
+        (kind,) = typing.get_args(kind)
+    option["type"] = _plain(kind)
+    if len(about) == 3:
+        option["default"] = os.environ.get(about[1], about[2])  # argparse converts text
+    elif parameter.default is not inspect.Parameter.empty:
+        option["default"] = parameter.default
+    else:
+        option["required"] = True
+    parser.add_argument(f"--{parameter.name.replace('_', '-')}", **option)
+
+
+def _plain(hint: object) -> Any:  # noqa: ANN401 - any type object
+    """Take Annotated and `| None` off a type."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    arguments = [a for a in typing.get_args(hint) if a is not type(None)]
+    optional = type(None) in typing.get_args(hint)
+    return _plain(arguments[0]) if optional else hint

@@ -1,0 +1,28 @@
+"""The made-up default data set: a VOC devkit and an SBD release."""
+
+from pathlib import Path
+from typing import Annotated
+
+from seedbed.data.mini import write_mini
+
+from stages.command import run_stage
+from stages.settings import MiniSettings
+
+
+def mini_dataset(
+    *,
+    root: Annotated[Path, "folder to make"],
+    seed: Annotated[int, "of the generator"],
+    settings: MiniSettings,
+) -> None:
+    """Write the scenes of a seed."""
+    write_mini(root, seed=seed, train=settings.train, val=settings.val, size=settings.size)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(mini_dataset)
+
+
+if __name__ == "__main__":
+    main()

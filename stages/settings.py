@@ -1,0 +1,338 @@
+"""Settings of every stage: defaults, bounds, meaning and source. Imports no torch."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Block(BaseModel):
+    """A block of the config: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RunSettings(Block):
+    """Where and how the run works; never changes a result."""
+
+    data: str = Field("data", description="folder of the data sets and of the initial weights")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
+    shards: Count = Field(1, description="jobs that each image-wise step is cut into")
+    compute_threads: Count = Field(2, description="threads of a training on the CPU")
+    deterministic: bool = Field(True, description="same bytes on every CUDA run, more slowly")
+
+
+class MiniSettings(Block):
+    """The made-up default data set; its generator seed is part of its folder's name."""
+
+    train: Count = Field(240, description="train images")
+    val: Count = Field(80, description="val images")
+    size: Annotated[int, Field(ge=32)] = Field(128, description="side of an image in pixels")
+
+
+class ConvertSettings(Block):
+    """The data set: a VOC devkit and, if there is one, an SBD release."""
+
+    devkit: str = Field("VOCdevkit/VOC2012", description="VOC devkit, relative to run.data")
+    sbd: str | None = Field(None, description="SBD's benchmark_RELEASE/dataset, or null")
+    train_list: str = Field("train_aug", description="list in ImageSets/Segmentation")
+    val_list: str = Field("val", description="list in ImageSets/Segmentation")
+    test_list: str | None = Field(None, description="list without masks, or null")
+    label_source: Literal["annotations", "cls_labels", "train_cls"] = Field(
+        "annotations", description="the one source of the image-level labels"
+    )
+    classes: list[str] | None = Field(
+        None, description="class names in order; null: those that the train annotations name"
+    )
+    train_masks: str | None = Field(
+        None, description="devkit folder of the train masks instead of VOC's own and SBD's"
+    )
+    shuffle_tags: bool = Field(
+        False, description="control: deal the label vectors of the train images out at random"
+    )
+    seed: Seed = Field(0, description="of shuffle_tags")
+
+
+class CRFSettings(Block):
+    """Dense CRF (Krähenbühl & Koltun 2011), Potts, symmetric normalisation."""
+
+    iterations: Annotated[int, Field(ge=0)] = Field(10, description="mean-field iterations")
+    gaussian_weight: Annotated[float, Field(ge=0)] = 3.0
+    gaussian_sxy: Positive = Field(3.0, description="pixels")
+    bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
+    bilateral_sxy: Positive = Field(80.0, description="pixels")
+    bilateral_srgb: Positive = Field(13.0, description="grey levels")
+
+
+class TrainingSettings(Block):
+    """What every training has in common."""
+
+    network: str = Field("tiny_seg", description="name for seedbed.models.build")
+    options: dict[str, Any] = Field({}, description="further options of the network")
+    weights: str | None = Field(None, description="initial weights, relative to run.data")
+    seed: Seed = Field(0, description="of initialisation, order, augmentation and dropout")
+    iterations: Count = 300
+    batch: Count = 16
+    geometry: Literal["warp", "crop"] = Field(
+        "warp", description="warp: the whole image onto the crop's square; crop: aspect kept"
+    )
+    crop: Count = Field(128, description="side of the network's input in pixels")
+    scale: tuple[Positive, Positive] = Field((1.0, 1.0), description="range of random zoom")
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="degrees, both ways")
+    flip: bool = Field(True, description="mirror with probability one half")
+    jitter: Share = Field(0.0, description="brightness, contrast and saturation, ± share")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 5e-3
+    multipliers: tuple[float, float, float, float] = Field(
+        (1.0, 1.0, 1.0, 1.0),
+        description="of the rate: body weights, body biases, new weights, new biases",
+    )
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    decay_biases: bool = False
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
+    nesterov: bool = Field(False, description="of SGD")
+    schedule: Literal["constant", "poly", "step", "one_cycle"] = "one_cycle"
+    power: Positive = Field(0.9, description="of poly")
+    step_every: Count = Field(1000, description="iterations between the steps of step")
+    step_factor: Positive = Field(0.1, description="of the rate at each step")
+
+    @model_validator(mode="after")
+    def _values_go_together(self) -> "TrainingSettings":
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale: the lower bound comes first")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs a momentum above 0")
+        return self
+
+
+class PoolingSettings(Block):
+    """How class maps become class scores."""
+
+    top_weight: Share = Field(0.0, description="share of the mean of the highest cells; 0 = GAP")
+    top_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.3, description="which share of the cells counts as the highest"
+    )
+
+
+class ClassifierSettings(TrainingSettings):
+    """The classifier whose class activation maps start everything (Zhou et al. 2016)."""
+
+    network: str = "tiny_cls"
+    pooling: PoolingSettings = PoolingSettings()
+
+
+class CamSettings(Block):
+    """Class activation maps over scales and flip (PSA's inference)."""
+
+    scales: list[Positive] = Field([1.0, 0.5, 1.5, 2.0], min_length=1)
+    flip: bool = True
+    size: Count | None = Field(None, description="warp to this square first; null: native size")
+    power: Positive = Field(1.0, description="of every map; 0.5 fills peaky maps (PSA's VGG)")
+
+
+class SaliencySettings(Block):
+    """Saliency maps: given, or computed without training."""
+
+    maps: str | None = Field(None, description="folder of {id}.png, relative to run.data")
+    superpixels: Count = Field(200, description="an image")
+
+
+class SeedSettings(Block):
+    """Localisation cues (SEC; DSRG §6.3)."""
+
+    grid: Count = Field(41, description="cells on each side of the cue grid")
+    foreground_fraction: Share = Field(0.2, description="of the CAM's maximum (SEC)")
+    background_threshold: Share = Field(0.06, description="saliency below it (DSRG)")
+    conflict: Literal["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"] = Field(
+        "fg_over_bg", description="what a cell with several classes becomes"
+    )
+    foreground_saliency: Share = Field(0.0, description="a foreground cue needs as much; 0 = off")
+
+
+class GroupSettings(TrainingSettings):
+    """Group-wise mining: the co-attention graph network (Group-WSSS)."""
+
+    network: str = "tiny_group"
+    group_size: Annotated[int, Field(ge=2)] = 3
+    before_weight: Share = Field(0.4, description="of the loss before the graph")
+    pooling: PoolingSettings = PoolingSettings()
+    accumulate_from_epoch: Annotated[int, Field(ge=0)] = 1
+    accumulate_score: Share = Field(0.1, description="skip a map whose class scores lower")
+
+
+class GroupCamSettings(Block):
+    """Which maps of the group network go on."""
+
+    source: Literal["accumulated", "network", "both"] = Field(
+        "accumulated",
+        description="maps kept while training (Group-WSSS), a separate pass, or their maximum",
+    )
+    groups: Count = Field(2, description="groups an image is seen in by the separate pass")
+    size: Count = Field(128, description="square that the separate pass warps images to")
+    seed: Seed = Field(0, description="of the partners in the separate pass")
+    power: Positive = Field(1.0, description="of every map")
+
+
+class PseudoLabelSettings(Block):
+    """Pseudo labels from attention and saliency (Group-WSSS' gen_labels)."""
+
+    attention: Literal["group", "cam", "maximum"] = Field(
+        "group", description="maps of the group network, of the classifier, or their maximum"
+    )
+    rule: Literal["saliency_guided", "argmax"] = "saliency_guided"
+    conflict_threshold: Share = Field(0.9, description="two scores above it: void")
+    attention_threshold: Share = Field(0.8, description="background above it: void")
+    saliency_threshold: Annotated[int, Field(ge=0, le=256)] = Field(
+        32, description="background of this 8-bit saliency and more: void"
+    )
+    minimum_foreground: Share = Field(0.01, description="less of the image: all void")
+    background_score: Share = Field(0.2, description="of rule argmax")
+
+
+class DSRGSettings(Block):
+    """Deep seeded region growing (Huang et al. 2018)."""
+
+    grow_on: Literal["crf", "softmax"] = Field("crf", description="Caffe: crf, TF port: softmax")
+    train_unary: Literal["prob", "logprob"] = Field(
+        "prob", description="−p (Caffe) or −log p (SEC, TF); the thresholds hang on it"
+    )
+    foreground_threshold: Share = 0.85
+    background_threshold: Share = 0.99
+    prefill_seeds: bool = Field(True, description="Caffe: true, TF port: false")
+    crf: CRFSettings = Field(
+        CRFSettings(gaussian_sxy=0.25, bilateral_sxy=80 / 12),
+        description="on the grid, in cells: sigmas of the image divided by 12",
+    )
+    crf_gradient: Literal["one_minus_q", "none"] = Field(
+        "one_minus_q", description="Caffe: one_minus_q, TF and SEC: none"
+    )
+    constraint_clip: tuple[Positive, Positive] | None = Field(
+        (0.05, 20.0), description="of q/p in the constraint loss; null: SEC and TF"
+    )
+    constraint_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="the papers: 1")
+
+
+class SelectionSettings(Block):
+    """High-quality pixels and masks (a reconstruction of SPSM)."""
+
+    threshold: Share = Field(0.55, description="least quality of a mask that is kept")
+    minimum_per_class: Annotated[int, Field(ge=0)] = Field(
+        30, description="best masks of a class that stay below the threshold too"
+    )
+    foreground_confidence: Share = Field(0.85, description="to keep a foreground pixel")
+    background_confidence: Share = Field(0.95, description="to keep a background pixel")
+    witness_foreground_saliency: Share = Field(0.5, description="confirms a foreground pixel")
+    witness_background_saliency: Share = Field(0.3, description="below: confirms background")
+    require_witness: bool = Field(True, description="a pixel needs a voice beside the network's")
+    promote_saliency: Share = Field(0.8, description="background as salient may become foreground")
+    promote_probability: Share = Field(0.3, description="of the class that it then becomes")
+    drop: Share = Field(0.06, description="less salient than that is no foreground")
+    harmonic: Share = Field(0.3, description="first masks: of attention and saliency")
+    attention: Share = Field(0.8, description="first masks: stands in for saliency")
+    background_attention: Share = Field(0.2, description="first masks: background has less")
+    background_power: Positive = Field(16.0, description="first masks: (1 − attention)^power")
+    crf: CRFSettings = Field(CRFSettings(), description="first masks")
+
+
+class RoundSettings(TrainingSettings):
+    """One round of segmentation training."""
+
+    supervise: Literal["seeds", "pseudo_labels", "predictions", "selected", "ground_truth"]
+    method: Literal["cross_entropy", "dsrg"] = "cross_entropy"
+    loss_stride: Count = Field(2, description="the loss is taken on every n-th pixel")
+    dsrg: DSRGSettings = DSRGSettings()
+    selection: SelectionSettings = SelectionSettings()
+
+    @model_validator(mode="after")
+    def _seeds_go_with_dsrg(self) -> "RoundSettings":
+        if (self.supervise == "seeds") != (self.method == "dsrg"):
+            raise ValueError("supervise: seeds goes with method: dsrg, and with it alone")
+        return self
+
+    def targets(self) -> "TargetSettings":
+        """What the round's targets depend on."""
+        return TargetSettings(supervise=self.supervise, selection=self.selection)
+
+
+class TargetSettings(Block):
+    """What a round is trained on."""
+
+    supervise: Literal["pseudo_labels", "predictions", "selected", "ground_truth"]
+    selection: SelectionSettings = SelectionSettings()
+
+
+class PredictSettings(Block):
+    """Multi-scale and flip prediction."""
+
+    scales: list[Positive] = Field([1.0], min_length=1)
+    flip: bool = True
+    size: Count | None = Field(None, description="warp to this square first; null: native size")
+    fuse: Literal["mean", "sum", "max"] = Field("mean", description="of the logits")
+
+
+class MaskCRFSettings(CRFSettings):
+    """The CRF on predictions."""
+
+    restrict_to_tags: bool = Field(
+        True, description="train images keep only background and the classes of their tags"
+    )
+
+
+class EvaluateSettings(Block):
+    """The final figure."""
+
+    split: Literal["train", "val"] = "val"
+    variant: Literal["voc", "dsrg", "psa", "seam", "tf"] = Field(
+        "voc", description="which published evaluator's mIoU leads"
+    )
+
+
+class AuditSettings(Block):
+    """How soft maps are cut for the audit."""
+
+    cam_background: Share = Field(0.2, description="background score against the CAMs")
+    saliency_threshold: Share = Field(0.5, description="of saliency × tags")
+    label_confidence: Share = Field(0.7, description="of hard labels that a CRF starts from")
+
+
+class Settings(Block):
+    """The whole config."""
+
+    pathvars: dict[str, str] = Field({"results": "results"}, description="Snakemake's own")
+    run: RunSettings = RunSettings()
+    mini_dataset: MiniSettings = MiniSettings()
+    convert: ConvertSettings = ConvertSettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    cam: CamSettings = CamSettings()
+    saliency: SaliencySettings = SaliencySettings()
+    seeds: SeedSettings = SeedSettings()
+    group: GroupSettings = GroupSettings()
+    group_cam: GroupCamSettings = GroupCamSettings()
+    pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
+    training: TrainingSettings = Field(
+        TrainingSettings(), description="shared by the rounds; a round may override any key"
+    )
+    rounds: list[RoundSettings] = Field(min_length=1)
+    predict: PredictSettings = PredictSettings()
+    crf: MaskCRFSettings = MaskCRFSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    audit: AuditSettings = AuditSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rounds_inherit_training(cls, values: dict[str, Any]) -> dict[str, Any]:
+        shared, rounds = values.get("training"), values.get("rounds")
+        if isinstance(shared, dict) and isinstance(rounds, list):
+            merged = [{**shared, **item} if isinstance(item, dict) else item for item in rounds]
+            values = {**values, "rounds": merged}
+        return values
+
+    @model_validator(mode="after")
+    def _rounds_build_on_rounds(self) -> "Settings":
+        if self.rounds[0].supervise == "predictions":
+            raise ValueError("rounds.0.supervise: predictions needs a round before it")
+        return self
