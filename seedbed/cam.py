@@ -1,0 +1,29 @@
+"""From a classifier's class maps to class activation maps.
+
+Sources: Zhou et al., CVPR 2016 (CAM); the scales and their sum: Ahn & Kwak, CVPR 2018 (PSA).
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def combine_scales(maps: Sequence[Tensor], size: tuple[int, int], power: float = 1.0) -> Tensor:
+    """Sum the positive parts of one image's maps at several scales, each brought to `size`.
+
+    Each of `maps` is (K, h_i, w_i); returns (K, *size), resampled bilinearly (half-pixel centres).
+    `power` is applied before resampling: 0.5 is the square root of PSA's VGG-16 variant.
+    """
+    resized = [
+        F.interpolate(each.relu().pow(power)[None], size, mode="bilinear", align_corners=False)[0]
+        for each in maps
+    ]
+    return torch.stack(resized).sum(dim=0)
+
+
+def normalise_cam(maps: Tensor) -> Tensor:
+    """Positive part of maps (…, h, w), each divided by its maximum + 1e-5: in [0, 1)."""
+    positive = maps.relu()
+    return positive / (positive.amax(dim=(-2, -1), keepdim=True) + 1e-5)

@@ -1,0 +1,138 @@
+"""Deep seeded region growing: image-level cues flood the regions the network is sure of.
+
+Source: Huang et al., "Weakly-Supervised Semantic Segmentation Network with Deep Seeded Region
+Growing", CVPR 2018. The paper visits the 8 neighbours of a seed until nothing changes; that is the
+same as keeping every connected component of confident cells that holds a seed, which is one pass.
+"""
+
+import torch
+import torch.nn.functional as F
+from skimage.measure import label
+from torch import Tensor
+
+
+def grow_seeds(
+    cues: Tensor,
+    probs: Tensor,
+    labels: Tensor,
+    *,
+    foreground_threshold: float,
+    background_threshold: float,
+    prefill_seeds: bool = True,
+) -> Tensor:
+    """Grow the cues of a batch over the cells that the network is confident of.
+
+    Args:
+        cues: (N, C, H, W), non-zero where a class has a seed; any numeric dtype.
+        probs: (N, C, H, W), floating, probabilities in [0, 1] (after the CRF in the paper).
+        labels: (N, C), non-zero for the image's classes, background (class 0) included.
+        foreground_threshold: a cell joins its best class if its probability is above this.
+        background_threshold: background must be above both thresholds.
+        prefill_seeds: cells below the thresholds count as their seed's class, so that a seed
+            grows from itself. Without (DSRG-tensorflow), only confident cells count.
+
+    Returns:
+        (N, C, H, W) bool on the device of `cues`: the cues and all they reached. A cell whose only
+        seed is of another class is never taken, but regions connect through it.
+
+    Raises:
+        ValueError: if the shapes do not fit together or `probs` is not floating.
+
+    """
+    _check_arguments(cues, probs, labels)
+    seeds, present = cues != 0, labels != 0
+    thresholds = (background_threshold, foreground_threshold)
+    region = _confident_classes(probs, present, *thresholds)
+    if prefill_seeds:
+        region = torch.where(region < 0, _seed_classes(seeds), region)
+
+    own_class = region.clamp(min=0).unsqueeze(1)
+    eligible = (region >= 0) & present.gather(1, own_class.flatten(1)).view_as(region)
+    is_own_seed = seeds.gather(1, own_class).squeeze(1)
+    reached = _spread(is_own_seed, connected_components(region)) & eligible
+    claimed_by_other = (seeds.sum(1) == 1) & ~is_own_seed
+    grown = is_own_seed | (reached & ~claimed_by_other)
+    return seeds.scatter(1, own_class, grown.unsqueeze(1))
+
+
+def connected_components(region: Tensor) -> Tensor:
+    """Number the 8-connected components of equal values of a batch of label maps.
+
+    `region` (N, H, W), integer, negative = nothing → (N, H, W) int64 in [0, N·H·W]. Two cells of
+    one image with equal values ≥ 0 share a number exactly if a path of such cells joins them.
+    What negative cells get means nothing. Images never share a component.
+    """
+    if region.device.type == "cpu":
+        return _components_by_scan(region)
+    return _components_by_hooking(region)
+
+
+def _check_arguments(cues: Tensor, probs: Tensor, labels: Tensor) -> None:
+    if cues.ndim != 4:
+        raise ValueError(f"cues must be (N, C, H, W), not {tuple(cues.shape)}")
+    if probs.shape != cues.shape:
+        raise ValueError(f"probs must be {tuple(cues.shape)} as cues, not {tuple(probs.shape)}")
+    if labels.shape != cues.shape[:2]:
+        raise ValueError(f"labels must be {tuple(cues.shape[:2])}, not {tuple(labels.shape)}")
+    if not probs.is_floating_point():
+        raise ValueError(f"probs must be floating, not {probs.dtype}")
+
+
+def _confident_classes(
+    probs: Tensor, present: Tensor, background_threshold: float, foreground_threshold: float
+) -> Tensor:
+    """(N, H, W): the best class among those present, -1 where it is below its threshold."""
+    candidates = probs.detach().masked_fill(~present[:, :, None, None], -torch.inf)
+    best, winner = candidates.max(dim=1)
+    confident = (best > foreground_threshold) & ((winner > 0) | (best > background_threshold))
+    return winner.masked_fill(~confident, -1)
+
+
+def _seed_classes(seeds: Tensor) -> Tensor:
+    """(N, H, W): the class of the seed, the highest id if several, -1 where there is none."""
+    ids = torch.arange(seeds.shape[1], device=seeds.device).view(1, -1, 1, 1)
+    return torch.where(seeds, ids, -1).amax(dim=1)
+
+
+def _spread(starts: Tensor, components: Tensor) -> Tensor:
+    """Mark every cell of each component that holds a start: (N, H, W) bool."""
+    hit = torch.zeros(components.numel() + 1, dtype=torch.bool, device=starts.device)
+    hit[components[starts]] = True
+    return hit[components]
+
+
+def _components_by_scan(region: Tensor) -> Tensor:
+    """Stack the images with an empty row between them and scan the stack once."""
+    stack = F.pad(region, (0, 0, 0, 1), value=-1)
+    numbers = label(stack.flatten(0, 1).numpy(), background=-1, connectivity=2)
+    return torch.from_numpy(numbers).long().view_as(stack)[:, :-1]
+
+
+def _components_by_hooking(region: Tensor) -> Tensor:
+    """Minimum-label propagation: hook roots on their neighbours' roots, then halve the paths.
+
+    Rounds grow with the logarithm of a component's length, where plain neighbour propagation
+    would need as many rounds as a spiral is long.
+    """
+    root = torch.arange(region.numel(), device=region.device)
+    while True:
+        lowest = _lowest_neighbour(root.view_as(region), region).flatten()
+        hooked = root.scatter_reduce(0, root, lowest, "amin").minimum(lowest)
+        for _ in range(2):
+            hooked = hooked[hooked]
+        if torch.equal(hooked, root):
+            return root.view_as(region)
+        root = hooked
+
+
+def _lowest_neighbour(value: Tensor, region: Tensor) -> Tensor:
+    """The least value of a cell and those of its 8 neighbours that have the cell's class."""
+    height, width = region.shape[1:]
+    values = F.pad(value, (1, 1, 1, 1), value=value.numel())
+    regions = F.pad(region, (1, 1, 1, 1), value=-1)
+    lowest = value
+    for row, column in ((r, c) for r in range(3) for c in range(3)):
+        window = (..., slice(row, row + height), slice(column, column + width))
+        same = regions[window] == region
+        lowest = torch.where(same, torch.minimum(lowest, values[window]), lowest)
+    return lowest

@@ -1,0 +1,51 @@
+"""Networks by name: backbone_head."""
+
+from collections.abc import Callable
+from functools import partial
+
+from seedbed.errors import UserError
+from seedbed.models.group import GroupNetwork
+from seedbed.models.heads import Classifier, Segmenter
+from seedbed.models.mobilenet import mobilenet_v2
+from seedbed.models.network import Backbone, Network
+from seedbed.models.squeezenet import squeezenet1_0
+from seedbed.models.tiny import tiny
+
+Option = bool | int | float | str
+
+
+def _network(
+    backbone: Callable[[int], Backbone],
+    head: Callable[..., Network],
+    num_classes: int,
+    *,
+    output_stride: int,
+    **options: Option,
+) -> Network:
+    return head(backbone(output_stride), num_classes, **options)
+
+
+NETWORKS: dict[str, Callable[..., Network]] = {
+    "tiny_cls": partial(_network, tiny, Classifier, output_stride=8),
+    "tiny_seg": partial(_network, tiny, Segmenter, output_stride=8, width=128),
+    "tiny_group": partial(_network, tiny, GroupNetwork, output_stride=8, width=64),
+    "squeezenet1_0_cls": partial(_network, squeezenet1_0, Classifier, output_stride=16),
+    "squeezenet1_0_seg": partial(_network, squeezenet1_0, Segmenter, output_stride=8),
+    "squeezenet1_0_group": partial(_network, squeezenet1_0, GroupNetwork, output_stride=16),
+    "mobilenet_v2_cls": partial(_network, mobilenet_v2, Classifier, output_stride=16),
+    "mobilenet_v2_seg": partial(_network, mobilenet_v2, Segmenter, output_stride=8),
+    "mobilenet_v2_group": partial(_network, mobilenet_v2, GroupNetwork, output_stride=16),
+}
+
+
+def build(name: str, num_classes: int, **options: Option) -> Network:
+    """The network called `name`, freshly initialised from torch's random state.
+
+    `num_classes` counts background for `seg` alone. `options` are the head's keywords and
+    `output_stride`. Raises UserError for an unknown name, TypeError for an unknown option.
+    """
+    if name not in NETWORKS:
+        raise UserError(f"network {name!r} is not known; choose one of {', '.join(NETWORKS)}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes: {num_classes} is not positive")
+    return NETWORKS[name](num_classes, **options)

@@ -1,0 +1,195 @@
+"""What each training minimises: tags, groups of tags, masks, or seeds that grow."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedbed.crf import DenseCRFGrid
+from seedbed.data.samples import Batch
+from seedbed.growing import grow_seeds
+from seedbed.losses import (
+    balanced_seed_loss,
+    classification_loss,
+    constraint_loss,
+    masked_cross_entropy,
+    smooth_softmax,
+)
+
+FLOOR = 1e-4  # of a posterior that a logarithm is taken of (SEC, DSRG)
+
+
+class Stateless:
+    """An objective that remembers nothing."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to take up."""
+
+
+class TagObjective(Stateless):
+    """Multi-label soft margin loss of a classifier against the tags."""
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Figures of one step: the loss."""
+        scores = model(model.preprocess(batch.images))
+        return {"loss": classification_loss(scores.float(), batch.tags[:, 1:])}
+
+
+class MaskObjective(Stateless):
+    """Cross entropy against masks, void ignored, logits brought to the masks' grid."""
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Figures of one step: the loss."""
+        logits = model(model.preprocess(batch.images)).float()
+        size = batch.targets.shape[-2:]
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        return {"loss": masked_cross_entropy(logits, batch.targets.long())}
+
+
+class SeedGrowingObjective(Stateless):
+    """Deep seeded region growing with balanced seed and constraint loss (Huang et al. 2018).
+
+    The seeds grow anew from the cues in every step; the CRF, whose sigmas are in cells of the
+    network's grid, serves both the growth and the constraint.
+    """
+
+    def __init__(
+        self,
+        crf: DenseCRFGrid,
+        *,
+        grow_on: str,
+        train_unary: str,
+        foreground_threshold: float,
+        background_threshold: float,
+        prefill_seeds: bool,
+        crf_gradient: str,
+        constraint_clip: tuple[float, float] | None,
+        constraint_weight: float,
+    ) -> None:
+        self.crf = crf
+        self.grow_on = grow_on
+        self.train_unary = train_unary
+        self.growing = {
+            "foreground_threshold": foreground_threshold,
+            "background_threshold": background_threshold,
+            "prefill_seeds": prefill_seeds,
+        }
+        self.constraint = {"clip": constraint_clip, "crf_gradient": crf_gradient}
+        self.constraint_weight = constraint_weight
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Figures of one step: loss, its two parts, and the share of cells with a seed."""
+        probs = smooth_softmax(model(model.preprocess(batch.images)).float(), FLOOR)
+        refined = self._refine(batch.images, probs.detach())
+        certain = refined if self.grow_on == "crf" else probs.detach()
+        grown = grow_seeds(batch.cues, certain, batch.tags, **self.growing)
+        seed = balanced_seed_loss(probs, grown)
+        constraint = constraint_loss(probs, refined, **self.constraint)
+        return {
+            "loss": seed + self.constraint_weight * constraint,
+            "seed_loss": seed,
+            "constraint_loss": constraint,
+            "cues": batch.cues.any(1).float().mean(),
+            "grown": grown.any(1).float().mean(),
+        }
+
+    def _refine(self, images: Tensor, probs: Tensor) -> Tensor:
+        """Posterior of the CRF on the grid, floored and renormalised; no gradient."""
+        size = probs.shape[-2:]
+        small = F.interpolate(images, size=size, mode="bilinear", align_corners=True)
+        unary = -probs if self.train_unary == "prob" else -probs.log()
+        refined = self.crf(small.round().clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
+        return refined / refined.sum(1, keepdim=True)
+
+
+class GroupObjective:
+    """Tags before and after the co-attention graph; keeps the best maps seen while training.
+
+    The maps of the first image of each group are kept by maximum, (rows, h, w) uint8 of each
+    map's own maximum, a row for each pair of image and tag (Li et al., AAAI 2021; the original
+    keeps them in PNG files). labels: class ids of each image of the data set.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[tuple[int, ...]],
+        num_classes: int,
+        grid: tuple[int, int],
+        *,
+        group_size: int,
+        before_weight: float,
+        from_step: int,
+        last_epoch_from: int,
+        least_score: float,
+    ) -> None:
+        self.group_size = group_size
+        self.before_weight = before_weight
+        self.from_step = from_step
+        self.last_epoch_from = last_epoch_from
+        self.least_score = least_score
+        tagged = torch.zeros(len(labels), num_classes, dtype=torch.bool)
+        for i, classes in enumerate(labels):
+            tagged[i, list(classes)] = True
+        self.rows = tagged.flatten().cumsum(0).view_as(tagged) - 1
+        self.kept = torch.zeros(int(tagged.sum()), *grid, dtype=torch.uint8)
+        self.seen = torch.zeros(len(self.kept), dtype=torch.bool)
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Figures of one step: loss and its parts before and after the graph."""
+        images = model.preprocess(batch.images)
+        output = model(images.unflatten(0, (-1, self.group_size)))
+        tags = batch.tags[:, 1:]
+        before = classification_loss(output.scores_before.float().flatten(0, 1), tags)
+        after = classification_loss(output.scores_after.float().flatten(0, 1), tags)
+        if step >= self.from_step:
+            first = slice(None, None, self.group_size)
+            self._keep(
+                output.maps[:, 0].detach().float(),
+                output.scores_after[:, 0].detach().float(),
+                tags[first] > 0,
+                batch.index[first].cpu(),
+                batch.mirrored[first],
+                last_epoch=step >= self.last_epoch_from,
+            )
+        loss = (self.before_weight * before + after) / 2
+        return {"loss": loss, "before_loss": before, "after_loss": after}
+
+    def _keep(
+        self,
+        maps: Tensor,
+        scores: Tensor,
+        tagged: Tensor,
+        index: Tensor,
+        mirrored: Tensor,
+        *,
+        last_epoch: bool,
+    ) -> None:
+        maps = torch.where(mirrored[:, None, None, None], maps.flip(-1), maps).relu()
+        maps = maps / (maps.amax((2, 3), keepdim=True) + 1e-8)
+        image, channel = tagged.nonzero(as_tuple=True)
+        rows = self.rows[index[image.cpu()], channel.cpu() + 1]
+        sure = (scores[image, channel].sigmoid() >= self.least_score).cpu()
+        if last_epoch:  # a map that never was sure is better than none
+            sure |= ~self.seen[rows]
+        found = (maps[image, channel] * 255).round().to(torch.uint8).cpu()
+        for row, found_map in zip(rows[sure], found[sure], strict=True):  # an image may come twice
+            self.kept[row] = torch.maximum(self.kept[row], found_map)
+        self.seen[rows[sure]] = True
+
+    def maps(self, position: int, classes: Sequence[int]) -> Tensor:
+        """Kept maps (len(classes), h, w) uint8 of the image at a position of the data set."""
+        return self.kept[self.rows[position, list(classes)]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The maps kept so far."""
+        return {"kept": self.kept, "seen": self.seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the maps kept before an interruption."""
+        self.kept, self.seen = state["kept"], state["seen"]

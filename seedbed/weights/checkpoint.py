@@ -1,0 +1,64 @@
+"""A trained network in one file: how to build it, its weights and its class names."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seedbed.artefacts import atomic
+from seedbed.errors import UserError
+from seedbed.models import Network, Option, build
+from seedbed.weights.load import read_file
+
+META = ("name", "num_classes", "options", "classes")
+
+
+def save_network(
+    path: str | Path,
+    model: nn.Module,
+    name: str,
+    num_classes: int,
+    options: Mapping[str, Option],
+    classes: Sequence[str],
+) -> None:
+    """Write a `model` made by `build(name, num_classes, **options)`; the same gives the same bytes.
+
+    `options` values are plain (numbers, strings, booleans); `classes` are class names.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # Through memory, because torch writes the file's own name into the archive.
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "name": name,
+            "num_classes": num_classes,
+            "options": dict(options),
+            "classes": list(classes),
+            "state_dict": state,
+        },
+        buffer,
+    )
+    with atomic(path) as temporary:
+        Path(temporary).write_bytes(buffer.getvalue())
+
+
+def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
+    """What `save_network` wrote: the network in evaluation mode, and {name, num_classes, …}.
+
+    Raises UserError for any other file.
+    """
+    content = read_file(path)
+    if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
+        raise UserError(f"{path} is not a network saved by this program; make it again")
+    meta = {key: content[key] for key in META}
+    try:
+        model = build(meta["name"], meta["num_classes"], **meta["options"])
+        model.load_state_dict(content["state_dict"])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path} does not fit this version of {meta['name']}; make it again"
+        ) from error
+    return model.eval(), meta

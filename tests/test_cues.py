@@ -1,0 +1,212 @@
+"""Cues of an image, worked by hand on small grids, and DSRG's pickle."""
+
+import gzip
+import pickle
+import pickletools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from seedbed.artefacts import VOC_PALETTE
+from seedbed.cues import cue_preview, make_cues, read_cue_pickle, write_cue_pickle
+from seedbed.errors import UserError
+
+SEC_PICKLE = Path(__file__).parents[2] / "shared/artefacts/localization_cues-sec.pickle.gz"
+RULES = ["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]
+
+# Of 9 cells: background claims the first two rows, class 3 the left column and the middle,
+# class 5 the middle cell alone.
+SALIENCY = np.array([[0.0, 0.0, 0.0], [0.0, 0.01, 0.0], [1.0, 1.0, 1.0]])
+CAMS = np.array([[[9, 0, 0], [8, 5, 0], [7, 0, 0]], [[0, 0, 0], [0, 2, 0], [0, 0, 0]]], float)
+
+
+def drawn(cues):
+    """One string a row: the classes of each cell, a dot for none."""
+    rows = cues.transpose(1, 2, 0)
+    named = [["".join(map(str, np.flatnonzero(cell))) or "." for cell in row] for row in rows]
+    return [" ".join(row) for row in named]
+
+
+def make(conflict="fg_over_bg", cams=CAMS, saliency=SALIENCY, labels=(3, 5), **options):
+    options = {"num_classes": 6, "grid": 3, **options}
+    return make_cues(cams, saliency, labels, conflict=conflict, **options)
+
+
+@pytest.mark.parametrize(
+    ("conflict", "expected"),
+    [
+        ("fg_over_bg", ["3 0 0", "3 5 0", "3 . ."]),
+        ("smaller_wins", ["3 0 0", "3 5 0", "3 . ."]),
+        ("multi_hot", ["03 0 0", "03 035 0", "3 . ."]),
+    ],
+)
+def test_conflict_rules(conflict, expected):
+    assert drawn(make(conflict)) == expected
+
+
+@pytest.mark.parametrize("conflict", ["bg_over_fg", "ignore"])
+def test_rules_that_take_the_last_cell_of_a_class_give_it_back(conflict):
+    corner = "0" if conflict == "bg_over_fg" else "."
+    assert drawn(make(conflict)) == [f"{corner} 0 0", f"{corner} 5 0", "3 . ."]
+
+
+def test_small_background_beats_foreground_only_by_the_rules_that_say_so():
+    cams, saliency = np.ones((1, 3, 3)), np.ones((3, 3))
+    cams[0, 0, 0] = saliency[0, 0] = saliency[1, 1] = 0
+    middle = {rule: make(rule, cams, saliency, [2])[:, 1, 1] for rule in RULES}
+    owners = {rule: np.flatnonzero(cell).tolist() for rule, cell in middle.items()}
+    assert owners == {
+        "fg_over_bg": [2],
+        "bg_over_fg": [0],
+        "smaller_wins": [0],
+        "ignore": [],
+        "multi_hot": [0, 2],
+    }
+
+
+def test_fraction_of_the_maximum_is_strict():
+    cams = np.array([[[10.0, 2.0, 2.1]]])
+    image = {"cams": cams, "saliency": np.ones((1, 3)), "labels": [1]}
+    found = {f: make(**image, foreground_fraction=f)[1] for f in (0.2, 0.205, 0.5)}
+    # The lowest saliency is everywhere, so that background takes the first cell.
+    assert found[0.2].tolist() == [[False, False, True], [True, False, True], [True, False, True]]
+    assert not found[0.205][:, 1].any() and found[0.205][:, 2].all()
+    assert not found[0.5][:, 1:].any()
+
+
+def test_background_threshold_is_strict():
+    saliency = np.array([[0.25, 0.24, 0.26]] * 3)
+    cues = make(saliency=saliency, cams=CAMS[:0], labels=[], background_threshold=0.25)
+    assert drawn(cues) == [". 0 ."] * 3
+
+
+def test_foreground_may_need_saliency():
+    cues = make(foreground_saliency=0.5)
+    # Class 5 is nowhere salient: it keeps its best cell.
+    assert drawn(cues) == ["0 0 0", "0 5 0", "3 . ."]
+
+
+def test_nothing_sure_still_gives_the_best_cells():
+    saliency = np.array([[0.9, 0.8, 0.9]] * 2 + [[0.9, 0.9, 0.7]])
+    cams = -1 - np.arange(9.0).reshape(1, 3, 3)
+    assert drawn(make(cams=cams, saliency=saliency, labels=[4])) == ["4 . .", ". . .", ". . 0"]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_two_classes_of_the_same_best_cell_both_stay(rule):
+    cams = np.zeros((2, 3, 3))
+    cams[:, 1, 1] = 1
+    cues = make(rule, cams=cams, saliency=np.ones((3, 3)), labels=[1, 2])
+    assert cues[[0, 1, 2]].any((1, 2)).all()
+    assert (cues.sum(0) <= 1).all() or rule == "multi_hot"
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), rule=st.sampled_from(RULES), count=st.integers(0, 4))
+def test_every_class_has_a_cell_and_no_other_class_any(seed, rule, count):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(1, 8))[:count]
+    cams = rng.normal(size=(count, 6, 9)).round(1)
+    saliency = rng.random((12, 7)) ** 2
+    cues = make_cues(cams, saliency, labels.tolist(), num_classes=8, grid=5, conflict=rule)
+    assert cues.dtype == bool and cues.shape == (8, 5, 5)
+    assert set(np.flatnonzero(cues.any((1, 2)))) == {0, *labels}
+    assert rule == "multi_hot" or cues.sum(0).max() <= 1
+
+
+def test_maps_are_resampled_corner_on_corner():
+    rng = np.random.default_rng(5)
+    cams, saliency = rng.random((1, 30, 50)), rng.random((20, 70))
+    image = {"cams": cams, "saliency": saliency, "labels": [1]}
+    cues = make("multi_hot", **image, grid=7, foreground_fraction=0.5, background_threshold=0.4)
+    zoomed = ndimage.zoom(cams[0], (7 / 30, 7 / 50), order=1, mode="nearest")
+    np.testing.assert_array_equal(cues[1], zoomed > 0.5 * zoomed.max())
+    zoomed = ndimage.zoom(saliency, (7 / 20, 7 / 70), order=1, mode="nearest")
+    np.testing.assert_array_equal(cues[0], zoomed < 0.4)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"labels": [3]}, "cams"),
+        ({"labels": [0, 3]}, "labels"),
+        ({"labels": [3, 6]}, "labels"),
+        ({"labels": [3, 3]}, "labels"),
+        ({"saliency": 255 * SALIENCY}, "saliency"),
+        ({"conflict": "mine"}, "conflict"),
+    ],
+)
+def test_wrong_arguments_are_named(options, name):
+    with pytest.raises(ValueError, match=name):
+        make(**options)
+
+
+def test_pickle_round_trip(tmp_path):
+    cues = [make(), make("multi_hot")]
+    write_cue_pickle(tmp_path / "cues.pickle", cues, [(3, 5), (5, 3)])
+    found, labels = read_cue_pickle(tmp_path / "cues.pickle", num_classes=6, grid=3)
+    assert labels == {0: (3, 5), 1: (5, 3)}
+    assert list(found) == [0, 1] and all((found[k] == cues[k]).all() for k in found)
+
+
+def test_pickle_has_the_published_layout(tmp_path):
+    path = tmp_path / "cues.pickle"
+    write_cue_pickle(path, [make()], [[3, 5]])
+    content = pickle.loads(path.read_bytes(), encoding="latin1")
+    assert list(content) == ["0_labels", "0_cues"]
+    assert content["0_labels"].tolist() == [3, 5]
+    expected = [[0, 0, 0, 3, 3, 3, 5], [0, 0, 1, 0, 1, 2, 1], [1, 2, 2, 0, 0, 0, 1]]
+    assert content["0_cues"].dtype == np.int64 and content["0_cues"].tolist() == expected
+    operations = list(pickletools.genops(path.read_bytes()))
+    assert operations[0][1] == 2
+    names = {argument for operation, argument, _ in operations if operation.name == "GLOBAL"}
+    assert "numpy.core.multiarray _reconstruct" in names  # what NumPy 1 and Python 2 can import
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"0_cues": np.array([[0], [3], [0]]), "0_labels": np.array([1])}, "outside"),
+        ({"0_cues": np.array([[6], [0], [0]]), "0_labels": np.array([1])}, "outside"),
+        ({"0_cues": np.array([[0], [-1], [0]]), "0_labels": np.array([1])}, "outside"),
+        ({"0_cues": np.zeros((3, 1)), "0_labels": np.array([1])}, "0_cues"),
+        ({"0_cues": np.zeros((2, 1), int), "0_labels": np.array([1])}, "0_cues"),
+        ({"0_cues": np.zeros((3, 1), int), "0_labels": np.array([0])}, "0_labels"),
+        ({"0_cues": np.zeros((3, 1), int)}, "0_labels"),
+        ({"cues": 1}, "holds no"),
+        ([1], "holds no"),
+    ],
+)
+def test_bad_pickles_are_explained(tmp_path, content, message):
+    path = tmp_path / "bad.pickle"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(UserError, match=message) as caught:
+        read_cue_pickle(path, num_classes=6, grid=3)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.skipif(not SEC_PICKLE.exists(), reason="SEC's published cues are not at hand")
+def test_secs_published_cues(tmp_path):
+    path = tmp_path / "sec.pickle"
+    path.write_bytes(gzip.decompress(SEC_PICKLE.read_bytes()))
+    cues, labels = read_cue_pickle(path, num_classes=21, grid=41)
+    assert cues.keys() == labels.keys() and len(cues) == 10582
+    for k, cue in cues.items():
+        cover = cue.sum((1, 2))
+        assert cover[0] and all(cover[c] for c in labels[k]) and cue.sum(0).max() == 1
+
+
+def test_preview_paints_cells_where_they_are():
+    image = np.full((6, 9, 3), 200, np.uint8)
+    cues = np.zeros((3, 2, 3), bool)
+    cues[1, 0, 0] = cues[2, 1, 2] = cues[0, 1, 0] = True
+    picture = cue_preview(image, cues)
+    assert picture.dtype == np.uint8 and picture.shape == image.shape
+    one, two = (picture[at].astype(int) for at in ((0, 0), (5, 8)))
+    assert one[0] > one[1] and two[1] > two[0]  # maroon and green, as VOC has them
+    assert VOC_PALETTE[1].tolist() == [128, 0, 0]
+    assert (picture[5, 0] < picture[0, 8]).all()  # background is darker than no cue

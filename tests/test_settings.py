@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from seedbed.errors import UserError
+from stages.command import parse_settings
+from stages.settings import RoundSettings, SelectionSettings, Settings, TrainingSettings
+
+SEEDS = {"supervise": "seeds", "method": "dsrg"}
+RETRAIN = {"supervise": "predictions"}
+
+
+def parse(**blocks):
+    return parse_settings(Settings, json.dumps({"rounds": [SEEDS], **blocks}))
+
+
+def refused(**blocks):
+    with pytest.raises(UserError) as error:
+        parse(**blocks)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 250
+    return str(error.value)
+
+
+def test_rounds_inherit_training():
+    training = {"crop": 77, "learning_rate": 0.25, "flip": False}
+    first, second = parse(training=training, rounds=[SEEDS, {**RETRAIN, "crop": 99}]).rounds
+    assert (first.crop, first.learning_rate, first.flip) == (77, 0.25, False)
+    assert (second.crop, second.learning_rate, second.flip) == (99, 0.25, False)
+    assert (first.method, second.method) == ("dsrg", "cross_entropy")
+    assert first.batch == TrainingSettings().batch
+
+
+def test_rounds_without_training_have_its_defaults():
+    assert parse().rounds[0].iterations == TrainingSettings().iterations
+
+
+def test_there_is_a_round():
+    assert "rounds" in refused(rounds=[])
+    with pytest.raises(UserError, match="rounds: Field required"):
+        parse_settings(Settings, "{}")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "place"),
+    [
+        ({"cams": {}}, "cams"),
+        ({"cam": {"scale": [1]}}, "cam.scale"),
+        ({"classifier": {"pooling": {"top": 1}}}, "classifier.pooling.top"),
+        ({"training": {"lr": 1}}, "training.lr"),
+        ({"rounds": [{**SEEDS, "dsrg": {"crf": {"sxy": 1}}}]}, "rounds.0.dsrg.crf.sxy"),
+    ],
+)
+def test_unknown_keys_are_refused_by_name(blocks, place):
+    assert f"{place}: unknown key" in refused(**blocks)
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value"),
+    [
+        ("selection", "threshold", 1.2),
+        ("selection", "threshold", -0.1),
+        ("dsrg", "foreground_threshold", 1.01),
+        ("dsrg", "constraint_clip", [0, 20]),
+    ],
+)
+def test_bounds_within_a_round(block, key, value):
+    line = refused(rounds=[{**SEEDS, block: {key: value}}])
+    assert line.startswith(f"--params: rounds.0.{block}.{key}")
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "value"),
+    [
+        ("seeds", "grid", 0),
+        ("cam", "scales", []),
+        ("cam", "scales", [1, -1]),
+        ("group", "group_size", 1),
+        ("pseudo_labels", "saliency_threshold", 257),
+        ("crf", "bilateral_srgb", 0),
+        ("predict", "fuse", "median"),
+        ("training", "scale", [2, 1]),
+        ("training", "rotate", 181),
+        ("training", "seed", -1),
+        ("training", "learning_rate", float("inf")),
+        ("training", "weight_decay", float("nan")),
+        ("convert", "label_source", "masks"),
+        ("run", "device", "tpu"),
+    ],
+)
+def test_bounds(block, key, value):
+    assert f"--params: {block}" in (line := refused(**{block: {key: value}})) and key in line
+
+
+def test_nesterov_needs_momentum():
+    assert "nesterov" in refused(training={"nesterov": True, "momentum": 0})
+    assert parse(training={"nesterov": True}).training.nesterov
+
+
+def test_the_threshold_is_named_with_its_value():
+    line = refused(rounds=[{"supervise": "selected", "selection": {"threshold": 1.2}}])
+    assert "rounds.0.selection.threshold" in line and "1.2" in line and "equal to 1" in line
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"supervise": "seeds"},
+        {"supervise": "seeds", "method": "cross_entropy"},
+        {"supervise": "pseudo_labels", "method": "dsrg"},
+    ],
+)
+def test_seeds_and_dsrg_go_together(wrong):
+    assert "rounds.0: " in (line := refused(rounds=[wrong]))
+    assert "seeds goes with method: dsrg" in line
+
+
+def test_the_first_round_has_no_predictions_to_learn_from():
+    assert "needs a round before it" in refused(rounds=[RETRAIN])
+    assert len(parse(rounds=[SEEDS, RETRAIN, RETRAIN]).rounds) == 3
+    for supervise in ("pseudo_labels", "selected", "ground_truth"):
+        assert parse(rounds=[{"supervise": supervise}]).rounds[0].supervise == supervise
+
+
+def test_targets_depend_on_supervision_and_selection_alone():
+    selection = {"threshold": 0.7}
+    one, other = (
+        RoundSettings(supervise="selected", selection=selection, crop=crop).targets()
+        for crop in (64, 128)
+    )
+    assert one == other and one.selection == SelectionSettings(threshold=0.7)
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValidationError):
+        parse().cam.flip = False
+
+
+def test_settings_import_no_torch():
+    check = "import sys, stages.settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
