@@ -1,0 +1,27 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+# For --sdm apptainer, with the packages of constraints.txt; `make install` needs no container.
+container: "docker://python:3.11"
+
+
+include: "workflow/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/cues.smk"
+include: "workflow/rules/group.smk"
+include: "workflow/rules/pseudo_labels.smk"
+include: "workflow/rules/rounds.smk"
+include: "workflow/rules/inference.smk"
+include: "workflow/rules/evaluation.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/miou.txt",
+        "<results>/quality.tsv",

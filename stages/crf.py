@@ -1,0 +1,61 @@
+"""Masks from predictions by a dense CRF: label and confidence."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from seedbed.artefacts import Maps, quantise, shard_of, write_maps
+from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map
+from stages.command import Data, Workers, run_stage
+from stages.settings import MaskCRFSettings
+
+
+def crf(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    predictions: Annotated[Path, "the shard's predictions"],
+    round: Annotated[int, "number of the round, for the artefact's attributes"],
+    split: Annotated[str, "train, val or test"],
+    shard: Annotated[str, "which part of the images, as 1-of-1"],
+    output: Annotated[Path, "to write: label and confidence · 255, (2, H, W) uint8"],
+    settings: MaskCRFSettings,
+    data: Data,
+    workers: Workers,
+) -> None:
+    """Write label and confidence of each pixel."""
+    entries = shard_of(Index.load(index).split(split), shard)
+    work = partial(refine, predictions=Maps([predictions]), settings=settings, data=data)
+    about = {"round": round, "split": split, "settings": settings.model_dump_json()}
+    with write_maps(output, **about) as maps:
+        for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
+            maps.put(entry.id, mask)
+
+
+def refine(
+    entry: ImageEntry, *, predictions: Maps, settings: MaskCRFSettings, data: Path
+) -> np.ndarray:
+    """Label and confidence · 255 (2, H, W) uint8 of one image."""
+    probabilities = predictions.floats(entry.id)
+    classes = np.asarray(predictions.attributes(entry.id)["classes"], dtype=np.uint8)
+    if settings.restrict_to_tags and entry.split == "train":
+        tagged = np.isin(classes, [0, *entry.labels])
+        probabilities, classes = probabilities[tagged], classes[tagged]
+    total = probabilities.sum(0, keepdims=True)
+    unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
+    params = settings.model_dump(exclude={"restrict_to_tags"})
+    posterior = dense_crf(read_image(data / entry.path), unary, params)
+    return np.stack([classes[posterior.argmax(0)], quantise(posterior.max(0))])
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(crf)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Attention maps of the group network at image size."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedbed.artefacts import Maps, quantise, shard_of, write_maps
+from seedbed.cam import combine_scales, normalise_cam
+from seedbed.data.groups import GroupIndex
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map, pick_device
+from seedbed.weights.checkpoint import load_network
+from stages.command import Data, Device, Workers, run_stage
+from stages.settings import GroupCamSettings
+
+
+def group_cam(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    weights: Annotated[Path, "group/weights.pt"],
+    kept: Annotated[Path, "group/maps.h5"],
+    shard: Annotated[str, "which part of the images, as 1-of-1"],
+    output: Annotated[Path, "to write: maps (K of the image, H, W) uint8"],
+    settings: GroupCamSettings,
+    group_size: Annotated[int, "images in a group"],
+    data: Data,
+    device: Device,
+    workers: Workers,
+) -> None:
+    """Write the maps of each image's own classes."""
+    train = Index.load(index).split("train")
+    place = pick_device(device)
+    miner = Miner(train, weights, kept, group_size, settings, data, place)
+    positions = shard_of(range(len(train)), shard)
+    results = ordered_map(miner.maps, positions, workers if place.type == "cpu" else 1)
+    with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
+        for position, found in zip(positions, results, strict=True):
+            entry = train[position]
+            maps.put(entry.id, found, classes=list(entry.labels))
+
+
+class Miner:
+    """Maps of one image after the other, by its position among the train images."""
+
+    def __init__(
+        self,
+        entries: list[ImageEntry],
+        weights: Path,
+        kept: Path,
+        group_size: int,
+        settings: GroupCamSettings,
+        data: Path,
+        device: torch.device,
+    ) -> None:
+        self.entries = entries
+        self.groups = GroupIndex([entry.labels for entry in entries])
+        self.weights = weights
+        self.kept = Maps([kept])
+        self.group_size = group_size
+        self.settings = settings
+        self.data = data
+        self.device = device
+
+    @torch.no_grad()
+    def maps(self, position: int) -> np.ndarray:
+        """Maps (K of the image, H, W) uint8, each divided by its maximum."""
+        entry = self.entries[position]
+        size = (entry.height, entry.width)
+        found = []
+        if self.settings.source != "network":
+            kept = torch.from_numpy(self.kept.floats(entry.id))
+            found.append(normalise_cam(combine_scales([kept], size)))
+        if self.settings.source != "accumulated":
+            found.append(normalise_cam(combine_scales(self._seen_in_groups(position), size).cpu()))
+        maps = torch.stack(found).amax(0) ** self.settings.power
+        return quantise(maps.clamp(0, 1).numpy())
+
+    def _seen_in_groups(self, position: int) -> list[Tensor]:
+        """Maps (K of the image, h, w) from several groups, each plain and mirrored."""
+        model = _network(self.weights, self.device)
+        rng = np.random.default_rng([self.settings.seed, position])
+        tagged = [c - 1 for c in self.entries[position].labels]
+        outputs = []
+        for _ in range(self.settings.groups):
+            group = self.groups.group(position, self.group_size, rng)
+            images = torch.stack([self._square(member) for member in group])
+            both = model.preprocess(torch.cat([images, images.flip(-1)]))
+            maps = model(both.unflatten(0, (2, self.group_size))).maps[:, 0, tagged].float()
+            outputs += [maps[0], maps[1].flip(-1)]
+        return outputs
+
+    def _square(self, position: int) -> Tensor:
+        image = torch.from_numpy(read_image(self.data / self.entries[position].path))
+        pixels = image.to(self.device).permute(2, 0, 1)[None].float()
+        size = (self.settings.size, self.settings.size)
+        return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0]
+
+
+@cache
+def _network(weights: Path, device: torch.device) -> nn.Module:
+    model, _ = load_network(weights)
+    return model.to(device).eval()
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(group_cam)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A round's predictions of a split, over scales and flip."""
+
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import nn
+
+from seedbed.artefacts import shard_of, write_maps
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map, pick_device
+from seedbed.inference import fuse_logits, multi_scale
+from seedbed.weights.checkpoint import load_network
+from stages.command import Data, Device, Workers, run_stage
+from stages.settings import PredictSettings
+
+LEAST = 0.05  # a class that is nowhere as probable is not stored
+
+
+def predict(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    weights: Annotated[Path, "the round's weights.pt"],
+    round: Annotated[int, "number of the round, for the artefact's attributes"],
+    split: Annotated[str, "train, val or test"],
+    shard: Annotated[str, "which part of the images, as 1-of-1"],
+    output: Annotated[Path, "to write: probabilities (C', H, W) float16"],
+    settings: PredictSettings,
+    data: Data,
+    device: Device,
+    workers: Workers,
+) -> None:
+    """Write the probabilities of each image's probable classes."""
+    entries = shard_of(Index.load(index).split(split), shard)
+    place = pick_device(device)
+    work = partial(probabilities, weights=weights, data=data, settings=settings, device=place)
+    results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
+    about = {"round": round, "split": split, "settings": settings.model_dump_json()}
+    with write_maps(output, **about) as maps:
+        for entry, (found, classes) in zip(entries, results, strict=True):
+            maps.put(entry.id, found, classes=classes)
+
+
+@torch.no_grad()
+def probabilities(
+    entry: ImageEntry,
+    *,
+    weights: Path,
+    data: Path,
+    settings: PredictSettings,
+    device: torch.device,
+) -> tuple[np.ndarray, list[int]]:
+    """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
+    model = _network(weights, device)
+    outputs = multi_scale(
+        lambda images: model(model.preprocess(images)),
+        read_image(data / entry.path),
+        scales=settings.scales,
+        flip=settings.flip,
+        size=settings.size,
+        device=device,
+    )
+    probs = fuse_logits(outputs, (entry.height, entry.width), settings.fuse)
+    stored = probs.amax((1, 2)) >= LEAST
+    stored[[0, *(entry.labels if entry.split == "train" else ())]] = True
+    return probs[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
+
+
+@cache
+def _network(weights: Path, device: torch.device) -> nn.Module:
+    model, _ = load_network(weights)
+    return model.to(device).eval()
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(predict)
+
+
+if __name__ == "__main__":
+    main()

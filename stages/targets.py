@@ -1,0 +1,149 @@
+"""What a round of training is trained on."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from seedbed.artefacts import Maps, export_masks, write_maps, write_tsv
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map
+from seedbed.errors import UserError
+from seedbed.selection import (
+    Proposal,
+    SelectionThresholds,
+    initial_proposal,
+    keep,
+    refined_proposal,
+)
+from stages.command import Data, Workers, run_stage
+from stages.settings import SelectionSettings, TargetSettings
+
+
+def targets(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    round: Annotated[int, "number of the round, for the artefact's attributes"],
+    output: Annotated[Path, "to write: masks (H, W) uint8"],
+    folder: Annotated[Path, "to write: the same as PNGs"],
+    selection: Annotated[Path, "to write: which masks are kept, and why"],
+    settings: TargetSettings,
+    data: Data,
+    workers: Workers,
+    masks: Annotated[Path | None, "masks to train on as they are, or first candidates"] = None,
+    predictions: Annotated[list[Path], "the round before's predictions of train"] = (),
+    refined: Annotated[list[Path], "the round before's masks of train, after the CRF"] = (),
+    saliency: Annotated[list[Path], "saliency/*.h5"] = (),
+    attention: Annotated[list[Path], "cam/*.h5"] = (),
+) -> None:
+    """Write a mask for each train image, with the attribute whether it is trained on."""
+    entries = Index.load(index).split("train")
+    if settings.supervise == "selected":
+        sources = {"predictions": predictions, "refined": refined, "saliency": saliency}
+        opened = {name: Maps(paths) for name, paths in sources.items()}
+        if refined:
+            work = partial(refine, first=Maps([masks]), settings=settings.selection, **opened)
+        else:
+            work = partial(
+                begin,
+                attention=Maps(attention),
+                saliency=opened["saliency"],
+                settings=settings.selection,
+                data=data,
+            )
+        proposals = list(ordered_map(work, entries, workers))
+        chosen = _keep(entries, proposals, settings.selection)
+        found = [(p.mask, e.id in chosen) for e, p in zip(entries, proposals, strict=True)]
+        rows = [_row(e, p, e.id in chosen) for e, p in zip(entries, proposals, strict=True)]
+    else:
+        source = Maps(refined if settings.supervise == "predictions" else [masks])
+        found = [(_mask(source, entry), True) for entry in entries]
+        rows = [
+            {"id": entry.id, "kept": 1, "valid": (mask != 255).mean()}
+            for entry, (mask, _) in zip(entries, found, strict=True)
+        ]
+    with write_maps(output, round=round, settings=settings.model_dump_json()) as maps:
+        for entry, (mask, kept) in zip(entries, found, strict=True):
+            maps.put(entry.id, mask, kept=kept)
+    export_masks(output, folder)
+    write_tsv(selection, rows)
+
+
+def _mask(source: Maps, entry: ImageEntry) -> np.ndarray:
+    """A mask, or the labels of a file that holds labels and confidence."""
+    if entry.id not in source:
+        raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
+    mask = source[entry.id]
+    return mask if mask.ndim == 2 else mask[0]
+
+
+def begin(
+    entry: ImageEntry, *, attention: Maps, saliency: Maps, settings: SelectionSettings, data: Path
+) -> Proposal:
+    """First proposal of an image, from attention and saliency."""
+    maps = dict(zip(entry.labels, attention.floats(entry.id), strict=True))
+    image = read_image(data / entry.path)
+    crf = settings.crf.model_dump()
+    return initial_proposal(maps, saliency.floats(entry.id), image, crf, _thresholds(settings))
+
+
+def refine(
+    entry: ImageEntry,
+    *,
+    predictions: Maps,
+    refined: Maps,
+    saliency: Maps,
+    first: Maps,
+    settings: SelectionSettings,
+) -> Proposal:
+    """Proposal of an image from the network of the round before."""
+    labels, confidence = refined[entry.id]
+    return refined_proposal(
+        labels,
+        confidence / np.float32(255),
+        predictions.floats(entry.id),
+        list(predictions.attributes(entry.id)["classes"]),
+        saliency.floats(entry.id),
+        first[entry.id],
+        entry.labels,
+        _thresholds(settings),
+    )
+
+
+def _thresholds(settings: SelectionSettings) -> SelectionThresholds:
+    names = set(SelectionThresholds.__dataclass_fields__) & set(SelectionSettings.model_fields)
+    return SelectionThresholds(**settings.model_dump(include=names))
+
+
+def _keep(
+    entries: list[ImageEntry], proposals: list[Proposal], settings: SelectionSettings
+) -> set[str]:
+    return keep(
+        {entry.id: p.quality for entry, p in zip(entries, proposals, strict=True)},
+        {entry.id: entry.labels for entry in entries},
+        threshold=settings.threshold,
+        minimum_per_class=settings.minimum_per_class,
+    )
+
+
+def _row(entry: ImageEntry, proposal: Proposal, kept: bool) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "kept": int(kept),
+        "valid": proposal.valid_fraction,
+        "quality": proposal.quality,
+        "coverage": proposal.coverage,
+        "size_ok": int(proposal.size_ok),
+        "candidate": proposal.candidate,
+    }
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(targets)
+
+
+if __name__ == "__main__":
+    main()

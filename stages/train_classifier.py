@@ -1,0 +1,67 @@
+"""The image classifier whose class activation maps start everything."""
+
+from pathlib import Path
+from typing import Annotated
+
+from seedbed.data.index import Index
+from seedbed.data.samples import Samples
+from seedbed.supervision import TagObjective
+from stages.command import Data, Deterministic, Device, Threads, run_stage
+from stages.settings import ClassifierSettings
+from stages.training_run import digest, make_network, make_view, save_training, train_network
+
+
+def train_classifier(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    weights: Annotated[Path, "to write: the trained network"],
+    log: Annotated[Path, "to write: a row every few iterations"],
+    settings: ClassifierSettings,
+    data: Data,
+    device: Device,
+    threads: Threads,
+    deterministic: Deterministic,
+    code: Annotated[str, "digest of the code, for the checkpoint"] = "",
+) -> None:
+    """Train a multi-label classifier on the train images' tags."""
+    dataset = Index.load(index)
+    classes = dataset.num_classes - 1
+    pooling = settings.pooling.model_dump()
+    model = make_network(settings, classes, data, **pooling)
+    samples = Samples(
+        dataset.split("train"),
+        dataset.num_classes,
+        data,
+        make_view(settings),
+        seed=settings.seed,
+    )
+    rows = train_network(
+        model,
+        TagObjective(),
+        samples,
+        settings,
+        output=weights,
+        key=digest(settings, code, [index]),
+        device=device,
+        threads=threads,
+        deterministic=deterministic,
+    )
+    save_training(
+        model,
+        rows,
+        settings,
+        num_classes=classes,
+        classes=dataset.class_names[1:],
+        weights=weights,
+        log=log,
+        **pooling,
+    )
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(train_classifier)
+
+
+if __name__ == "__main__":
+    main()

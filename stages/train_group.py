@@ -1,0 +1,101 @@
+"""Group-wise mining: trains the co-attention graph network and keeps its best maps."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from seedbed.artefacts import write_maps
+from seedbed.data.groups import GroupIndex
+from seedbed.data.index import ImageEntry, Index
+from seedbed.data.samples import Samples, group_draws
+from seedbed.supervision import GroupObjective
+from stages.command import Data, Deterministic, Device, Threads, run_stage
+from stages.settings import GroupSettings
+from stages.training_run import (
+    digest,
+    grid_of,
+    make_network,
+    make_view,
+    save_training,
+    train_network,
+)
+
+
+def train_group(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    weights: Annotated[Path, "to write: the trained network"],
+    log: Annotated[Path, "to write: a row every few iterations"],
+    maps: Annotated[Path, "to write: the maps kept while training"],
+    settings: GroupSettings,
+    data: Data,
+    device: Device,
+    threads: Threads,
+    deterministic: Deterministic,
+    code: Annotated[str, "digest of the code, for the checkpoint"] = "",
+) -> None:
+    """Train on groups of images with equal tags."""
+    dataset = Index.load(index)
+    entries = dataset.split("train")
+    classes = dataset.num_classes - 1
+    options = {**settings.pooling.model_dump(), "group_size": settings.group_size}
+    model = make_network(settings, classes, data, **options)
+    grid = grid_of(model.eval().described, settings.crop)
+    objective = make_objective(settings, entries, dataset.num_classes, grid)
+    groups = GroupIndex([entry.labels for entry in entries])
+    rows = train_network(
+        model,
+        objective,
+        Samples(entries, dataset.num_classes, data, make_view(settings), seed=settings.seed),
+        settings,
+        output=weights,
+        key=digest(settings, code, [index]),
+        device=device,
+        threads=threads,
+        deterministic=deterministic,
+        regroup=partial(group_draws, groups, settings.group_size, seed=settings.seed),
+    )
+    with write_maps(maps, levels=255, source="kept while training") as kept:
+        for position, entry in enumerate(entries):
+            kept.put(
+                entry.id,
+                objective.maps(position, entry.labels).numpy(),
+                classes=list(entry.labels),
+            )
+    save_training(
+        model,
+        rows,
+        settings,
+        num_classes=classes,
+        classes=dataset.class_names[1:],
+        weights=weights,
+        log=log,
+        **options,
+    )
+
+
+def make_objective(
+    settings: GroupSettings, entries: list[ImageEntry], num_classes: int, grid: int
+) -> GroupObjective:
+    """The group loss; an epoch is one visit of every image as a group's first."""
+    epoch = len(entries) / settings.batch
+    last = max(0, settings.iterations - round(epoch))
+    return GroupObjective(
+        [entry.labels for entry in entries],
+        num_classes,
+        (grid, grid),
+        group_size=settings.group_size,
+        before_weight=settings.before_weight,
+        from_step=min(last, round(settings.accumulate_from_epoch * epoch)),
+        last_epoch_from=last,
+        least_score=settings.accumulate_score,
+    )
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(train_group)
+
+
+if __name__ == "__main__":
+    main()

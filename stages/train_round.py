@@ -1,0 +1,99 @@
+"""One round of segmentation training: on target masks, or on seeds that grow (DSRG)."""
+
+from pathlib import Path
+from typing import Annotated
+
+from seedbed.artefacts import Maps
+from seedbed.crf import DenseCRFGrid
+from seedbed.data.index import ImageEntry, Index
+from seedbed.data.samples import Samples
+from seedbed.errors import UserError
+from seedbed.supervision import MaskObjective, SeedGrowingObjective
+from stages.command import Data, Deterministic, Device, Threads, run_stage
+from stages.settings import DSRGSettings, RoundSettings
+from stages.training_run import (
+    digest,
+    grid_of,
+    make_network,
+    make_view,
+    save_training,
+    train_network,
+)
+
+
+def train_round(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    weights: Annotated[Path, "to write: the trained network"],
+    log: Annotated[Path, "to write: a row every few iterations"],
+    settings: RoundSettings,
+    data: Data,
+    device: Device,
+    threads: Threads,
+    deterministic: Deterministic,
+    cues: Annotated[Path | None, "seeds/cues.h5, for method dsrg"] = None,
+    targets: Annotated[Path | None, "the round's targets.h5, for cross_entropy"] = None,
+    code: Annotated[str, "digest of the code, for the checkpoint"] = "",
+) -> None:
+    """Train a segmentation network from its initial weights."""
+    supervision = cues if settings.method == "dsrg" else targets
+    if supervision is None:
+        raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
+    dataset = Index.load(index)
+    model = make_network(settings, dataset.num_classes, data)
+    maps = Maps([supervision])
+    samples = Samples(
+        supervised(dataset.split("train"), maps),
+        dataset.num_classes,
+        data,
+        make_view(settings),
+        seed=settings.seed,
+        targets=maps if settings.method == "cross_entropy" else None,
+        target_stride=settings.loss_stride,
+        cues=maps if settings.method == "dsrg" else None,
+        cue_grid=grid_of(model.eval(), settings.crop),
+    )
+    dsrg = settings.method == "dsrg"
+    rows = train_network(
+        model,
+        make_growing(settings.dsrg) if dsrg else MaskObjective(),
+        samples,
+        settings,
+        output=weights,
+        key=digest(settings, code, [index, supervision]),
+        device=device,
+        threads=threads,
+        deterministic=deterministic,
+    )
+    save_training(
+        model,
+        rows,
+        settings,
+        num_classes=dataset.num_classes,
+        classes=dataset.class_names,
+        weights=weights,
+        log=log,
+    )
+
+
+def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:
+    """The images that have something to be trained on; UserError if none has."""
+    chosen = [entry for entry in entries if maps.attributes(entry.id).get("kept", True)]
+    if not chosen:
+        raise UserError("no train image has a target: lower the round's selection.threshold")
+    return chosen
+
+
+def make_growing(settings: DSRGSettings) -> SeedGrowingObjective:
+    """The DSRG objective of the settings."""
+    options = settings.model_dump(exclude={"crf"})
+    return SeedGrowingObjective(DenseCRFGrid(**settings.crf.model_dump()), **options)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(train_round)
+
+
+if __name__ == "__main__":
+    main()

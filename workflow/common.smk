@@ -1,0 +1,216 @@
+"""Helpers of the rules: settings, environment of the stages, digests, names of artefacts."""
+
+import ast
+import functools
+import hashlib
+import math
+import os
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from stages.command import explain
+from stages.settings import Settings
+
+ROOT = Path(workflow.basedir)
+try:
+    settings = Settings.model_validate(config)
+except ValidationError as error:
+    sys.exit(f"config: {explain(error)}; mend config.yaml, the recipe or --config")
+
+run = settings.run
+shell.prefix(
+    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT} "
+    f"SEEDBED_DATA='{run.data}' SEEDBED_DEVICE={run.device} "
+    f"SEEDBED_THREADS={run.compute_threads} SEEDBED_DETERMINISTIC={int(run.deterministic)}; "
+)
+
+SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
+LAST_ROUND = len(settings.rounds) - 1
+SUPERVISION = [item.supervise for item in settings.rounds]
+BEGINS_SELECTED = SUPERVISION[0] == "selected"
+NEEDS_PSEUDO_LABELS = "pseudo_labels" in SUPERVISION or (
+    "selected" in SUPERVISION and not BEGINS_SELECTED
+)
+NEEDS_GROUP = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.attention != "cam"
+NEEDS_CAM = (
+    "seeds" in SUPERVISION
+    or BEGINS_SELECTED
+    or (NEEDS_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
+)
+NEEDS_SALIENCY = NEEDS_CAM or NEEDS_PSEUDO_LABELS
+
+
+wildcard_constraints:
+    shard=r"\d+-of-\d+",
+    round=r"\d+",
+    split="train|val|test",
+    seed=r"\d+",
+
+
+def data_path(relative):
+    """Path of something in the data folder (an absolute path stays as it is)."""
+    return os.path.join(run.data, relative)
+
+
+def initial_weights(block):
+    """Input of a training: its initial weights, if it names some."""
+    if block.weights is None:
+        return []
+    path = data_path(block.weights)
+    if not os.path.exists(path):
+        sys.exit(
+            f"{path}: no such weights; put them there, or change weights in the config"
+        )
+    return path
+
+
+def cpus(count):
+    """Threads that claim `count` real CPUs, also when --cores promises more than there are."""
+    claimed, real = workflow.cores or 1, len(os.sched_getaffinity(0))
+    return max(1, math.ceil(min(count, real) * max(1, claimed / real)))
+
+
+@functools.cache
+def code_digest(dotted):
+    """Hash of all project code that a module imports; comments and layout do not count.
+
+    Settings are left out: their values reach a rule through its params.
+    """
+    total = hashlib.sha256()
+    for path in sorted(project_files(dotted, set())):
+        text = path.read_text()
+        content = ast.dump(ast.parse(text)) if path.suffix == ".py" else text
+        total.update(f"{path.relative_to(ROOT)} {content}".encode())
+    return total.hexdigest()[:16]
+
+
+def project_files(dotted, seen):
+    """Add to `seen` the files of a module, of its parents and of what they import."""
+    parts = dotted.split(".")
+    for depth in range(1, len(parts) + 1):
+        path = ROOT.joinpath(*parts[:depth])
+        package = path / "__init__.py"
+        path = package if package.exists() else path.with_suffix(".py")
+        if path.exists() and path not in seen and dotted != "stages.settings":
+            seen.add(path)
+            native = path.parent.glob("*.c[pu]*") if path == package else ()
+            seen.update(native)
+            for name in imported(path, ".".join(parts[:depth])):
+                project_files(name, seen)
+    return seen
+
+
+def imported(path, dotted):
+    """Names of the modules that a file may import (`from a import b` may mean a or a.b)."""
+    package = (
+        dotted.split(".") if path.name == "__init__.py" else dotted.split(".")[:-1]
+    )
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            yield name
+            yield from (f"{name}.{alias.name}" for alias in node.names)
+
+
+def convert_inputs(wildcards):
+    """The devkit's lists; one line says what is missing when nothing can make it."""
+    block = settings.convert
+    names = [block.train_list, block.val_list, *filter(None, [block.test_list])]
+    folder = os.path.join(data_path(block.devkit), "ImageSets", "Segmentation")
+    lists = [os.path.join(folder, f"{name}.txt") for name in names]
+    made = Path(block.devkit).parts[0].removeprefix("mini-").isdigit()
+    missing = [path for path in lists if not (made or os.path.exists(path))]
+    if missing:
+        sys.exit(
+            f"{missing[0]}: no such list; put the devkit there, or set convert and run.data"
+        )
+    return lists
+
+
+def shards_of(folder):
+    """All shards of an image-wise step."""
+    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
+
+
+def target_inputs(wildcards):
+    """What a round's targets are made from."""
+    number = int(wildcards.round)
+    supervise = SUPERVISION[number]
+    before = f"rounds/{number - 1}"
+    if supervise == "pseudo_labels":
+        return {"masks": "<results>/pseudo_labels.h5"}
+    if supervise == "ground_truth":
+        return {"masks": "<results>/dataset/masks.h5"}
+    refined = {"refined": shards_of(f"{before}/masks/train")}
+    if supervise == "predictions":
+        return refined
+    saliency = {"saliency": shards_of("saliency")}
+    if number == 0:
+        return {"attention": shards_of("cam"), **saliency}
+    first = "rounds/0/targets.h5" if BEGINS_SELECTED else "pseudo_labels.h5"
+    predictions = shards_of(f"{before}/predictions/train")
+    return {
+        "masks": f"<results>/{first}",
+        "predictions": predictions,
+        **refined,
+        **saliency,
+    }
+
+
+def supervision_of(wildcards):
+    """What a round's training reads: seeds or targets."""
+    if settings.rounds[int(wildcards.round)].method == "dsrg":
+        return {"cues": "<results>/seeds/cues.h5"}
+    return {"targets": f"<results>/rounds/{wildcards.round}/targets.h5"}
+
+
+def pseudo_label_inputs(wildcards):
+    """Attention maps of the network or networks that the settings name."""
+    maps = {"group": shards_of("group/cam"), "cam": shards_of("cam")}
+    attention = settings.pseudo_labels.attention
+    if attention == "maximum":
+        return {"attention": maps["group"], "second_attention": maps["cam"]}
+    return {"attention": maps[attention]}
+
+
+def audited(wildcards):
+    """Every artefact of the recipe that holds or makes masks."""
+    numbers = range(LAST_ROUND + 1)
+    splits = [f"rounds/{n}/{{}}/{split}" for n in numbers for split in ("train", "val")]
+    steps = {
+        "predictions": [
+            path for s in splits for path in shards_of(s.format("predictions"))
+        ],
+        "refined": [path for s in splits for path in shards_of(s.format("masks"))],
+        "targets": [
+            f"<results>/rounds/{n}/targets.h5"
+            for n in numbers
+            if SUPERVISION[n] != "seeds"
+        ],
+    }
+    if NEEDS_CAM:
+        steps["cams"] = shards_of("cam")
+    if NEEDS_SALIENCY:
+        steps["saliency"] = shards_of("saliency")
+    if "seeds" in SUPERVISION:
+        steps["cues"] = "<results>/seeds/cues.h5"
+    if NEEDS_PSEUDO_LABELS:
+        steps["pseudo_labels"] = "<results>/pseudo_labels.h5"
+    return steps
+
+
+def options(inputs):
+    """Command-line options of a rule's named inputs, quoted."""
+    return " ".join(
+        f"--{name.replace('_', '-')} "
+        + " ".join(
+            f"'{path}'" for path in ([files] if isinstance(files, str) else files)
+        )
+        for name, files in inputs.items()
+        if name != "weights_file"
+    )

@@ -1,0 +1,86 @@
+# From image labels to localisation cues: classifier, class activation maps, saliency, seeds.
+
+
+rule classifier:
+    input:
+        initial_weights(settings.classifier),
+        index="<results>/dataset/index.json",
+    output:
+        weights="<results>/classifier/weights.pt",
+        log="<results>/classifier/log.tsv",
+    log:
+        "<results>/logs/classifier.log",
+    benchmark:
+        "<results>/benchmarks/classifier.tsv"
+    threads: cpus(run.compute_threads)
+    resources:
+        gpu=1,
+    params:
+        settings=settings.classifier.model_dump_json(),
+        code=code_digest("stages.train_classifier"),
+    shell:
+        "python -m stages.train_classifier --params {params.settings:q} --code {params.code}"
+        " --index {input.index:q} --weights {output.weights:q} --log {output.log:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule cam:
+    input:
+        index="<results>/dataset/index.json",
+        weights="<results>/classifier/weights.pt",
+    output:
+        "<results>/cam/{shard}.h5",
+    log:
+        "<results>/logs/cam/{shard}.log",
+    benchmark:
+        "<results>/benchmarks/cam/{shard}.tsv"
+    threads: cpus(64)
+    resources:
+        gpu=1,
+    params:
+        settings=settings.cam.model_dump_json(),
+        code=code_digest("stages.cam"),
+    shell:
+        "python -m stages.cam --params {params.settings:q} --index {input.index:q}"
+        " --weights {input.weights:q} --shard {wildcards.shard} --output {output:q}"
+        " --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule saliency:
+    input:
+        index="<results>/dataset/index.json",
+    output:
+        "<results>/saliency/{shard}.h5",
+    log:
+        "<results>/logs/saliency/{shard}.log",
+    benchmark:
+        "<results>/benchmarks/saliency/{shard}.tsv"
+    threads: cpus(64)
+    params:
+        settings=settings.saliency.model_dump_json(),
+        code=code_digest("stages.saliency"),
+    shell:
+        "python -m stages.saliency --params {params.settings:q} --index {input.index:q}"
+        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule seeds:
+    input:
+        index="<results>/dataset/index.json",
+        cams=shards_of("cam"),
+        saliency=shards_of("saliency"),
+    output:
+        cues="<results>/seeds/cues.h5",
+        pickle="<results>/seeds/localization_cues.pickle",
+        preview=directory("<results>/seeds/preview"),
+    log:
+        "<results>/logs/seeds.log",
+    benchmark:
+        "<results>/benchmarks/seeds.tsv"
+    params:
+        settings=settings.seeds.model_dump_json(),
+        code=code_digest("stages.seeds"),
+    shell:
+        "python -m stages.seeds --params {params.settings:q} --index {input.index:q}"
+        " --cams {input.cams:q} --saliency {input.saliency:q} --cues {output.cues:q}"
+        " --pickle {output.pickle:q} --preview {output.preview:q} 2>&1 | tee {log:q}"

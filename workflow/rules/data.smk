@@ -1,0 +1,41 @@
+# The data set: made up if it is the default one, then brought to one form.
+
+
+rule mini_dataset:
+    output:
+        expand(
+            "{data}/mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt",
+            data=run.data,
+            name=["train", "val", "trainval", "train_aug"],
+        ),
+    log:
+        "<results>/logs/mini-{seed}.log",
+    params:
+        settings=settings.mini_dataset.model_dump_json(),
+        code=code_digest("stages.mini_dataset"),
+        root=f"{run.data}/mini-{{seed}}",
+    shell:
+        "python -m stages.mini_dataset --params {params.settings:q} --root {params.root:q}"
+        " --seed {wildcards.seed} 2>&1 | tee {log:q}"
+
+
+rule convert:
+    input:
+        convert_inputs,
+    output:
+        index="<results>/dataset/index.json",
+        input_list="<results>/dataset/input_list.txt",
+        masks="<results>/dataset/masks.h5",
+        folder=directory("<results>/dataset/masks"),
+        summary="<results>/dataset/summary.tsv",
+    log:
+        "<results>/logs/convert.log",
+    benchmark:
+        "<results>/benchmarks/convert.tsv"
+    params:
+        settings=settings.convert.model_dump_json(),
+        code=code_digest("stages.convert"),
+    shell:
+        "python -m stages.convert --params {params.settings:q} --index {output.index:q}"
+        " --input-list {output.input_list:q} --masks {output.masks:q}"
+        " --mask-folder {output.folder:q} --summary {output.summary:q} 2>&1 | tee {log:q}"

@@ -1,0 +1,49 @@
+# Group-wise mining: attention maps from groups of images that share their labels.
+
+
+rule group:
+    input:
+        initial_weights(settings.group),
+        index="<results>/dataset/index.json",
+    output:
+        weights="<results>/group/weights.pt",
+        log="<results>/group/log.tsv",
+        maps="<results>/group/maps.h5",
+    log:
+        "<results>/logs/group.log",
+    benchmark:
+        "<results>/benchmarks/group.tsv"
+    threads: cpus(run.compute_threads)
+    resources:
+        gpu=1,
+    params:
+        settings=settings.group.model_dump_json(),
+        code=code_digest("stages.train_group"),
+    shell:
+        "python -m stages.train_group --params {params.settings:q} --code {params.code}"
+        " --index {input.index:q} --weights {output.weights:q} --log {output.log:q}"
+        " --maps {output.maps:q} 2>&1 | tee {log:q}"
+
+
+rule group_cam:
+    input:
+        index="<results>/dataset/index.json",
+        weights="<results>/group/weights.pt",
+        maps="<results>/group/maps.h5",
+    output:
+        "<results>/group/cam/{shard}.h5",
+    log:
+        "<results>/logs/group_cam/{shard}.log",
+    benchmark:
+        "<results>/benchmarks/group_cam/{shard}.tsv"
+    threads: cpus(64)
+    resources:
+        gpu=1,
+    params:
+        settings=settings.group_cam.model_dump_json(),
+        group_size=settings.group.group_size,
+        code=code_digest("stages.group_cam"),
+    shell:
+        "python -m stages.group_cam --params {params.settings:q} --index {input.index:q}"
+        " --weights {input.weights:q} --kept {input.maps:q} --group-size {params.group_size}"
+        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"

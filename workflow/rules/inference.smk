@@ -1,0 +1,64 @@
+# Predictions of a round, the CRF on them, and the final masks.
+
+
+rule predict:
+    input:
+        index="<results>/dataset/index.json",
+        weights="<results>/rounds/{round}/weights.pt",
+    output:
+        "<results>/rounds/{round}/predictions/{split}/{shard}.h5",
+    log:
+        "<results>/logs/predict/{round}-{split}-{shard}.log",
+    benchmark:
+        "<results>/benchmarks/predict/{round}-{split}-{shard}.tsv"
+    threads: cpus(64)
+    resources:
+        gpu=1,
+    params:
+        settings=settings.predict.model_dump_json(),
+        code=code_digest("stages.predict"),
+    shell:
+        "python -m stages.predict --params {params.settings:q} --index {input.index:q}"
+        " --weights {input.weights:q} --round {wildcards.round} --split {wildcards.split}"
+        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule crf:
+    input:
+        index="<results>/dataset/index.json",
+        predictions="<results>/rounds/{round}/predictions/{split}/{shard}.h5",
+    output:
+        "<results>/rounds/{round}/masks/{split}/{shard}.h5",
+    log:
+        "<results>/logs/crf/{round}-{split}-{shard}.log",
+    benchmark:
+        "<results>/benchmarks/crf/{round}-{split}-{shard}.tsv"
+    threads: cpus(64)
+    params:
+        settings=settings.crf.model_dump_json(),
+        code=code_digest("stages.crf"),
+    shell:
+        "python -m stages.crf --params {params.settings:q} --index {input.index:q}"
+        " --predictions {input.predictions:q} --round {wildcards.round}"
+        " --split {wildcards.split} --shard {wildcards.shard} --output {output:q}"
+        " --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule masks:
+    input:
+        index="<results>/dataset/index.json",
+        refined=shards_of(f"rounds/{LAST_ROUND}/masks/{settings.evaluate.split}"),
+    output:
+        masks="<results>/masks.h5",
+        folder=directory("<results>/masks"),
+    log:
+        "<results>/logs/masks.log",
+    benchmark:
+        "<results>/benchmarks/masks.tsv"
+    params:
+        split=settings.evaluate.split,
+        code=code_digest("stages.masks"),
+    shell:
+        "python -m stages.masks --index {input.index:q} --refined {input.refined:q}"
+        " --split {params.split} --output {output.masks:q} --folder {output.folder:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,25 @@
+# Pseudo labels from attention and saliency.
+
+
+rule pseudo_labels:
+    input:
+        unpack(pseudo_label_inputs),
+        index="<results>/dataset/index.json",
+        saliency=shards_of("saliency"),
+    output:
+        masks="<results>/pseudo_labels.h5",
+        folder=directory("<results>/pseudo_labels"),
+        summary="<results>/pseudo_labels.tsv",
+    log:
+        "<results>/logs/pseudo_labels.log",
+    benchmark:
+        "<results>/benchmarks/pseudo_labels.tsv"
+    threads: cpus(64)
+    params:
+        settings=settings.pseudo_labels.model_dump_json(),
+        code=code_digest("stages.pseudo_labels"),
+        options=lambda wildcards, input: options(input),
+    shell:
+        "python -m stages.pseudo_labels --params {params.settings:q} {params.options}"
+        " --output {output.masks:q} --folder {output.folder:q} --summary {output.summary:q}"
+        " --workers {threads} 2>&1 | tee {log:q}"

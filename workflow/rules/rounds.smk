@@ -1,0 +1,54 @@
+# Rounds of segmentation training: what each is trained on, and the training.
+
+
+rule targets:
+    input:
+        unpack(target_inputs),
+        index="<results>/dataset/index.json",
+    output:
+        masks="<results>/rounds/{round}/targets.h5",
+        folder=directory("<results>/rounds/{round}/targets"),
+        selection="<results>/rounds/{round}/selection.tsv",
+    log:
+        "<results>/logs/targets/{round}.log",
+    benchmark:
+        "<results>/benchmarks/targets/{round}.tsv"
+    threads: cpus(64)
+    params:
+        settings=lambda wildcards: settings.rounds[int(wildcards.round)]
+        .targets()
+        .model_dump_json(),
+        code=code_digest("stages.targets"),
+        options=lambda wildcards, input: options(input),
+    shell:
+        "python -m stages.targets --params {params.settings:q} --round {wildcards.round}"
+        " {params.options} --output {output.masks:q} --folder {output.folder:q}"
+        " --selection {output.selection:q} --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule train:
+    input:
+        unpack(supervision_of),
+        index="<results>/dataset/index.json",
+        weights_file=lambda wildcards: initial_weights(
+            settings.rounds[int(wildcards.round)]
+        ),
+    output:
+        weights="<results>/rounds/{round}/weights.pt",
+        log="<results>/rounds/{round}/log.tsv",
+    log:
+        "<results>/logs/train/{round}.log",
+    benchmark:
+        "<results>/benchmarks/train/{round}.tsv"
+    threads: cpus(run.compute_threads)
+    resources:
+        gpu=1,
+    params:
+        settings=lambda wildcards: settings.rounds[
+            int(wildcards.round)
+        ].model_dump_json(exclude={"selection"}),
+        code=code_digest("stages.train_round"),
+        options=lambda wildcards, input: options(input),
+    shell:
+        "python -m stages.train_round --params {params.settings:q} --code {params.code}"
+        " {params.options} --weights {output.weights:q} --log {output.log:q} 2>&1 | tee {log:q}"
