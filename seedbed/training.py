@@ -101,7 +101,9 @@ def make_schedule(optimizer: torch.optim.Optimizer, optimisation: Optimisation) 
     if o.schedule == "one_cycle":
         peaks = [group["lr"] for group in optimizer.param_groups]
         rise = max(0.2, 2 / (o.iterations + 1))  # OneCycleLR divides by the length of the rise
-        return OneCycleLR(optimizer, peaks, total_steps=o.iterations + 1, pct_start=rise)
+        return OneCycleLR(
+            optimizer, peaks, total_steps=o.iterations + 1, pct_start=rise, cycle_momentum=False
+        )
     factors: dict[str, Callable[[int], float]] = {
         "constant": lambda step: 1.0,
         "poly": lambda step: max(0.0, 1 - step / o.iterations) ** o.power,

@@ -78,15 +78,16 @@ def make_objective(
     settings: GroupSettings, entries: list[ImageEntry], num_classes: int, grid: int
 ) -> GroupObjective:
     """The group loss; an epoch is one visit of every image as a group's first."""
-    epoch = len(entries) / settings.batch
-    last = max(0, settings.iterations - round(epoch))
+    epochs = settings.iterations * settings.batch // len(entries)
+    last = max(0, epochs - 1) * len(entries) // settings.batch  # every image is yet to come
+    start = settings.accumulate_from_epoch * len(entries) // settings.batch
     return GroupObjective(
         [entry.labels for entry in entries],
         num_classes,
         (grid, grid),
         group_size=settings.group_size,
         before_weight=settings.before_weight,
-        from_step=min(last, round(settings.accumulate_from_epoch * epoch)),
+        from_step=min(start, last),
         last_epoch_from=last,
         least_score=settings.accumulate_score,
     )

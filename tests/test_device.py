@@ -79,7 +79,7 @@ def test_pick_device(monkeypatch, visible):
 
 def test_cuda_asked_for_and_absent(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="run.device: cuda: no CUDA device"):
+    with pytest.raises(UserError, match=r"run\.device: cuda: no CUDA device"):
         pick("cuda")
 
 

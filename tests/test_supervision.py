@@ -35,10 +35,10 @@ class Fixed(nn.Module):
 
 def test_tags_are_compared_without_background(make_batch):
     batch = make_batch(torch.full((1, 3, 4, 4), 255.0), [[1, 1, 0]])
-    model = Fixed(torch.tensor([[log(3), 0.0]]))
+    model = Fixed(torch.tensor([[log(3), -log(2)]]))
     loss = TagObjective()(model, batch, 0)["loss"]
-    # -log sigmoid(log 3) = log(4/3) for the class there, log 2 for the other
-    assert float(loss) == pytest.approx((log(4 / 3) + log(2)) / 2)
+    # -log sigmoid(log 3) = log(4/3) for the class there, -log sigmoid(log 2) for the other
+    assert float(loss) == pytest.approx((log(4 / 3) + log(3 / 2)) / 2)
     assert (model.saw == 1).all()
 
 

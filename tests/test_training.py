@@ -186,6 +186,14 @@ def test_the_checkpoint_before_such_a_loss_stays(batches_until, tmp_path, monkey
     assert Checkpoint(tmp_path / "w", "d").load()["step"] == 13
 
 
+def test_the_log_has_the_rate_of_its_step(batches_until, tmp_path):
+    _, _, rows = run(batches_until(), tmp_path / "w", schedule="poly", optimizer="sgd")
+    last = [row["step"] - 1 for row in rows]
+    assert [row["rate"] for row in rows] == pytest.approx(
+        [0.03 * (1 - step / 33) ** 0.9 for step in last]
+    )
+
+
 def test_parameter_groups_take_the_four_multipliers():
     model = Toy()
     model.body[1].bias.requires_grad = False

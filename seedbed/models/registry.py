@@ -26,9 +26,9 @@ def _network(
 
 
 NETWORKS: dict[str, Callable[..., Network]] = {
-    "tiny_cls": partial(_network, tiny, Classifier, output_stride=8),
+    "tiny_cls": partial(_network, tiny, Classifier, output_stride=4),
     "tiny_seg": partial(_network, tiny, Segmenter, output_stride=8, width=128),
-    "tiny_group": partial(_network, tiny, GroupNetwork, output_stride=8, width=64),
+    "tiny_group": partial(_network, tiny, GroupNetwork, output_stride=4, width=64),
     "squeezenet1_0_cls": partial(_network, squeezenet1_0, Classifier, output_stride=16),
     "squeezenet1_0_seg": partial(_network, squeezenet1_0, Segmenter, output_stride=8),
     "squeezenet1_0_group": partial(_network, squeezenet1_0, GroupNetwork, output_stride=16),
