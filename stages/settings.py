@@ -73,7 +73,9 @@ class TrainingSettings(Block):
 
     network: str = Field("tiny_seg", description="name for seedbed.models.build")
     options: dict[str, Any] = Field({}, description="further options of the network")
-    weights: str | None = Field(None, description="initial weights, relative to run.data")
+    weights: str | None = Field(
+        None, description="initial weights, relative to run.data, or `classifier`: the recipe's own"
+    )
     seed: Seed = Field(0, description="of initialisation, order, augmentation and dropout")
     iterations: Count = 300
     batch: Count = 16
@@ -123,6 +125,12 @@ class ClassifierSettings(TrainingSettings):
 
     network: str = "tiny_cls"
     pooling: PoolingSettings = PoolingSettings()
+
+    @model_validator(mode="after")
+    def _nothing_comes_before(self) -> "ClassifierSettings":
+        if self.weights == "classifier":
+            raise ValueError("weights: the classifier cannot start from itself")
+        return self
 
 
 class CamSettings(Block):

@@ -21,13 +21,14 @@ def train_classifier(
     device: Device,
     threads: Threads,
     deterministic: Deterministic,
+    initial: Annotated[Path | None, "initial weights"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train a multi-label classifier on the train images' tags."""
     dataset = Index.load(index)
     classes = dataset.num_classes - 1
     pooling = settings.pooling.model_dump()
-    model = make_network(settings, classes, data, **pooling)
+    model = make_network(settings, classes, initial, **pooling)
     samples = Samples(
         dataset.split("train"),
         dataset.num_classes,
@@ -41,7 +42,7 @@ def train_classifier(
         samples,
         settings,
         output=weights,
-        key=digest(settings, code, [index]),
+        key=digest(settings, code, [index, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,

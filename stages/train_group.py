@@ -32,6 +32,7 @@ def train_group(
     device: Device,
     threads: Threads,
     deterministic: Deterministic,
+    initial: Annotated[Path | None, "initial weights"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train on groups of images with equal tags."""
@@ -39,7 +40,7 @@ def train_group(
     entries = dataset.split("train")
     classes = dataset.num_classes - 1
     options = {**settings.pooling.model_dump(), "group_size": settings.group_size}
-    model = make_network(settings, classes, data, **options)
+    model = make_network(settings, classes, initial, **options)
     grid = grid_of(model.eval().described, settings.crop)
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries])
@@ -49,7 +50,7 @@ def train_group(
         Samples(entries, dataset.num_classes, data, make_view(settings), seed=settings.seed),
         settings,
         output=weights,
-        key=digest(settings, code, [index]),
+        key=digest(settings, code, [index, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,

@@ -33,6 +33,7 @@ def train_round(
     deterministic: Deterministic,
     cues: Annotated[Path | None, "seeds/cues.h5, for method dsrg"] = None,
     targets: Annotated[Path | None, "the round's targets.h5, for cross_entropy"] = None,
+    initial: Annotated[Path | None, "initial weights"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train a segmentation network from its initial weights."""
@@ -40,7 +41,7 @@ def train_round(
     if supervision is None:
         raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
     dataset = Index.load(index)
-    model = make_network(settings, dataset.num_classes, data)
+    model = make_network(settings, dataset.num_classes, initial)
     maps = Maps([supervision])
     samples = Samples(
         supervised(dataset.split("train"), maps),
@@ -60,7 +61,7 @@ def train_round(
         samples,
         settings,
         output=weights,
-        key=digest(settings, code, [index, supervision]),
+        key=digest(settings, code, [index, supervision, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,

@@ -19,13 +19,13 @@ from stages.settings import TrainingSettings
 
 
 def make_network(
-    settings: TrainingSettings, num_classes: int, data: Path, **options: object
+    settings: TrainingSettings, num_classes: int, initial: Path | None, **options: object
 ) -> nn.Module:
-    """The settings' network, initialised from their seed and, if named, their weights."""
+    """The settings' network, initialised from their seed and, if given, a file of weights."""
     torch.manual_seed(settings.seed)
     model = build(settings.network, num_classes, **settings.options, **options)
-    if settings.weights is not None:
-        load(model, data / settings.weights)
+    if initial is not None:
+        load(model, initial)
     return model
 
 
@@ -47,10 +47,10 @@ def grid_of(maps: Callable[[Tensor], Tensor], crop: int) -> int:
         return maps(torch.zeros(1, 3, crop, crop)).shape[-1]
 
 
-def digest(settings: BaseModel, code: str, inputs: list[Path]) -> str:
+def digest(settings: BaseModel, code: str, inputs: list[Path | None]) -> str:
     """What a checkpoint belongs to: settings, code and the content of the inputs."""
     total = hashlib.sha256(f"{settings.model_dump_json()} {code}".encode())
-    for path in inputs:
+    for path in filter(None, inputs):
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 

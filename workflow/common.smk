@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -21,11 +22,12 @@ except ValidationError as error:
 
 run = settings.run
 shell.prefix(
-    f"set -euo pipefail; export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH={ROOT} "
+    f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':$PATH PYTHONPATH='{ROOT}' "
     f"SEEDBED_DATA='{run.data}' SEEDBED_DEVICE={run.device} "
     f"SEEDBED_THREADS={run.compute_threads} SEEDBED_DETERMINISTIC={int(run.deterministic)}; "
 )
 
+MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
 SUPERVISION = [item.supervise for item in settings.rounds]
@@ -55,15 +57,17 @@ def data_path(relative):
 
 
 def initial_weights(block):
-    """Input of a training: its initial weights, if it names some."""
+    """Input `initial` of a training: its weights, if it names some."""
     if block.weights is None:
-        return []
+        return {}
+    if block.weights == "classifier":
+        return {"initial": "<results>/classifier/weights.pt"}
     path = data_path(block.weights)
     if not os.path.exists(path):
         sys.exit(
             f"{path}: no such weights; put them there, or change weights in the config"
         )
-    return path
+    return {"initial": path}
 
 
 def cpus(count):
@@ -80,10 +84,15 @@ def code_digest(dotted):
     """
     total = hashlib.sha256()
     for path in sorted(project_files(dotted, set())):
-        text = path.read_text()
-        content = ast.dump(ast.parse(text)) if path.suffix == ".py" else text
-        total.update(f"{path.relative_to(ROOT)} {content}".encode())
+        total.update(f"{path.relative_to(ROOT)} {content(path)}".encode())
     return total.hexdigest()[:16]
+
+
+@functools.cache
+def content(path):
+    """What counts of a file: of Python, its syntax tree."""
+    text = path.read_text()
+    return ast.dump(ast.parse(text)) if path.suffix == ".py" else text
 
 
 def project_files(dotted, seen):
@@ -93,7 +102,8 @@ def project_files(dotted, seen):
         path = ROOT.joinpath(*parts[:depth])
         package = path / "__init__.py"
         path = package if package.exists() else path.with_suffix(".py")
-        if path.exists() and path not in seen and dotted != "stages.settings":
+        settings_only = parts[:depth] == ["stages", "settings"]
+        if path.exists() and path not in seen and not settings_only:
             seen.add(path)
             native = path.parent.glob("*.c[pu]*") if path == package else ()
             seen.update(native)
@@ -102,34 +112,37 @@ def project_files(dotted, seen):
     return seen
 
 
+@functools.cache
 def imported(path, dotted):
     """Names of the modules that a file may import (`from a import b` may mean a or a.b)."""
     package = (
         dotted.split(".") if path.name == "__init__.py" else dotted.split(".")[:-1]
     )
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             name = ".".join([*base, *([node.module] if node.module else [])])
-            yield name
-            yield from (f"{name}.{alias.name}" for alias in node.names)
+            names += [name, *(f"{name}.{alias.name}" for alias in node.names)]
+    return names
 
 
 def convert_inputs(wildcards):
     """The devkit's lists; one line says what is missing when nothing can make it."""
     block = settings.convert
     names = [block.train_list, block.val_list, *filter(None, [block.test_list])]
+    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", block.devkit)
+    made = MINI_LISTS if is_mini else []
     folder = os.path.join(data_path(block.devkit), "ImageSets", "Segmentation")
-    lists = [os.path.join(folder, f"{name}.txt") for name in names]
-    made = Path(block.devkit).parts[0].removeprefix("mini-").isdigit()
-    missing = [path for path in lists if not (made or os.path.exists(path))]
-    if missing:
-        sys.exit(
-            f"{missing[0]}: no such list; put the devkit there, or set convert and run.data"
-        )
-    return lists
+    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
+    for name, path in lists.items():
+        if name not in made and not os.path.exists(path):
+            sys.exit(
+                f"{path}: no such list; put the devkit there, or set convert and run.data"
+            )
+    return list(lists.values())
 
 
 def shards_of(folder):
@@ -163,10 +176,12 @@ def target_inputs(wildcards):
 
 
 def supervision_of(wildcards):
-    """What a round's training reads: seeds or targets."""
-    if settings.rounds[int(wildcards.round)].method == "dsrg":
-        return {"cues": "<results>/seeds/cues.h5"}
-    return {"targets": f"<results>/rounds/{wildcards.round}/targets.h5"}
+    """What a round's training reads: seeds or targets, and initial weights."""
+    block = settings.rounds[int(wildcards.round)]
+    if block.method == "dsrg":
+        return {"cues": "<results>/seeds/cues.h5", **initial_weights(block)}
+    targets = f"<results>/rounds/{wildcards.round}/targets.h5"
+    return {"targets": targets, **initial_weights(block)}
 
 
 def pseudo_label_inputs(wildcards):
@@ -212,5 +227,4 @@ def options(inputs):
             f"'{path}'" for path in ([files] if isinstance(files, str) else files)
         )
         for name, files in inputs.items()
-        if name != "weights_file"
     )

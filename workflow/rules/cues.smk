@@ -3,7 +3,7 @@
 
 rule classifier:
     input:
-        initial_weights(settings.classifier),
+        unpack(lambda wildcards: initial_weights(settings.classifier)),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
@@ -18,9 +18,10 @@ rule classifier:
     params:
         settings=settings.classifier.model_dump_json(),
         code=code_digest("stages.train_classifier"),
+        options=lambda wildcards, input: options(input),
     shell:
         "python -m stages.train_classifier --params {params.settings:q} --code {params.code}"
-        " --index {input.index:q} --weights {output.weights:q} --log {output.log:q}"
+        " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " 2>&1 | tee {log:q}"
 
 

@@ -6,7 +6,7 @@ rule mini_dataset:
         expand(
             "{data}/mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt",
             data=run.data,
-            name=["train", "val", "trainval", "train_aug"],
+            name=MINI_LISTS,
         ),
     log:
         "<results>/logs/mini-{seed}.log",

@@ -3,7 +3,7 @@
 
 rule group:
     input:
-        initial_weights(settings.group),
+        unpack(lambda wildcards: initial_weights(settings.group)),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
@@ -19,9 +19,10 @@ rule group:
     params:
         settings=settings.group.model_dump_json(),
         code=code_digest("stages.train_group"),
+        options=lambda wildcards, input: options(input),
     shell:
         "python -m stages.train_group --params {params.settings:q} --code {params.code}"
-        " --index {input.index:q} --weights {output.weights:q} --log {output.log:q}"
+        " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " --maps {output.maps:q} 2>&1 | tee {log:q}"
 
 

@@ -30,9 +30,6 @@ rule train:
     input:
         unpack(supervision_of),
         index="<results>/dataset/index.json",
-        weights_file=lambda wildcards: initial_weights(
-            settings.rounds[int(wildcards.round)]
-        ),
     output:
         weights="<results>/rounds/{round}/weights.pt",
         log="<results>/rounds/{round}/log.tsv",
