@@ -30,8 +30,6 @@ from stages.seeds import seeds
 from stages.settings import Settings
 from tests.workflow_helpers import CONFIG, ROOT, finished_run, snakemake
 
-pytestmark = pytest.mark.xdist_group("snakemake")
-
 SETTINGS = Settings.model_validate(CONFIG)
 SIDE = CONFIG["mini_dataset"]["size"]
 TRAIN, VAL = CONFIG["mini_dataset"]["train"], CONFIG["mini_dataset"]["val"]
@@ -332,22 +330,34 @@ def test_masks_do_not_depend_on_the_shards(in_project, tmp_path):
     assert same(tmp_path / "masks.h5", "results/masks.h5")
 
 
-# Runs a training stage with a checkpoint after every iteration, killed after the third.
-KILLED = """
+# Runs a training stage with a checkpoint after every iteration, killed after the given one.
+DRIVER = """
 import os, runpy, signal, sys
 from seedbed import training
 
+fatal, stage = int(sys.argv.pop(1)), sys.argv.pop(1)
 training.CHECKPOINT_SECONDS = -1
 save = training.Checkpoint.save
 
 def save_and_die(self, state):
     save(self, state)
-    if state["step"] == 3:
+    print(state["step"], flush=True)
+    if state["step"] == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
 training.Checkpoint.save = save_and_die
-runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+runpy.run_module(stage, run_name="__main__", alter_sys=True)
 """
+
+
+def train_until(fatal: int, stage: str, arguments: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", DRIVER, str(fatal), f"stages.{stage}", *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -369,15 +379,14 @@ def test_a_killed_training_goes_on_to_the_same_bytes(
     if stage == "train_group":
         files["--maps"] = "maps.h5"
     outputs = [text for flag, file in files.items() for text in (flag, str(tmp_path / file))]
-    arguments = [f"stages.{stage}", *map(str, options), *outputs]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    call = {"env": environment, "capture_output": True, "text": True, "check": False}
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], **call)
+    arguments = [*map(str, options), *outputs]
+    killed = train_until(3, stage, arguments)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert (tmp_path / "weights.pt.checkpoint").exists()
+    assert killed.stdout.split() == ["1", "2", "3"]
     assert not (tmp_path / "weights.pt").exists()
-    resumed = subprocess.run([sys.executable, "-m", *arguments], **call)
+    resumed = train_until(0, stage, arguments)
     assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split() == ["4", "5", "6"]
     for file in files.values():
         assert same(tmp_path / file, results / name / file)
     assert {path.name for path in tmp_path.iterdir()} == set(files.values())

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seedbed.data.mini_scenes import CLASSES
 from stages.settings import Settings
 from tests.workflow_helpers import CONFIG, ROOT, copy_project, finished_run, planned, snakemake
-
-pytestmark = pytest.mark.xdist_group("snakemake")
 
 VOC = "data/mini-0/VOCdevkit/VOC2012"
 # What each job of the small run reads, drawn by hand (what reads the index hangs on `convert`).
@@ -338,7 +337,7 @@ BROKEN = {"results": "results/broken"}
 
 
 def test_an_unknown_class_is_named(project, overlay):
-    options = overlay(pathvars=BROKEN, convert={"classes": ["unicorn"]})
+    options = overlay(pathvars=BROKEN, convert={"classes": [*CLASSES, "unicorn"]})
     assert_convert_fails(project, options, "no train image has a unicorn .*: take it off")
 
 

@@ -1,6 +1,7 @@
 """A small project that is really run once, and the jobs that Snakemake plans on it."""
 
 import contextlib
+import fcntl
 import functools
 import logging
 import os
@@ -15,7 +16,8 @@ import yaml
 from snakemake.cli import main as snakemake_main
 
 ROOT = Path(__file__).parents[1]
-PROJECT = ("Snakefile", "workflow", "profiles", "stages", "seedbed")
+PROJECT = "a project"  # a space is allowed
+PARTS = ("Snakefile", "workflow", "profiles", "stages", "seedbed")
 BRIEF = {"iterations": 6, "batch": 4, "crop": 64}
 CONFIG = {
     "run": {"device": "cpu", "compute_threads": 1},
@@ -40,9 +42,9 @@ CONFIG = {
 
 
 def copy_project(folder: Path, config: dict) -> Path:
-    """The project with another config.yaml in a folder whose name has a space."""
-    project = folder / "a project"
-    for name in PROJECT:
+    """The project with another config.yaml, in a folder of its own."""
+    project = folder / PROJECT
+    for name in PARTS:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, project / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -54,9 +56,23 @@ def copy_project(folder: Path, config: dict) -> Path:
 
 
 @functools.cache
-def finished_run(folder: Path) -> Path:
-    """The small project after its run from nothing; made once a process."""
-    project = copy_project(folder / "finished", CONFIG)
+def finished_run(temporary: Path) -> Path:
+    """The small project after its run from nothing: run once, and copied for each process.
+
+    `temporary` is the process' own folder for the session; under pytest-xdist the folders of the
+    workers lie side by side, and the first worker runs the project for all.
+    """
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    original = shared / "finished"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not original.exists():
+            run(copy_project(temporary / "run", CONFIG)).parent.rename(original)
+    return shutil.copytree(original, temporary / "own") / PROJECT
+
+
+def run(project: Path) -> Path:
+    """Make everything, as a user would."""
     call = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet"]
     ended = subprocess.run(call, cwd=project, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
