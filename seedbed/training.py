@@ -138,10 +138,19 @@ class Checkpoint:
             yield
             lock.unlink(missing_ok=True)
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write the state beside and rename it into place."""
+    def save(self, step: int, parts: Mapping[str, Any]) -> None:
+        """Write the states of the parts after `step` iterations beside and rename into place."""
+        states = {name: part.state_dict() for name, part in parts.items()}
         with atomic(self.path) as path:
-            torch.save({"digest": self.digest, **state}, path)
+            torch.save({"digest": self.digest, "step": step, **states}, path)
+
+    def restore(self, parts: Mapping[str, Any]) -> int:
+        """Bring the parts to where they were and give the step; 0 without a checkpoint."""
+        if (state := self.load()) is None:
+            return 0
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return state["step"]
 
     def load(self) -> dict[str, Any] | None:
         """The state, or None if there is none or it belongs to another training."""
@@ -186,11 +195,7 @@ def train(
         "objective": objective,
         "log": log,
     }
-    step = 0
-    if (state := checkpoint.load()) is not None:
-        step = state["step"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+    step = checkpoint.restore(parts)
     saved = time.monotonic()
     progress = tqdm(
         batches(step), initial=step, total=optimisation.iterations, mininterval=5, disable=None
@@ -207,8 +212,7 @@ def train(
         step += 1
         if time.monotonic() - saved > CHECKPOINT_SECONDS:
             log.check(step)
-            states = {name: part.state_dict() for name, part in parts.items()}
-            checkpoint.save({"step": step, **states})
+            checkpoint.save(step, parts)
             saved = time.monotonic()
     return log.close(step)
 

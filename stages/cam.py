@@ -1,12 +1,11 @@
 """Class activation maps of the train images, over scales and flip."""
 
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from torch import nn
 
 from seedbed.artefacts import quantise, shard_of, write_maps
 from seedbed.cam import combine_scales, normalise_cam
@@ -14,7 +13,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
 from seedbed.inference import multi_scale
-from seedbed.weights.checkpoint import load_network
+from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import CamSettings
 
@@ -45,7 +44,7 @@ def activation_maps(
     entry: ImageEntry, *, weights: Path, data: Path, settings: CamSettings, device: torch.device
 ) -> np.ndarray:
     """Maps (K of the image, H, W) uint8, each divided by its maximum."""
-    model = _network(weights, device)
+    model = network_on(weights, device)
     tagged = [c - 1 for c in entry.labels]
     outputs = multi_scale(
         lambda images: model.maps(model.preprocess(images))[:, tagged],
@@ -57,12 +56,6 @@ def activation_maps(
     )
     maps = combine_scales(outputs, (entry.height, entry.width), settings.power)
     return quantise(normalise_cam(maps).cpu().numpy())
-
-
-@cache
-def _network(weights: Path, device: torch.device) -> nn.Module:
-    model, _ = load_network(weights)
-    return model.to(device).eval()
 
 
 def main() -> None:

@@ -1,13 +1,12 @@
 """Attention maps of the group network at image size."""
 
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedbed.artefacts import Maps, quantise, shard_of, write_maps
 from seedbed.cam import combine_scales, normalise_cam
@@ -15,7 +14,7 @@ from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
-from seedbed.weights.checkpoint import load_network
+from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import GroupCamSettings
 
@@ -83,7 +82,7 @@ class Miner:
 
     def _seen_in_groups(self, position: int) -> list[Tensor]:
         """Maps (K of the image, h, w) from several groups, each plain and mirrored."""
-        model = _network(self.weights, self.device)
+        model = network_on(self.weights, self.device)
         rng = np.random.default_rng([self.settings.seed, position])
         tagged = [c - 1 for c in self.entries[position].labels]
         outputs = []
@@ -100,12 +99,6 @@ class Miner:
         pixels = image.to(self.device).permute(2, 0, 1)[None].float()
         size = (self.settings.size, self.settings.size)
         return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0]
-
-
-@cache
-def _network(weights: Path, device: torch.device) -> nn.Module:
-    model, _ = load_network(weights)
-    return model.to(device).eval()
 
 
 def main() -> None:

@@ -1,19 +1,18 @@
 """A round's predictions of a split, over scales and flip."""
 
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-from torch import nn
 
 from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
 from seedbed.inference import fuse_logits, multi_scale
-from seedbed.weights.checkpoint import load_network
+from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import PredictSettings
 
@@ -54,7 +53,7 @@ def probabilities(
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
     """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
-    model = _network(weights, device)
+    model = network_on(weights, device)
     outputs = multi_scale(
         lambda images: model(model.preprocess(images)),
         read_image(data / entry.path),
@@ -67,12 +66,6 @@ def probabilities(
     stored = probs.amax((1, 2)) >= LEAST
     stored[[0, *(entry.labels if entry.split == "train" else ())]] = True
     return probs[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
-
-
-@cache
-def _network(weights: Path, device: torch.device) -> nn.Module:
-    model, _ = load_network(weights)
-    return model.to(device).eval()
 
 
 def main() -> None:

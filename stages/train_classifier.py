@@ -8,7 +8,7 @@ from seedbed.data.samples import Samples
 from seedbed.supervision import TagObjective
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import ClassifierSettings
-from stages.training_run import digest, make_network, make_view, save_training, train_network
+from stages.training_run import digest, drop_checkpoint, make_network, make_view, train_network
 
 
 def train_classifier(
@@ -26,9 +26,8 @@ def train_classifier(
 ) -> None:
     """Train a multi-label classifier on the train images' tags."""
     dataset = Index.load(index)
-    classes = dataset.num_classes - 1
     pooling = settings.pooling.model_dump()
-    model = make_network(settings, classes, initial, **pooling)
+    model = make_network(settings, dataset.num_classes - 1, initial, **pooling)
     samples = Samples(
         dataset.split("train"),
         dataset.num_classes,
@@ -36,27 +35,21 @@ def train_classifier(
         make_view(settings),
         seed=settings.seed,
     )
-    rows = train_network(
+    train_network(
         model,
         TagObjective(),
         samples,
         settings,
-        output=weights,
+        weights=weights,
+        log=log,
+        classes=dataset.class_names[1:],
         key=digest(settings, code, [index, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,
-    )
-    save_training(
-        model,
-        rows,
-        settings,
-        num_classes=classes,
-        classes=dataset.class_names[1:],
-        weights=weights,
-        log=log,
         **pooling,
     )
+    drop_checkpoint(weights)
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import GroupSettings
 from stages.training_run import (
     digest,
+    drop_checkpoint,
     grid_of,
     make_network,
     make_view,
-    save_training,
     train_network,
 )
 
@@ -38,23 +38,25 @@ def train_group(
     """Train on groups of images with equal tags."""
     dataset = Index.load(index)
     entries = dataset.split("train")
-    classes = dataset.num_classes - 1
     options = {**settings.pooling.model_dump(), "group_size": settings.group_size}
-    model = make_network(settings, classes, initial, **options)
+    model = make_network(settings, dataset.num_classes - 1, initial, **options)
     grid = grid_of(model.eval().described, settings.crop)
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries])
-    rows = train_network(
+    train_network(
         model,
         objective,
         Samples(entries, dataset.num_classes, data, make_view(settings), seed=settings.seed),
         settings,
-        output=weights,
+        weights=weights,
+        log=log,
+        classes=dataset.class_names[1:],
         key=digest(settings, code, [index, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,
         regroup=partial(group_draws, groups, settings.group_size, seed=settings.seed),
+        **options,
     )
     with write_maps(maps, levels=255, source="kept while training") as kept:
         for position, entry in enumerate(entries):
@@ -63,16 +65,7 @@ def train_group(
                 objective.maps(position, entry.labels).numpy(),
                 classes=list(entry.labels),
             )
-    save_training(
-        model,
-        rows,
-        settings,
-        num_classes=classes,
-        classes=dataset.class_names[1:],
-        weights=weights,
-        log=log,
-        **options,
-    )
+    drop_checkpoint(weights)
 
 
 def make_objective(

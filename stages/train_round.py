@@ -7,16 +7,17 @@ from seedbed.artefacts import Maps
 from seedbed.crf import DenseCRFGrid
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.samples import Samples
+from seedbed.dsrg import SeedGrowingObjective
 from seedbed.errors import UserError
-from seedbed.supervision import MaskObjective, SeedGrowingObjective
+from seedbed.supervision import MaskObjective
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import DSRGSettings, RoundSettings
 from stages.training_run import (
     digest,
+    drop_checkpoint,
     grid_of,
     make_network,
     make_view,
-    save_training,
     train_network,
 )
 
@@ -37,7 +38,8 @@ def train_round(
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train a segmentation network from its initial weights."""
-    supervision = cues if settings.method == "dsrg" else targets
+    dsrg = settings.method == "dsrg"
+    supervision = cues if dsrg else targets
     if supervision is None:
         raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
     dataset = Index.load(index)
@@ -49,32 +51,25 @@ def train_round(
         data,
         make_view(settings),
         seed=settings.seed,
-        targets=maps if settings.method == "cross_entropy" else None,
+        targets=None if dsrg else maps,
         target_stride=settings.loss_stride,
-        cues=maps if settings.method == "dsrg" else None,
+        cues=maps if dsrg else None,
         cue_grid=grid_of(model.eval(), settings.crop),
     )
-    dsrg = settings.method == "dsrg"
-    rows = train_network(
+    train_network(
         model,
         make_growing(settings.dsrg) if dsrg else MaskObjective(),
         samples,
         settings,
-        output=weights,
+        weights=weights,
+        log=log,
+        classes=dataset.class_names,
         key=digest(settings, code, [index, supervision, initial]),
         device=device,
         threads=threads,
         deterministic=deterministic,
     )
-    save_training(
-        model,
-        rows,
-        settings,
-        num_classes=dataset.num_classes,
-        classes=dataset.class_names,
-        weights=weights,
-        log=log,
-    )
+    drop_checkpoint(weights)
 
 
 def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:

@@ -1,7 +1,7 @@
 """What the three training stages share: from settings to a trained network on disk."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -9,12 +9,11 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from seedbed.artefacts import write_tsv
-from seedbed.data.samples import Request, Samples, View, draws, loader
+from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
 from seedbed.device import be_deterministic, pick_device
 from seedbed.models import build
 from seedbed.training import Checkpoint, Objective, Optimisation, train
-from seedbed.weights import load
-from seedbed.weights.checkpoint import save_network
+from seedbed.weights import load, save_network
 from stages.settings import TrainingSettings
 
 
@@ -61,50 +60,47 @@ def train_network(
     samples: Samples,
     settings: TrainingSettings,
     *,
-    output: Path,
+    weights: Path,
+    log: Path,
+    classes: list[str],
     key: str,
     device: str,
     threads: int,
     deterministic: int,
     regroup: Callable[[Iterator[list[Request]]], Iterator[list[Request]]] = iter,
-) -> list[dict[str, float]]:
-    """Train to the end and give the log; a checkpoint beside `output` survives interruptions."""
+    **options: object,
+) -> None:
+    """Train to the end and write the network and its log.
+
+    A checkpoint beside `weights` survives interruptions; `drop_checkpoint` ends it. `classes`
+    names the network's outputs, `options` are those that the settings' own lack.
+    """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
-    target = pick_device(device)
-    checkpoint = Checkpoint(output, key)
-    shared = Optimisation.__dataclass_fields__.keys()
-    optimisation = Optimisation(**settings.model_dump(include=set(shared)))
+    place = pick_device(device)
+    shared = set(Optimisation.__dataclass_fields__)
+    workers = threads if place.type == "cuda" else 0
 
-    def batches(start: int) -> Iterator:
-        requests = draws(len(samples), settings.batch, start, settings.iterations, settings.seed)
-        return loader(samples, regroup(requests), workers=threads if target.type == "cuda" else 0)
+    def batches(start: int) -> Iterable[Batch]:
+        asked = draws(len(samples), settings.batch, start, settings.iterations, settings.seed)
+        return loader(samples, regroup(asked), workers)
 
+    checkpoint = Checkpoint(weights, key)
     with checkpoint.lock():
-        return train(
+        rows = train(
             model,
             objective,
             batches,
-            optimisation,
-            device=target,
+            Optimisation(**settings.model_dump(include=shared)),
+            device=place,
             checkpoint=checkpoint,
             seed=settings.seed,
         )
-
-
-def save_training(
-    model: nn.Module,
-    rows: list[dict[str, float]],
-    settings: TrainingSettings,
-    *,
-    num_classes: int,
-    classes: list[str],
-    weights: Path,
-    log: Path,
-    **options: object,
-) -> None:
-    """Write the network and its log, and drop the checkpoint."""
     write_tsv(log, rows)
     options = {**settings.options, **options}
-    save_network(weights, model.cpu(), settings.network, num_classes, options, classes)
+    save_network(weights, model.cpu(), settings.network, len(classes), options, classes)
+
+
+def drop_checkpoint(weights: Path) -> None:
+    """Everything is written: what an interruption would have needed can go."""
     Checkpoint(weights, "").remove()

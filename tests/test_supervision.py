@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from seedbed.crf import DenseCRFGrid
+from seedbed.dsrg import SeedGrowingObjective
 from seedbed.growing import grow_seeds
 from seedbed.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.models import GroupOutput
 from seedbed.supervision import (
     GroupObjective,
     MaskObjective,
-    SeedGrowingObjective,
     TagObjective,
 )
 

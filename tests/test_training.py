@@ -162,7 +162,7 @@ def test_a_checkpoint_of_another_digest_is_ignored(batches_until, tmp_path, monk
 def test_a_damaged_checkpoint_is_ignored(batches_until, tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "w", "d")
     assert checkpoint.load() is None
-    checkpoint.save({"step": 3})
+    checkpoint.save(3, {})
     assert checkpoint.load() == {"digest": "d", "step": 3}
     whole = checkpoint.path.read_bytes()
     for damaged in (b"", b"nonsense", whole[: len(whole) // 2]):

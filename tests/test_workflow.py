@@ -45,8 +45,8 @@ TRAININGS = "classifier group train"
 EDITS = {
     "seedbed/artefacts.py": "mini_dataset",
     "seedbed/cam.py": "cam group_cam",
-    "seedbed/crf/__init__.py": f"{TRAININGS} targets crf audit",
-    "seedbed/crf/meanfield.py": f"{TRAININGS} targets crf audit",
+    "seedbed/crf/__init__.py": "train targets crf audit",
+    "seedbed/crf/meanfield.py": "train targets crf audit",
     "seedbed/cues.py": "seeds",
     "seedbed/data/groups.py": f"{TRAININGS} group_cam",
     "seedbed/data/images.py": "convert",
@@ -55,7 +55,8 @@ EDITS = {
     "seedbed/data/samples.py": TRAININGS,
     "seedbed/data/voc.py": "convert",
     "seedbed/device.py": f"{TRAININGS} saliency",
-    "seedbed/growing.py": TRAININGS,  # seedbed.supervision holds the objectives of all three
+    "seedbed/dsrg.py": "train",
+    "seedbed/growing.py": "train",
     "seedbed/inference.py": "cam predict",
     "seedbed/losses.py": TRAININGS,
     "seedbed/metrics.py": "evaluate audit",

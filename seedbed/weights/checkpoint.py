@@ -1,5 +1,6 @@
 """A trained network in one file: how to build it, its weights and its class names."""
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,3 +63,9 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
             f"{path} does not fit this version of {meta['name']}; make it again"
         ) from error
     return model.eval(), meta
+
+
+@functools.cache
+def network_on(path: Path, device: torch.device) -> Network:
+    """The network of a file in evaluation mode on a device, read once a process."""
+    return load_network(path)[0].to(device)

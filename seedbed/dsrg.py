@@ -1,0 +1,69 @@
+"""What a training on seeds minimises, the seeds growing with the network."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seedbed.crf import DenseCRFGrid
+from seedbed.data.samples import Batch
+from seedbed.growing import grow_seeds
+from seedbed.losses import balanced_seed_loss, constraint_loss, smooth_softmax
+from seedbed.supervision import Stateless
+
+FLOOR = 1e-4  # of a posterior that a logarithm is taken of (SEC, DSRG)
+
+
+class SeedGrowingObjective(Stateless):
+    """Deep seeded region growing with balanced seed and constraint loss (Huang et al. 2018).
+
+    The seeds grow anew from the cues in every step; the CRF, whose sigmas are in cells of the
+    network's grid, serves both the growth and the constraint.
+    """
+
+    def __init__(
+        self,
+        crf: DenseCRFGrid,
+        *,
+        grow_on: str,
+        train_unary: str,
+        foreground_threshold: float,
+        background_threshold: float,
+        prefill_seeds: bool,
+        crf_gradient: str,
+        constraint_clip: tuple[float, float] | None,
+        constraint_weight: float,
+    ) -> None:
+        self.crf = crf
+        self.grow_on = grow_on
+        self.train_unary = train_unary
+        self.growing = {
+            "foreground_threshold": foreground_threshold,
+            "background_threshold": background_threshold,
+            "prefill_seeds": prefill_seeds,
+        }
+        self.constraint = {"clip": constraint_clip, "crf_gradient": crf_gradient}
+        self.constraint_weight = constraint_weight
+
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Figures of one step: loss, its two parts, and the share of cells with a seed."""
+        probs = smooth_softmax(model(model.preprocess(batch.images)).float(), FLOOR)
+        refined = self._refine(batch.images, probs.detach())
+        certain = refined if self.grow_on == "crf" else probs.detach()
+        grown = grow_seeds(batch.cues, certain, batch.tags, **self.growing)
+        seed = balanced_seed_loss(probs, grown)
+        constraint = constraint_loss(probs, refined, **self.constraint)
+        return {
+            "loss": seed + self.constraint_weight * constraint,
+            "seed_loss": seed,
+            "constraint_loss": constraint,
+            "cues": batch.cues.any(1).float().mean(),
+            "grown": grown.any(1).float().mean(),
+        }
+
+    def _refine(self, images: Tensor, probs: Tensor) -> Tensor:
+        """Posterior of the CRF on the grid, floored and renormalised; no gradient."""
+        size = probs.shape[-2:]
+        small = F.interpolate(images, size=size, mode="bilinear", align_corners=True)
+        unary = -probs if self.train_unary == "prob" else -probs.log()
+        refined = self.crf(small.round().clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
+        return refined / refined.sum(1, keepdim=True)
