@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from seedbed.errors import UserError
+from seedbed.progress import progress
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,17 +52,17 @@ def ordered_map(
     """Results of `function` in the order of `items`, worked on by forked processes.
 
     Each worker computes on one thread, so that a result does not depend on their number. At most
-    four items a worker are under way: results wait in memory no longer than that.
+    four items a worker are under way: results wait in memory no longer than that. Shows progress.
     """
     torch.set_num_threads(1)  # before the fork: a child of a threaded OpenMP parent may hang
     workers = min(workers, available_cpus())
     if workers <= 1:
-        yield from map(function, items)
+        yield from map(function, progress(items))
         return
     fork = get_context("fork")  # workers inherit the function: it need not be picklable
     with ProcessPoolExecutor(workers, fork, initializer=_remember, initargs=(function,)) as pool:
         under_way: deque = deque()
-        for item in items:
+        for item in progress(items):
             under_way.append(pool.submit(_call, item))
             if len(under_way) >= 4 * workers:
                 yield under_way.popleft().result()

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from tqdm import tqdm
 
 from seedbed.artefacts import atomic
 from seedbed.data.samples import Batch
 from seedbed.device import mixed_precision
 from seedbed.errors import UserError
+from seedbed.progress import progress
 
 CHECKPOINT_SECONDS = 30.0
 LOG_EVERY = 10
@@ -197,10 +197,7 @@ def train(
     }
     step = checkpoint.restore(parts)
     saved = time.monotonic()
-    progress = tqdm(
-        batches(step), initial=step, total=optimisation.iterations, mininterval=5, disable=None
-    )
-    for batch in progress:
+    for batch in progress(batches(step), total=optimisation.iterations, done=step):
         torch.manual_seed(seed * 1_000_003 + step)
         with mixed_precision(device):
             figures = objective(model, batch.to(device), step)
