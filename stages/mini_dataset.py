@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 from seedbed.data.mini import write_mini
-
 from stages.command import run_stage
 from stages.settings import MiniSettings
 
