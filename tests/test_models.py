@@ -257,7 +257,7 @@ def test_group_of_another_size_is_refused():
 
 def test_one_class_can_be_mined():
     model = build("tiny_group", 1).eval()
-    assert model(torch.zeros(1, 3, 3, 32, 32)).maps.shape == (1, 3, 1, 4, 4)
+    assert model(torch.zeros(1, 3, 3, 32, 32)).maps.shape == (1, 3, 1, 8, 8)
 
 
 def test_graph_dropout_by_hand(monkeypatch):

@@ -339,10 +339,10 @@ fatal, stage = int(sys.argv.pop(1)), sys.argv.pop(1)
 training.CHECKPOINT_SECONDS = -1
 save = training.Checkpoint.save
 
-def save_and_die(self, state):
-    save(self, state)
-    print(state["step"], flush=True)
-    if state["step"] == fatal:
+def save_and_die(self, step, parts):
+    save(self, step, parts)
+    print(step, flush=True)
+    if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
 training.Checkpoint.save = save_and_die
