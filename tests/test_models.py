@@ -6,8 +6,9 @@ from torch.nn import functional as F
 
 from seedbed.errors import UserError
 from seedbed.models import NETWORKS, build
-from seedbed.models.group import GroupNetwork, graph_dropout
+from seedbed.models.group import graph_dropout
 from seedbed.models.heads import Pooling
+from seedbed.models.network import FrozenBatchNorm, Preprocessing
 
 torch.set_num_threads(1)
 
@@ -52,6 +53,22 @@ def test_preprocess_is_imagenets():
     result = made("tiny_cls").preprocess(x)
     assert result.shape == (2, 3, 5, 4) and result.dtype == torch.float32
     torch.testing.assert_close(result[1, :, 2, 2], torch.tensor(expected))
+
+
+def test_preprocess_of_caffes_networks():
+    """Levels less the mean, blue first."""
+    x = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1)
+    model = made("tiny_cls")
+    model.preprocessing = Preprocessing(1, mean=(5, 4, 3), bgr=True)
+    assert model.preprocess(x).flatten().tolist() == [25, 16, 7]
+
+
+def test_frozen_batch_norm_never_learns():
+    norm = FrozenBatchNorm(2).train()
+    x = torch.randn(4, 2, 3, 3) + 5
+    torch.testing.assert_close(norm(x), x / math.sqrt(1 + norm.eps))
+    assert norm.running_mean.tolist() == [0, 0]
+    assert not any(p.requires_grad for p in norm.parameters())
 
 
 @pytest.mark.parametrize("height, width", [(65, 97), (64, 96), (101, 75)])
@@ -287,7 +304,7 @@ def group_maps(model, x, seed):
 
 
 def test_graph_dropout_in_training_and_by_the_switch():
-    x = GroupNetwork.preprocess(images(64, 64, 3))[None]
+    x = made("tiny_group").preprocess(images(64, 64, 3))[None]
     plain, switched = made("tiny_group").eval(), made("tiny_group", graph_dropout_in_eval=True)
     switched.eval()
     assert torch.equal(group_maps(plain, x, 0), group_maps(plain, x, 1))

@@ -6,8 +6,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network's weights expect of an image: (levels / scale - mean) / std by channel.
+
+    `bgr`: the channels are turned round, and `mean` and `std` are in that order too.
+    """
+
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    bgr: bool = False
+
+
+IMAGENET = Preprocessing(255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -17,7 +30,8 @@ class Backbone:
     `features` maps (N, 3, H, W) to (N, channels, ~H / stride, ~W / stride); its first
     `low_layers` modules alone give (N, low_channels, ~H / 4, ~W / 4). `scale` and `low_scale`
     bring these two to the order of one; `pretrained` says whether published weights exist,
-    `norm` whether the layers of a head are batch-normalised as well.
+    `norm` whether the layers of a head are batch-normalised as well, `preprocessing` what the
+    weights expect of an image.
     """
 
     features: nn.Sequential
@@ -29,6 +43,7 @@ class Backbone:
     low_scale: float = 1.0
     pretrained: bool = True
     norm: bool = False
+    preprocessing: Preprocessing = IMAGENET
 
 
 class Network(nn.Module):
@@ -43,22 +58,36 @@ class Network(nn.Module):
         self.features = backbone.features
         self.feature_scale = backbone.scale
         self.stride = backbone.stride
+        self.preprocessing = backbone.preprocessing
         self.new_parts = ("head.",) if backbone.pretrained else ("features.", "head.")
 
-    @staticmethod
-    def preprocess(images: Tensor) -> Tensor:
-        """RGB uint8 (N, 3, H, W) → float (N, 3, H, W) with ImageNet's mean and deviation.
+    def preprocess(self, images: Tensor) -> Tensor:
+        """RGB uint8 (N, 3, H, W) → float (N, 3, H, W), as `preprocessing` says.
 
         Channels lie last in memory: on a CPU, training is then faster by a third.
         """
-        mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(3, 1, 1)
-        std = torch.tensor(IMAGENET_STD, device=images.device).view(3, 1, 1)
-        scaled = (images.float() / 255 - mean) / std
+        wanted = self.preprocessing
+        mean = torch.tensor(wanted.mean, device=images.device).view(3, 1, 1)
+        std = torch.tensor(wanted.std, device=images.device).view(3, 1, 1)
+        ordered = images.flip(1) if wanted.bgr else images
+        scaled = (ordered.float() / wanted.scale - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def described(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → scaled features (N, channels, h, w)."""
         return self.features(images) * self.feature_scale
+
+
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """Batch norm whose statistics and affine parameters stay as they were loaded."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FrozenBatchNorm":
+        """Stay in evaluation mode."""
+        return super().train(False)
 
 
 def conv(
