@@ -8,8 +8,10 @@ from seedbed.models.group import GroupNetwork
 from seedbed.models.heads import Classifier, Segmenter
 from seedbed.models.mobilenet import mobilenet_v2
 from seedbed.models.network import Backbone, Network
+from seedbed.models.resnet import ResNet101DeepLab
 from seedbed.models.squeezenet import squeezenet1_0
 from seedbed.models.tiny import tiny
+from seedbed.models.vgg_heads import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
 
 Option = bool | int | float | str
 
@@ -35,14 +37,21 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "mobilenet_v2_cls": partial(_network, mobilenet_v2, Classifier, output_stride=16),
     "mobilenet_v2_seg": partial(_network, mobilenet_v2, Segmenter, output_stride=8),
     "mobilenet_v2_group": partial(_network, mobilenet_v2, GroupNetwork, output_stride=16),
+    "vgg16_cam": Vgg16CAM,
+    "vgg16_group": vgg16_group,
+    "vgg16_aspp": vgg16_aspp,
+    "vgg16_largefov": vgg16_largefov,
+    "resnet101_deeplab": ResNet101DeepLab,
 }
 
 
 def build(name: str, num_classes: int, **options: Option) -> Network:
     """The network called `name`, freshly initialised from torch's random state.
 
-    `num_classes` counts background for `seg` alone. `options` are the head's keywords and
-    `output_stride`. Raises UserError for an unknown name, TypeError for an unknown option.
+    `num_classes` counts background for `seg` alone. `options` are the network's keywords
+    (of the small ones the head's and `output_stride`).
+
+    Raises UserError for an unknown name, TypeError for an unknown option.
     """
     if name not in NETWORKS:
         raise UserError(f"network {name!r} is not known; choose one of {', '.join(NETWORKS)}")

@@ -1,0 +1,160 @@
+"""DeepLab-v2 on ResNet-101 (Chen et al., TPAMI 2018), with torchvision's names of the layers."""
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from seedbed.models.network import (
+    IMAGENET,
+    Backbone,
+    FrozenBatchNorm,
+    Network,
+    Preprocessing,
+    conv,
+)
+
+# Blocks, inner channels, stride and dilation of layer1 to layer4: table 1 of He et al. (CVPR
+# 2016), the last two strides become dilations.
+STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (23, 256, 1, 2), (3, 512, 1, 4))
+EXPANSION = 4
+RATES = (6, 12, 18, 24)
+
+PREPROCESSINGS = {
+    "caffe": Preprocessing(1, mean=(104.00698793, 116.66876762, 122.67891434), bgr=True),
+    "imagenet": IMAGENET,
+}
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, added to their input (projected where the shape changes)."""
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        *,
+        strides: tuple[int, int] = (1, 1),
+        dilation: int,
+        checkpointing: bool,
+    ) -> None:
+        super().__init__()
+        outputs = EXPANSION * channels
+        self.conv1 = conv(inputs, channels, 1, stride=strides[0], bias=False)
+        self.bn1 = FrozenBatchNorm(channels)
+        self.conv2 = conv(channels, channels, stride=strides[1], dilation=dilation, bias=False)
+        self.bn2 = FrozenBatchNorm(channels)
+        self.conv3 = conv(channels, outputs, 1, bias=False)
+        self.bn3 = FrozenBatchNorm(outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = nn.Sequential()
+        if inputs != outputs:
+            projection = conv(inputs, outputs, 1, stride=strides[0] * strides[1], bias=False)
+            self.downsample = nn.Sequential(projection, FrozenBatchNorm(outputs))
+        self.checkpointing = checkpointing
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, h, w) → (N, 4 · channels, ceil(h / stride), ceil(w / stride))."""
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._transformed, features, use_reentrant=False)
+        return self._transformed(features)
+
+    def _transformed(self, features: Tensor) -> Tensor:
+        inner = self.relu(self.bn1(self.conv1(features)))
+        inner = self.relu(self.bn2(self.conv2(inner)))
+        return self.relu(self.bn3(self.conv3(inner)) + self.downsample(features))
+
+
+def resnet101_features(
+    *, stride_in_first: bool = True, checkpointing: bool = False
+) -> nn.Sequential:
+    """ResNet-101 up to layer4, its norms frozen; (N, 3, H, W) → (N, 2048, ~H/8, ~W/8).
+
+    Args:
+        stride_in_first: a stage's stride is in the 1x1 convolution that begins it (the authors'
+            release); False: in the 3x3 one, as torchvision's weights want it.
+        checkpointing: keep only the blocks' inputs for the backward pass, which computes the
+            rest again: about a third more time, a fraction of the memory.
+
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=conv(3, 64, 7, stride=2, bias=False),
+        bn1=FrozenBatchNorm(64),
+        relu=nn.ReLU(inplace=True),
+        maxpool=nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+    )
+    inputs, reached = 64, 1
+    for number, (blocks, channels, stride, dilation) in enumerate(STAGES, start=1):
+        strides = (stride, 1) if stride_in_first else (1, stride)
+        # A 3x3 convolution that loses its own stride still sees the grid it knows.
+        first = dilation if stride_in_first else reached
+        stage = [
+            Bottleneck(
+                inputs, channels, strides=strides, dilation=first, checkpointing=checkpointing
+            )
+        ]
+        inputs, reached = EXPANSION * channels, dilation
+        stage += [
+            Bottleneck(inputs, channels, dilation=dilation, checkpointing=checkpointing)
+            for _ in range(blocks - 1)
+        ]
+        layers[f"layer{number}"] = nn.Sequential(*stage)
+    features = nn.Sequential(layers)
+    features.train()  # which puts the frozen norms into evaluation mode
+    return features
+
+
+class ASPPHead(nn.Module):
+    """The sum of four 3x3 convolutions of dilation 6, 12, 18 and 24."""
+
+    def __init__(self, inputs: int, num_classes: int) -> None:
+        super().__init__()
+        self.classes = nn.ModuleList(
+            nn.Conv2d(inputs, num_classes, 3, padding=rate, dilation=rate) for rate in RATES
+        )
+        for layer in self.classes:
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, h, w) → logits (N, C, h, w)."""
+        return torch.stack([layer(features) for layer in self.classes]).sum(0)
+
+
+class ResNet101DeepLab(Network):
+    """Logits of C classes, background included, on a grid of stride 8, as SPSM trains it.
+
+    `preprocessing` "caffe" and `stride_in_first` belong to DeepLab's weights, "imagenet" and
+    False to torchvision's. `checkpointing` trades time for memory. The norms stay as loaded, so
+    without weights to load there is little to learn. Raises ValueError for another
+    `preprocessing`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        preprocessing: Literal["caffe", "imagenet"] = "caffe",
+        stride_in_first: bool = True,
+        checkpointing: bool = False,
+    ) -> None:
+        if preprocessing not in PREPROCESSINGS:
+            raise ValueError(f"preprocessing: {preprocessing!r} is neither 'caffe' nor 'imagenet'")
+        features = resnet101_features(stride_in_first=stride_in_first, checkpointing=checkpointing)
+        channels = EXPANSION * STAGES[-1][1]
+        backbone = Backbone(
+            features,
+            channels,
+            8,
+            low_layers=5,  # up to layer1
+            low_channels=EXPANSION * STAGES[0][1],
+            preprocessing=PREPROCESSINGS[preprocessing],
+        )
+        super().__init__(backbone)
+        self.head = ASPPHead(channels, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), no softmax."""
+        return self.head(self.described(images))
