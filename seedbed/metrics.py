@@ -1,5 +1,7 @@
 """Confusion matrix of masks, and mean IoU as each published evaluator computes it."""
 
+from collections.abc import Iterable, Mapping
+
 import numpy as np
 
 VOID = 255
@@ -67,6 +69,15 @@ class ConfusionMatrix:
         """Share of the pixels of each class that are found; NaN if the truth has none."""
         return _ratio(self._hits(), self.counts.sum(axis=1))
 
+    def dice(self) -> np.ndarray:
+        """Dice coefficient (F1) of each class, (C,) in [0, 1]; NaN for a class nowhere."""
+        return _ratio(2 * self._hits(), self._union() + self._hits())
+
+    def frequency_weighted_iou(self) -> float:
+        """Mean IoU in [0, 1], each class weighted by its share of the truth; NaN without truth."""
+        true = self.counts.sum(axis=1)
+        return float(_ratio((true * np.nan_to_num(self.iou())).sum(), true.sum()))
+
     def coverage(self) -> float:
         """Share of the pixels whose prediction is not void; NaN if there are no pixels."""
         return float(_ratio(self.counts[:, :-1].sum(), self.counts.sum()))
@@ -96,6 +107,25 @@ class ConfusionMatrix:
             return self._mean_over_all(1e-3)
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
 
+    def foreground_errors(self) -> dict[str, float]:
+        """Means over the classes but background, as the evaluation.py used with PSA and SEAM has.
+
+        "t_tp" is truth / hits and "p_tp" prediction / hits, both at least 1; "fp_all" and "fn_all"
+        are the false and the missed pixels / union, and with "miou_foreground" they sum to 1. One
+        class never hit makes "t_tp" astronomic: 1e-10 is added to what is divided by. The tool of
+        PSA's masks does not score pixels predicted as void: there, ask `labelled()`.
+        """
+        hits, union = self._hits(), self._union() + 1e-10
+        true, predicted = self.counts.sum(axis=1), self._predicted()
+        ratios = {
+            "t_tp": true / (hits + 1e-10),
+            "p_tp": predicted / (hits + 1e-10),
+            "fp_all": (predicted - hits) / union,
+            "fn_all": (true - hits) / union,
+            "miou_foreground": hits / union,
+        }
+        return {name: _mean(ratio[1:]) for name, ratio in ratios.items()}
+
     def _hits(self) -> np.ndarray:
         return self.counts.diagonal()
 
@@ -108,6 +138,65 @@ class ConfusionMatrix:
     def _mean_over_all(self, epsilon: float) -> float:
         """Mean of hits / (union + epsilon): a class nowhere counts 0."""
         return float((self._hits() / (self._union() + epsilon)).mean())
+
+
+def background_curve(
+    images: Iterable[tuple[Mapping[int, np.ndarray], np.ndarray]],
+    num_classes: int,
+    variant: str = "voc",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean IoU of class maps at every constant background score: 0.00, 0.01 … 0.59.
+
+    At a threshold t an image is labelled as `pseudo_labels.argmax_labels(maps, t)` does, background
+    winning ties; each image is read once. The best point of the curve is chosen with the truth: an
+    upper bound of the maps, no result of a weakly supervised method.
+
+    Args:
+        images: pairs of maps, class id (1..C − 1) → (H, W), at least one, and truth, integer
+            (H, W), class ids and 255 = void.
+        num_classes: C, with background.
+        variant: of `ConfusionMatrix.miou`.
+
+    Returns:
+        Thresholds (60,) and the mean IoU at each, (60,) in [0, 1]. Source: the curve of SEAM's
+        evaluation.py (Wang et al., CVPR 2020).
+
+    Raises:
+        ValueError: if there is no map, shapes differ, or a class id is not below C.
+
+    """
+    thresholds = np.arange(60) / 100
+    # Pixels by truth, by strongest class, and by how many thresholds that class is above.
+    pixels = np.zeros((num_classes, num_classes, len(thresholds) + 1), dtype=np.int64)
+    for maps, truth in images:
+        winner, best = _strongest(maps, num_classes)
+        if truth.shape != winner.shape:
+            raise ValueError(f"truth is {truth.shape}, but its maps are {winner.shape}")
+        known = truth != VOID
+        above = np.searchsorted(thresholds, best[known])
+        try:
+            bins = np.ravel_multi_index((truth[known], winner[known], above), pixels.shape)
+        except ValueError as error:
+            raise ValueError(f"truth has a class id that is not below {num_classes}") from error
+        pixels += np.bincount(bins, minlength=pixels.size).reshape(pixels.shape)
+    foreground = pixels[..., :0:-1].cumsum(axis=-1)[..., ::-1]
+    background = pixels.sum(axis=(1, 2))[:, None] - foreground.sum(axis=1)
+    matrix = ConfusionMatrix(num_classes)
+    curve = np.empty(len(thresholds))
+    for t in range(len(thresholds)):
+        matrix.counts[:, :-1] = foreground[..., t]
+        matrix.counts[:, 0] = background[:, t]
+        curve[t] = matrix.miou(variant)
+    return thresholds, curve
+
+
+def _strongest(maps: Mapping[int, np.ndarray], num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Id and score of the strongest class of each pixel, (H, W) each; of equals the lowest id."""
+    ids = sorted(maps)
+    if not ids or ids[0] < 1 or ids[-1] >= num_classes:
+        raise ValueError(f"maps must be of classes 1..{num_classes - 1}, not {ids}")
+    scores = np.stack([maps[c] for c in ids])
+    return np.array(ids)[scores.argmax(axis=0)], scores.max(axis=0)
 
 
 def _as_mask(mask: np.ndarray, name: str) -> np.ndarray:

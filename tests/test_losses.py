@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from seedbed.losses import (
+    affinity_loss,
     balanced_seed_loss,
     classification_loss,
     constraint_loss,
@@ -144,3 +145,49 @@ def test_classification_loss_by_hand():
     scores, tags = torch.tensor([[0.0, 3.0]]), torch.tensor([[1, 0]], dtype=torch.uint8)
     expected = (math.log(2) + math.log(1 + math.exp(3))) / 2
     assert classification_loss(scores, tags).item() == pytest.approx(expected)
+
+
+def test_affinity_loss_by_hand():
+    affinities = torch.tensor([[[0.5, 0.25, 0.1], [0.2, 0.75, 0.3]]])
+    background = torch.tensor([[[1, 1, 0], [0, 0, 0]]], dtype=torch.bool)
+    foreground = torch.tensor([[[0, 0, 0], [1, 0, 0]]], dtype=torch.bool)
+    negative = torch.tensor([[[0, 0, 1], [0, 1, 0]]], dtype=torch.bool)
+    expected = math.log(8) / 2 / 4 + math.log(5) / 4 - (math.log(0.9) + math.log(0.25)) / 2 / 2
+    loss = affinity_loss(affinities, background, foreground, negative)
+    assert loss.item() == pytest.approx(expected, abs=1e-4)
+    numbers = affinity_loss(affinities, background.float(), foreground.int(), negative.byte())
+    assert numbers.item() == loss.item()
+
+
+def test_affinity_loss_averages_over_the_batch_and_not_over_images():
+    affinities = torch.tensor([[[0.5, 0.5, 0.5]], [[0.125, 0.9, 0.9]]])
+    background = torch.tensor([[[1, 1, 1]], [[1, 0, 0]]])
+    none = torch.zeros_like(background)
+    loss = affinity_loss(affinities, background, none, none)
+    assert loss.item() == pytest.approx(6 * math.log(2) / 4 / 4, abs=1e-4)
+
+
+def test_affinity_loss_gradient(rng):
+    affinities = torch.rand(2, 34, 6, generator=rng, dtype=torch.double).requires_grad_()
+    kind = torch.randint(4, (2, 34, 6), generator=rng)
+    masks = [(kind == k).double() for k in range(3)]
+    background, foreground, negative = (mask / mask.sum() for mask in masks)
+    alike, different = -1 / (affinities + 1e-5), 1 / (1 + 1e-5 - affinities)
+    expected = (background + foreground) * alike / 4 + negative * different / 2
+    found = gradient(affinity_loss(affinities, *masks), affinities)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert not found[kind == 3].any()
+
+
+def test_affinity_loss_is_finite_where_it_is_most_wrong():
+    affinities = torch.tensor([[[0.0, 0.0, 1.0]]], requires_grad=True)
+    masks = torch.eye(3)[:, None, None]
+    loss = affinity_loss(affinities, *masks)
+    assert loss.item() == pytest.approx(math.log(1e5), rel=1e-3)
+    assert gradient(loss, affinities).isfinite().all()
+
+
+def test_affinity_loss_without_pairs_is_zero_with_a_gradient():
+    affinities = torch.rand(1, 34, 4).requires_grad_()
+    loss = affinity_loss(affinities, *torch.zeros(3, 1, 34, 4, dtype=torch.bool))
+    assert loss.item() == 0 and not gradient(loss, affinities).any()
