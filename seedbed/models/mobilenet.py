@@ -1,10 +1,8 @@
 """MobileNetV2 (Sandler et al., CVPR 2018) with the layer names of torchvision's release."""
 
-from typing import Self
-
 from torch import Tensor, nn
 
-from seedbed.models.network import Backbone, conv
+from seedbed.models.network import Backbone, FrozenBatchNorm, conv
 
 # Expansion, output channels, number of blocks, stride of the first: table 2 of the paper.
 STAGES = (
@@ -18,25 +16,13 @@ STAGES = (
 )
 
 
-class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm that always uses its loaded statistics; weight and bias still learn.
-
-    Published weights come with batch norm folded to the identity, or with statistics better
-    than those of a small batch: neither survives an update.
-    """
-
-    def train(self, mode: bool = True) -> Self:
-        """Stay in evaluation mode."""
-        return super().train(False)
-
-
 def _conv_norm(
     inputs: int, outputs: int, kernel: int, *, stride: int = 1, dilation: int = 1, groups: int = 1
 ) -> list[nn.Module]:
     layer = conv(
         inputs, outputs, kernel, stride=stride, dilation=dilation, groups=groups, bias=False
     )
-    return [layer, FrozenBatchNorm(outputs).train()]
+    return [layer, FrozenBatchNorm(outputs, affine_learns=True)]
 
 
 def _conv_norm_relu(*sizes: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Module:

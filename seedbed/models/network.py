@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -79,13 +80,18 @@ class Network(nn.Module):
 
 
 class FrozenBatchNorm(nn.BatchNorm2d):
-    """Batch norm whose statistics and affine parameters stay as they were loaded."""
+    """Batch norm that always uses its loaded statistics.
 
-    def __init__(self, channels: int) -> None:
+    Published weights come with batch norm folded to the identity, or with statistics better
+    than those of a small batch: neither survives an update. `affine_learns`: weight and bias do.
+    """
+
+    def __init__(self, channels: int, *, affine_learns: bool = False) -> None:
         super().__init__(channels)
-        self.requires_grad_(False)
+        self.requires_grad_(affine_learns)
+        self.eval()
 
-    def train(self, mode: bool = True) -> "FrozenBatchNorm":
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
         return super().train(False)
 

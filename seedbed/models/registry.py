@@ -8,7 +8,9 @@ from seedbed.models.group import GroupNetwork
 from seedbed.models.heads import Classifier, Segmenter
 from seedbed.models.mobilenet import mobilenet_v2
 from seedbed.models.network import Backbone, Network
+from seedbed.models.psa_vgg import vgg16_affinity, vgg16_cls
 from seedbed.models.resnet import ResNet101DeepLab
+from seedbed.models.resnet38 import resnet38_affinity, resnet38_cls, resnet38_seg
 from seedbed.models.squeezenet import squeezenet1_0
 from seedbed.models.tiny import tiny
 from seedbed.models.vgg_heads import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
@@ -37,11 +39,16 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "mobilenet_v2_cls": partial(_network, mobilenet_v2, Classifier, output_stride=16),
     "mobilenet_v2_seg": partial(_network, mobilenet_v2, Segmenter, output_stride=8),
     "mobilenet_v2_group": partial(_network, mobilenet_v2, GroupNetwork, output_stride=16),
+    "vgg16_cls": vgg16_cls,
+    "vgg16_affinity": vgg16_affinity,
     "vgg16_cam": Vgg16CAM,
     "vgg16_group": vgg16_group,
     "vgg16_aspp": vgg16_aspp,
     "vgg16_largefov": vgg16_largefov,
     "resnet101_deeplab": ResNet101DeepLab,
+    "resnet38_cls": resnet38_cls,
+    "resnet38_affinity": resnet38_affinity,
+    "resnet38_seg": resnet38_seg,
 }
 
 

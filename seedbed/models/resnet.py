@@ -101,9 +101,7 @@ def resnet101_features(
             for _ in range(blocks - 1)
         ]
         layers[f"layer{number}"] = nn.Sequential(*stage)
-    features = nn.Sequential(layers)
-    features.train()  # which puts the frozen norms into evaluation mode
-    return features
+    return nn.Sequential(layers)
 
 
 class ASPPHead(nn.Module):
