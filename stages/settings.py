@@ -246,14 +246,33 @@ class SelectionSettings(Block):
     crf: CRFSettings = Field(CRFSettings(), description="first masks")
 
 
+class PredictSettings(Block):
+    """Multi-scale and flip prediction."""
+
+    scales: list[Positive] = Field([1.0], min_length=1)
+    flip: bool = True
+    size: Count | None = Field(None, description="warp to this square first; null: native size")
+    fuse: Literal["mean", "sum", "max"] = Field("mean", description="of the logits")
+
+
+class MaskCRFSettings(CRFSettings):
+    """The CRF on predictions."""
+
+    restrict_to_tags: bool = Field(
+        True, description="train images keep only background and the classes of their tags"
+    )
+
+
 class RoundSettings(TrainingSettings):
-    """One round of segmentation training."""
+    """One round of segmentation training, and the prediction that follows it."""
 
     supervise: Literal["seeds", "pseudo_labels", "predictions", "selected", "ground_truth"]
     method: Literal["cross_entropy", "dsrg"] = "cross_entropy"
     loss_stride: Count = Field(2, description="the loss is taken on every n-th pixel")
     dsrg: DSRGSettings = DSRGSettings()
     selection: SelectionSettings = SelectionSettings()
+    predict: PredictSettings = Field(PredictSettings(), description="over the block predict")
+    crf: MaskCRFSettings = Field(MaskCRFSettings(), description="over the block crf")
 
     @model_validator(mode="after")
     def _seeds_go_with_dsrg(self) -> "RoundSettings":
@@ -273,23 +292,6 @@ class TargetSettings(Block):
     selection: SelectionSettings = SelectionSettings()
 
 
-class PredictSettings(Block):
-    """Multi-scale and flip prediction."""
-
-    scales: list[Positive] = Field([1.0], min_length=1)
-    flip: bool = True
-    size: Count | None = Field(None, description="warp to this square first; null: native size")
-    fuse: Literal["mean", "sum", "max"] = Field("mean", description="of the logits")
-
-
-class MaskCRFSettings(CRFSettings):
-    """The CRF on predictions."""
-
-    restrict_to_tags: bool = Field(
-        True, description="train images keep only background and the classes of their tags"
-    )
-
-
 class EvaluateSettings(Block):
     """The final figure."""
 
@@ -305,6 +307,16 @@ class AuditSettings(Block):
     cam_background: Share = Field(0.2, description="background score against the CAMs")
     saliency_threshold: Share = Field(0.5, description="of saliency × tags")
     label_confidence: Share = Field(0.7, description="of hard labels that a CRF starts from")
+
+
+def _over(item: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A round's own values over those that the rounds share."""
+    blocks = {
+        name: {**shared[name], **own}
+        for name in ("predict", "crf")
+        if isinstance(own := item.get(name, {}), dict)
+    }
+    return {**shared["training"], **item, **blocks}
 
 
 class Settings(Block):
@@ -324,18 +336,23 @@ class Settings(Block):
     training: TrainingSettings = Field(
         TrainingSettings(), description="shared by the rounds; a round may override any key"
     )
+    predict: PredictSettings = Field(
+        PredictSettings(), description="shared by the rounds; a round may override any key"
+    )
+    crf: MaskCRFSettings = Field(
+        MaskCRFSettings(), description="shared by the rounds and the audit; as predict"
+    )
     rounds: list[RoundSettings] = Field(min_length=1)
-    predict: PredictSettings = PredictSettings()
-    crf: MaskCRFSettings = MaskCRFSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     audit: AuditSettings = AuditSettings()
 
     @model_validator(mode="before")
     @classmethod
-    def _rounds_inherit_training(cls, values: dict[str, Any]) -> dict[str, Any]:
-        shared, rounds = values.get("training"), values.get("rounds")
-        if isinstance(shared, dict) and isinstance(rounds, list):
-            merged = [{**shared, **item} if isinstance(item, dict) else item for item in rounds]
+    def _rounds_inherit(cls, values: dict[str, Any]) -> dict[str, Any]:
+        shared = {name: values.get(name, {}) for name in ("training", "predict", "crf")}
+        rounds = values.get("rounds")
+        if isinstance(rounds, list) and all(isinstance(block, dict) for block in shared.values()):
+            merged = [_over(item, shared) if isinstance(item, dict) else item for item in rounds]
             values = {**values, "rounds": merged}
         return values
 

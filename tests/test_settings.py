@@ -33,6 +33,16 @@ def test_rounds_inherit_training():
     assert first.batch == TrainingSettings().batch
 
 
+def test_rounds_inherit_prediction_and_its_crf():
+    own = {**RETRAIN, "predict": {"flip": False}, "crf": {"iterations": 1}}
+    shared = {"predict": {"fuse": "sum"}, "crf": {"bilateral_srgb": 5}}
+    settings = parse(rounds=[SEEDS, own], **shared)
+    first, second = settings.rounds
+    assert (first.predict, first.crf) == (settings.predict, settings.crf)
+    assert (second.predict.fuse, second.predict.flip) == ("sum", False)
+    assert (second.crf.bilateral_srgb, second.crf.iterations) == (5, 1)
+
+
 def test_rounds_without_training_have_its_defaults():
     assert parse().rounds[0].iterations == TrainingSettings().iterations
 
@@ -50,6 +60,8 @@ def test_there_is_a_round():
         ({"cam": {"scale": [1]}}, "cam.scale"),
         ({"classifier": {"pooling": {"top": 1}}}, "classifier.pooling.top"),
         ({"training": {"lr": 1}}, "training.lr"),
+        ({"predict": {"scale": [1]}}, "predict.scale"),
+        ({"rounds": [{**SEEDS, "predict": {"scale": [1]}}]}, "rounds.0.predict.scale"),
         ({"rounds": [{**SEEDS, "dsrg": {"crf": {"sxy": 1}}}]}, "rounds.0.dsrg.crf.sxy"),
     ],
 )

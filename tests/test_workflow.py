@@ -203,6 +203,8 @@ def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
         (1, {"learning_rate": 0.1}, "train-1"),
         (1, {"selection": {"threshold": 0, "drop": 0.1}}, "targets-1"),
         (1, {"supervise": "predictions"}, "targets-1"),
+        (0, {"predict": {"flip": False}}, "predict-0-train predict-0-val"),
+        (1, {"crf": {"iterations": 3}}, "crf-1-train crf-1-val"),
     ],
 )
 def test_a_round_is_remade_from_where_it_changed(project, overlay, number, change, first):

@@ -15,7 +15,9 @@ rule predict:
     resources:
         gpu=1,
     params:
-        settings=settings.predict.model_dump_json(),
+        settings=lambda wildcards: settings.rounds[
+            int(wildcards.round)
+        ].predict.model_dump_json(),
         code=code_digest("stages.predict"),
     shell:
         "python -m stages.predict --params {params.settings:q} --index {input.index:q}"
@@ -35,7 +37,9 @@ rule crf:
         "<results>/benchmarks/crf/{round}-{split}-{shard}.tsv"
     threads: cpus(64)
     params:
-        settings=settings.crf.model_dump_json(),
+        settings=lambda wildcards: settings.rounds[
+            int(wildcards.round)
+        ].crf.model_dump_json(),
         code=code_digest("stages.crf"),
     shell:
         "python -m stages.crf --params {params.settings:q} --index {input.index:q}"

@@ -43,7 +43,7 @@ rule train:
     params:
         settings=lambda wildcards: settings.rounds[
             int(wildcards.round)
-        ].model_dump_json(exclude={"selection"}),
+        ].model_dump_json(exclude={"selection", "predict", "crf"}),
         code=code_digest("stages.train_round"),
         options=lambda wildcards, input: options(input),
     shell:
