@@ -123,7 +123,7 @@ def _read_npy(file: BinaryIO) -> Any:  # noqa: ANN401 - any content of a pickle
     if not dtype.hasobject:
         file.seek(0)
         return np.load(file, allow_pickle=False)
-    array = _plain(_Unpickler(file).load())
+    array = _plain(_Unpickler(file, encoding="latin1").load())
     return array[()] if array.ndim == 0 else array
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from seedbed.errors import UserError
@@ -223,3 +224,22 @@ def test_published_squeezenet_knows_dogs_and_cats(model):
     assert sum(five[0] in DOG for five in dogs) >= 14
     assert sum(five[0] in CAT for five in cats) >= 8
     assert sum(any(index in CAT for index in five) for five in cats) >= 12
+
+
+def test_a_safetensors_file_fills_a_network_as_a_pth_does(tmp_path):
+    source, target = build("tiny_cls", 3), build("tiny_cls", 3)
+    path = tmp_path / "weights.safetensors"
+    save_file(source.state_dict(), path)
+    assert not load(target, path).missing
+    assert all(map(torch.equal, source.state_dict().values(), target.state_dict().values()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.caffemodel", "a-0001.params", "a.npy", "a.safetensors", "model.ckpt-18000", "a.ckpt.index"],
+)
+def test_files_are_read_by_their_kind(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no weights at all")
+    with pytest.raises(UserError, match=name) as error:
+        load(build("tiny_cls", 3), tmp_path / name)
+    assert "PyTorch" not in str(error.value) and "\n" not in str(error.value)

@@ -1,16 +1,31 @@
-"""Published PyTorch checkpoints → the parameters of a network, by name and shape."""
+"""Published checkpoints → the parameters of a network, by name and shape."""
 
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.errors import UserError
+from seedbed.weights.caffe import read_caffe
+from seedbed.weights.mxnet import read_mxnet
+from seedbed.weights.numpy_dict import read_numpy
+from seedbed.weights.safetensors_file import read_safetensors
+from seedbed.weights.tensorflow import read_tensorflow
 
 BACKBONE = "features."
+READERS = {
+    "*.caffemodel": read_caffe,
+    "*.params": read_mxnet,
+    "*.np[yz]": read_numpy,
+    "*.safetensors": read_safetensors,
+    "*.ckpt*": read_tensorflow,
+    "*.index": read_tensorflow,
+    "*.data-*-of-*": read_tensorflow,
+}
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError)
 
 
@@ -24,7 +39,7 @@ class Report:
 
 
 def load(model: nn.Module, path: str | Path) -> Report:
-    """Fill `model` in place with what `path` (.pth or .pt) holds under its names.
+    """Fill `model` in place with what `path` (see `read_tensors`) holds under its names.
 
     Half precision is widened to that of the network. A tensor of another shape is an error in
     the backbone; elsewhere (a head for other classes) it counts as missing and left over.
@@ -45,7 +60,20 @@ def load(model: nn.Module, path: str | Path) -> Report:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name, out of a `state_dict` wrapper and without `module.` prefixes."""
+    """Tensors by the file's own names; raises UserError for a file of another kind.
+
+    `.caffemodel`, MXNet's `.params`, `.npy` and `.npz` dictionaries, `.safetensors` and
+    TensorFlow's checkpoints of both versions are known by their names, the rest is PyTorch's:
+    there, a `state_dict` wrapper and `module.` prefixes are taken off.
+    """
+    name = Path(path).name
+    for pattern, read in READERS.items():
+        if fnmatch(name, pattern):
+            return read(Path(path))
+    return _read_state_dict(path)
+
+
+def _read_state_dict(path: str | Path) -> dict[str, Tensor]:
     content = read_file(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]

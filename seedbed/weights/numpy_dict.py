@@ -1,0 +1,68 @@
+"""NumPy's .npy and .npz as they hold networks: layers' weights and biases, in TensorFlow's axes."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from torch import Tensor
+
+from seedbed import restricted_pickle
+from seedbed.weights.reading import reader, tensor
+
+PAIR = {0: "w", 1: "b"}
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+# Broken archives and headers fail in every way there is.
+@reader("NumPy file of weights", Exception)
+def read_numpy(path: Path) -> dict[str, Tensor]:
+    """Arrays as float32 tensors, their axes as in the file (TensorFlow: height, width, in, out).
+
+    An .npy of a dict {layer: {"w": …, "b": …}} or {layer: [weights, biases]} gives "{layer}.w"
+    and "{layer}.b"; other keys, nested at any depth, are joined by dots, and what is no array is
+    left out. An .npz of plain arrays gives its own names. Raises UserError for a file that is
+    missing, damaged, or made of anything but arrays and plain containers.
+    """
+    if path.suffix == ".npz":
+        return _read_npz(path)
+    content = restricted_pickle.load(path)
+    if not isinstance(content, Mapping):
+        raise ValueError(f"a {type(content).__name__} without names")
+    return {name: tensor(array, array.shape) for name, array in _named_arrays(content)}
+
+
+def _named_arrays(content: object, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    if isinstance(content, np.ndarray):
+        yield name, content
+    elif isinstance(content, list | tuple):
+        named = {PAIR.get(place, place): value for place, value in enumerate(content)}
+        yield from _named_arrays(named, name)
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _named_arrays(value, f"{name}.{key}" if name else str(key))
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        tensors = {}
+        for member in archive.infolist():
+            # Python sets memory aside for a stored member before it looks for its bytes.
+            if member.compress_size > path.stat().st_size:
+                raise ValueError(f"{member.filename} is longer than the archive")
+            with archive.open(member) as file:
+                tensors[member.filename.removesuffix(".npy")] = _read_member(file)
+        return tensors
+
+
+def _read_member(file: IO[bytes]) -> Tensor:
+    """Read an array from its bytes; np.load would set memory aside for what the header claims."""
+    read_header = HEADERS[np.lib.format.read_magic(file)]
+    shape, fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return tensor(np.frombuffer(file.read(), dtype), shape, "F" if fortran else "C")
