@@ -9,21 +9,12 @@ from torch.nn import functional as F
 from seedbed.models.network import FrozenBatchNorm
 from seedbed.models.resnet import ResNet101DeepLab, resnet101_features
 from seedbed.training import Optimisation, parameter_groups
+from tests.network_helpers import on_meta, seeded
 
 torch.set_num_threads(1)
 
 # Blocks, inner channels, dilation of layer1 to layer4.
 STAGES = {1: (3, 64, 1), 2: (4, 128, 1), 3: (23, 256, 2), 4: (3, 512, 4)}
-
-
-def on_meta(make, *args, **options):
-    with torch.device("meta"):
-        return make(*args, **options)
-
-
-def seeded(make, *args, **options):
-    torch.manual_seed(0)
-    return make(*args, **options)
 
 
 def image(height=33, width=33):

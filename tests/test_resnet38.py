@@ -18,6 +18,7 @@ from seedbed.models.resnet38 import (
     resnet38_seg,
 )
 from seedbed.training import Optimisation, parameter_groups
+from tests.network_helpers import on_meta
 
 torch.set_num_threads(1)
 
@@ -44,12 +45,6 @@ PLAIN = (
 BOTTLENECKS = (("b6", 1024, 512, 1024, 2048), ("b7", 2048, 1024, 2048, 4096))
 SHORTCUTS = ("b2", "b3", "b4", "b5", "b6", "b7")
 FROZEN = ("conv1a", "b2", "b2_1", "b2_2")
-
-
-def on_meta(make, *arguments, **options):
-    """A network of shapes alone: nothing of its 100 million weights lies in memory."""
-    with torch.device("meta"):
-        return make(*arguments, **options)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from seedbed.models.vgg import SameMaxPool2d, max_pool, vgg16_features
 from seedbed.models.vgg_heads import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
 from seedbed.training import Optimisation, parameter_groups
+from tests.network_helpers import on_meta, seeded
 
 torch.set_num_threads(1)
 
@@ -33,16 +34,6 @@ def branch_size(classes):
 
 def size(module):
     return sum(p.numel() for p in module.parameters())
-
-
-def on_meta(make, *args, **options):
-    with torch.device("meta"):
-        return make(*args, **options)
-
-
-def seeded(make, *args, **options):
-    torch.manual_seed(0)
-    return make(*args, **options)
 
 
 def image(height=33, width=33):

@@ -6,7 +6,12 @@ import torch
 from seedbed.errors import UserError
 from seedbed.weights.caffe import read_caffe
 from seedbed.weights.protobuf import Wire, WireError, fields, fixed, packed_varints, varint
-from tests.weights_damage import assert_refused, assert_refused_cheaply, assert_survives
+from tests.weights_damage import (
+    assert_refused,
+    assert_refused_cheaply,
+    assert_survives,
+    write_varint,
+)
 
 torch.set_num_threads(1)
 
@@ -18,25 +23,16 @@ V1_INNER_PRODUCT = 14
 # A writer of messages, from the format's description.
 
 
-def integer(value):
-    value &= (1 << 64) - 1
-    data = b""
-    while value > 0x7F:
-        data += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return data + bytes([value])
-
-
 def key(number, wire):
-    return integer(number << 3 | wire)
+    return write_varint(number << 3 | wire)
 
 
 def number_field(number, value):
-    return key(number, 0) + integer(value)
+    return key(number, 0) + write_varint(value)
 
 
 def bytes_field(number, data):
-    return key(number, 2) + integer(len(data)) + data
+    return key(number, 2) + write_varint(len(data)) + data
 
 
 def packed_floats(values, number=DATA, code="f"):
@@ -48,7 +44,7 @@ def unpacked_floats(values, number=DATA):
 
 
 def shape(*dims):
-    return bytes_field(SHAPE, bytes_field(1, b"".join(map(integer, dims))))
+    return bytes_field(SHAPE, bytes_field(1, b"".join(map(write_varint, dims))))
 
 
 def legacy(*dims):
@@ -134,7 +130,7 @@ def test_broken_messages_are_errors(data):
 
 def test_varints():
     assert varint(memoryview(b"\x05\x80\x01"), 1) == (128, 3)
-    assert varint(memoryview(integer(-2)), 0) == (2**64 - 2, 10)
+    assert varint(memoryview(write_varint(-2)), 0) == (2**64 - 2, 10)
     assert varint(memoryview(b"\xff" * 9 + b"\x7f"), 0) == (2**64 - 1, 10)
     assert packed_varints(memoryview(b"\x01\x80\x01\x03")) == [1, 128, 3]
 
@@ -271,8 +267,8 @@ def test_directory(tmp_path):
         shape(0, -1) + packed_floats([]),
         legacy(1 << 31, 1, 1, 1) + packed_floats([1]),
         shape(*[1] * 33) + packed_floats([1]),
-        shape(4) + key(DATA, 2) + integer(1 << 33),
-        shape(4) + key(DATA, 2) + integer(1 << 63),
+        shape(4) + key(DATA, 2) + write_varint(1 << 33),
+        shape(4) + key(DATA, 2) + write_varint(1 << 63),
     ],
 )
 def test_absurd_claims_cost_nothing(path, blob):

@@ -8,7 +8,12 @@ import torch
 from seedbed.errors import UserError
 from seedbed.weights.sstable import masked_crc32c, read_table, unsnappy
 from seedbed.weights.tensorflow import read_tensorflow
-from tests.weights_damage import assert_line, assert_refused, assert_refused_cheaply
+from tests.weights_damage import (
+    assert_line,
+    assert_refused,
+    assert_refused_cheaply,
+    write_varint,
+)
 
 torch.set_num_threads(1)
 
@@ -21,23 +26,14 @@ PLAIN, SNAPPY = 0, 1
 # A writer of both formats, from their descriptions.
 
 
-def varint(value):
-    value &= (1 << 64) - 1
-    data = b""
-    while value > 0x7F:
-        data += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return data + bytes([value])
-
-
 def field(number, value):
     if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
+        return write_varint(number << 3) + write_varint(value)
+    return write_varint(number << 3 | 2) + write_varint(len(value)) + value
 
 
 def fixed32(number, value):
-    return varint(number << 3 | 5) + value.to_bytes(4, "little")
+    return write_varint(number << 3 | 5) + value.to_bytes(4, "little")
 
 
 def shape_message(shape):
@@ -52,7 +48,7 @@ def slice_message(extents):
 
 
 def packed(*numbers):
-    return b"".join(map(varint, numbers))
+    return b"".join(map(write_varint, numbers))
 
 
 def floats(*numbers):
@@ -88,7 +84,7 @@ def block_of(entries):
 
 def snappy(data):
     """Literals, and copies of what was there up to 2 000 bytes before."""
-    out, literal, place = varint(len(data)), b"", 0
+    out, literal, place = write_varint(len(data)), b"", 0
 
     def flush():
         size = len(literal) - 1
