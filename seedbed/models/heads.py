@@ -1,6 +1,7 @@
 """Image classification with class maps, and segmentation: the two plain heads."""
 
 import math
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,22 @@ class Classifier(Network):
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → scores (N, K), before a sigmoid."""
         return self.pool(self.maps(images))
+
+
+class ChannelDropoutClassifier(Classifier):
+    """PSA's classifier: whole channels are dropped, and the class weights are Xavier-uniform.
+
+    Dropping channels commutes with the mean over the grid: whether the maps or the features are
+    pooled is the same.
+    """
+
+    def __init__(
+        self, backbone: Backbone, num_classes: int, *, dropout: float = 0.5, **pooling: float
+    ) -> None:
+        super().__init__(backbone, num_classes, **pooling)
+        classes = nn.Conv2d(backbone.channels, num_classes, 1, bias=False)
+        nn.init.xavier_uniform_(classes.weight)
+        self.head = nn.Sequential(OrderedDict(dropout=nn.Dropout2d(dropout), fc8=classes))
 
 
 class SegmentationHead(nn.Module):

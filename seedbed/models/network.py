@@ -22,6 +22,10 @@ class Preprocessing:
 
 
 IMAGENET = Preprocessing(255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+# The same mean in levels, blue first, as each release of Caffe's time rounds it.
+DSRG_MEAN = Preprocessing(1, mean=(104, 117, 123), bgr=True)
+DEEPLAB_MEAN = Preprocessing(1, mean=(104.00698793, 116.66876762, 122.67891434), bgr=True)
+SEC_MEAN = Preprocessing(1, mean=(104.008, 116.669, 122.675), bgr=True)  # and PSA's VGG
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ DeepLab-LargeFOV's of 1024 channels: the weights of its `vgg16_20M.caffemodel` f
 from torch import Tensor, nn
 
 from seedbed.models.affinity import AffinityNetwork, Levels
-from seedbed.models.network import Backbone, Preprocessing, conv
-from seedbed.models.resnet38 import ChannelDropoutClassifier
+from seedbed.models.heads import ChannelDropoutClassifier
+from seedbed.models.network import SEC_MEAN, Backbone, conv
 from seedbed.models.vgg import vgg16_features
 
-CAFFE = Preprocessing(1, mean=(104.008, 116.669, 122.675), bgr=True)
 CHANNELS = 1024
 CONV3 = 10  # the first module of conv3
 CONV4_3, CONV5_3 = "22", "29"  # the modules, ReLUs, whose outputs conv4 and conv5 are
@@ -27,7 +26,7 @@ def _vgg16(fc6_dilation: int) -> Backbone:
     features.add_module("fc7", conv(CHANNELS, CHANNELS, 1))
     features.add_module("relu7", nn.ReLU(inplace=True))
     return Backbone(
-        features, CHANNELS, stride=8, low_layers=CONV3, low_channels=128, preprocessing=CAFFE
+        features, CHANNELS, stride=8, low_layers=CONV3, low_channels=128, preprocessing=SEC_MEAN
     )
 
 

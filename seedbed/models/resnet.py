@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seedbed.models.network import (
+    DEEPLAB_MEAN,
     IMAGENET,
     Backbone,
     FrozenBatchNorm,
     Network,
-    Preprocessing,
     conv,
 )
 
@@ -22,10 +22,7 @@ STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (23, 256, 1, 2), (3, 512, 1, 4))
 EXPANSION = 4
 RATES = (6, 12, 18, 24)
 
-PREPROCESSINGS = {
-    "caffe": Preprocessing(1, mean=(104.00698793, 116.66876762, 122.67891434), bgr=True),
-    "imagenet": IMAGENET,
-}
+PREPROCESSINGS = {"caffe": DEEPLAB_MEAN, "imagenet": IMAGENET}
 
 
 class Bottleneck(nn.Module):

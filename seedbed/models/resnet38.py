@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from seedbed.models.affinity import AffinityNetwork, Levels
-from seedbed.models.heads import Classifier
+from seedbed.models.heads import ChannelDropoutClassifier
 from seedbed.models.network import Backbone, FrozenBatchNorm, Network
 
 # Name, blocks, middle and output channels, stride of the first block, dilation of all convolutions
@@ -149,22 +149,6 @@ def freeze_beginning(features: nn.Sequential) -> None:
     for name, layer in features.named_children():
         if name.startswith(("conv1a", "b2")):
             layer.requires_grad_(False)
-
-
-class ChannelDropoutClassifier(Classifier):
-    """PSA's classifier: whole channels are dropped, and the class weights are Xavier-uniform.
-
-    Dropping channels commutes with the mean over the grid: whether the maps or the features are
-    pooled is the same.
-    """
-
-    def __init__(
-        self, backbone: Backbone, num_classes: int, *, dropout: float = 0.5, **pooling: float
-    ) -> None:
-        super().__init__(backbone, num_classes, **pooling)
-        classes = nn.Conv2d(backbone.channels, num_classes, 1, bias=False)
-        nn.init.xavier_uniform_(classes.weight)
-        self.head = nn.Sequential(OrderedDict(dropout=nn.Dropout2d(dropout), fc8=classes))
 
 
 def _wide_conv(inputs: int, outputs: int) -> nn.Conv2d:

@@ -7,17 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.models.group import GroupNetwork
-from seedbed.models.network import IMAGENET, Backbone, Network, Preprocessing, conv
+from seedbed.models.network import (
+    DEEPLAB_MEAN,
+    DSRG_MEAN,
+    IMAGENET,
+    SEC_MEAN,
+    Backbone,
+    Network,
+    Preprocessing,
+    conv,
+)
 from seedbed.models.vgg import Padding, max_pool, vgg16_features
 
 WIDTH = 1024
 ASPP_RATES = (6, 12, 18, 24)
 LARGE_FOV_RATE = 12
-
-# The ImageNet mean in BGR levels, as each release rounds it.
-DSRG_MEAN = Preprocessing(1, mean=(104, 117, 123), bgr=True)
-DEEPLAB_MEAN = Preprocessing(1, mean=(104.00698793, 116.66876762, 122.67891434), bgr=True)
-SEC_MEAN = Preprocessing(1, mean=(104.008, 116.669, 122.675), bgr=True)
 
 
 class Dropout(nn.Dropout):
