@@ -72,8 +72,11 @@ def test_prefixes_wrappers_and_half_precision(model, tensors, write):
     assert all(value.dtype == torch.float32 for value in model.state_dict().values())
 
 
-def test_head_for_other_classes_is_left_over(model, tensors, write):
-    report = load(model, write(tensors | {"head.1.weight": torch.zeros(7, 512, 1, 1)}))
+def test_head_for_other_classes(model, tensors, write):
+    path = write(tensors | {"head.1.weight": torch.zeros(7, 512, 1, 1)})
+    with pytest.raises(UserError, match=r"weights.pth: head.1.weight.*\(7, 512, 1, 1\).*new_head"):
+        load(model, path)
+    report = load(model, path, new_head=True)
     assert report.missing == ("head.1.weight",) and "head.1.weight" in report.left_over
 
 

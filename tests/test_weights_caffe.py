@@ -6,67 +6,24 @@ import torch
 from seedbed.errors import UserError
 from seedbed.weights.caffe import read_caffe
 from seedbed.weights.protobuf import Wire, WireError, fields, fixed, packed_varints, varint
-from tests.weights_damage import (
-    assert_refused,
-    assert_refused_cheaply,
-    assert_survives,
-    write_varint,
+from tests.caffe_writer import (
+    DATA,
+    DOUBLES,
+    LAYERS,
+    SHAPE,
+    V1_INNER_PRODUCT,
+    layer,
+    legacy,
+    net,
+    packed_floats,
+    shape,
+    unpacked_floats,
+    v1_layer,
 )
+from tests.protobuf_writer import field, key, write_varint
+from tests.weights_damage import assert_refused, assert_refused_cheaply, assert_survives
 
 torch.set_num_threads(1)
-
-V1_LAYERS, LAYERS = 2, 100
-SHAPE, DATA, DOUBLES = 7, 5, 8
-V1_INNER_PRODUCT = 14
-
-
-# A writer of messages, from the format's description.
-
-
-def key(number, wire):
-    return write_varint(number << 3 | wire)
-
-
-def number_field(number, value):
-    return key(number, 0) + write_varint(value)
-
-
-def bytes_field(number, data):
-    return key(number, 2) + write_varint(len(data)) + data
-
-
-def packed_floats(values, number=DATA, code="f"):
-    return bytes_field(number, struct.pack(f"<{len(values)}{code}", *values))
-
-
-def unpacked_floats(values, number=DATA):
-    return b"".join(key(number, 5) + struct.pack("<f", value) for value in values)
-
-
-def shape(*dims):
-    return bytes_field(SHAPE, bytes_field(1, b"".join(map(write_varint, dims))))
-
-
-def legacy(*dims):
-    return b"".join(number_field(place, dim) for place, dim in enumerate(dims, 1))
-
-
-def layer(name, *blobs, kind="Convolution"):
-    content = bytes_field(1, name.encode()) + bytes_field(2, kind.encode())
-    content += bytes_field(3, b"data") + bytes_field(4, name.encode()) + number_field(10, 1)
-    return bytes_field(LAYERS, content + b"".join(bytes_field(7, blob) for blob in blobs))
-
-
-def v1_layer(name, *blobs, kind=4):
-    content = bytes_field(2, b"data") + bytes_field(3, name.encode())
-    content += bytes_field(4, name.encode()) + number_field(5, kind)
-    content += b"".join(bytes_field(6, blob) for blob in blobs)
-    return bytes_field(V1_LAYERS, content + packed_floats([1, 2], number=7))
-
-
-def net(*layers):
-    inputs = bytes_field(3, b"data") + number_field(4, 1) + number_field(5, 0)
-    return bytes_field(1, b"net") + inputs + b"".join(layers)
 
 
 @pytest.fixture
@@ -102,7 +59,7 @@ def test_fields_are_cut_as_the_format_says():
 
 
 def test_large_field_is_a_view_of_the_file():
-    data = bytearray(bytes_field(1, b"abc"))
+    data = bytearray(field(1, b"abc"))
     (_, _, value), *_ = fields(memoryview(data))
     data[-1] = ord("d")
     assert bytes(value) == b"abd"
@@ -202,8 +159,8 @@ def test_written_shape_is_kept_and_outranks_the_old_one(read):
 
 
 def test_shape_may_be_unpacked_and_numbers_doubles(read):
-    dims = bytes_field(SHAPE, number_field(1, 2) + number_field(1, 1))
-    tensors = read(layer("a", dims + packed_floats([0.1, 3], DOUBLES, "d")))
+    dims = field(SHAPE, field(1, 2) + field(1, 1))
+    tensors = read(layer("a", dims + packed_floats([0.1, 3], DOUBLES, "<f8")))
     assert torch.equal(tensors["a.weight"], torch.tensor([[0.1], [3]]))
 
 
@@ -215,6 +172,12 @@ def test_gradients_are_left_alone(read):
 def test_both_generations_may_stand_in_one_file(read):
     blob = shape(1) + packed_floats([1])
     assert list(read(v1_layer("old", blob), layer("new", blob))) == ["old.weight", "new.weight"]
+
+
+def test_two_layers_of_one_name(path):
+    blob = shape(1) + packed_floats([1])
+    data = net(v1_layer("a", blob), layer("b", blob), layer("a", blob))
+    assert_refused(read_caffe, path, data, "two tensors are called a.weight")
 
 
 def test_tensors_outlive_the_file_and_may_be_written(read, path):
@@ -240,7 +203,7 @@ def test_missing_file(path):
         (b'name: "net" layer { name: "conv1" }', "no Caffe model"),
         (net(layer("relu")), "hold no tensors"),
         (net(layer("a", shape(3) + packed_floats([1, 2]))), r"2 numbers for the shape \(3,\)"),
-        (net(layer("a", shape(1) + bytes_field(DATA, b"123"))), "no whole number"),
+        (net(layer("a", shape(1) + field(DATA, b"123"))), "no whole number"),
     ],
 )
 def test_foreign_and_wrong_files(path, data, message):
@@ -248,8 +211,8 @@ def test_foreign_and_wrong_files(path, data, message):
 
 
 def test_name_that_is_no_text(path):
-    content = bytes_field(1, b"\xff") + bytes_field(7, shape(1) + packed_floats([1]))
-    assert_refused(read_caffe, path, net(bytes_field(LAYERS, content)), "no Caffe model")
+    content = field(1, b"\xff") + field(7, shape(1) + packed_floats([1]))
+    assert_refused(read_caffe, path, net(field(LAYERS, content)), "no Caffe model")
 
 
 def test_directory(tmp_path):
@@ -278,6 +241,6 @@ def test_absurd_claims_cost_nothing(path, blob):
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_no_damage_gets_past_the_reader(path):
     weight, bias = shape(2, 1, 1, 2) + packed_floats(range(4)), shape(2) + unpacked_floats([1, 2])
-    old = legacy(1, 1, 2, 2) + packed_floats(range(4), DOUBLES, "d")
+    old = legacy(1, 1, 2, 2) + packed_floats(range(4), DOUBLES, "<f8")
     data = net(layer("conv", weight, bias), v1_layer("fc", old, kind=V1_INNER_PRODUCT))
     assert_survives(read_caffe, path, data)

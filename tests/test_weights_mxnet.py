@@ -1,50 +1,23 @@
-import struct
-
 import numpy as np
 import pytest
 import torch
 
 from seedbed.errors import UserError
 from seedbed.weights.mxnet import read_mxnet
+from tests.mxnet_writer import (
+    V1,
+    V2,
+    array_list,
+    floats,
+    legacy_array,
+    u32,
+    u64,
+    v1_array,
+    v2_array,
+)
 from tests.weights_damage import assert_refused, assert_refused_cheaply, assert_survives
 
 torch.set_num_threads(1)
-
-V1, V2 = 0xF993FAC8, 0xF993FAC9
-GPU = struct.pack("<2i", 2, 3)
-FLOAT32 = 0
-
-
-# A writer of parameter files, from the format's description.
-
-
-def u32(*values):
-    return struct.pack(f"<{len(values)}I", *values)
-
-
-def u64(*values):
-    return struct.pack(f"<{len(values)}Q", *values)
-
-
-def legacy_array(dims, data, flag=FLOAT32):
-    return u32(len(dims), *dims) + GPU + u32(flag) + data
-
-
-def v1_array(dims, data, flag=FLOAT32):
-    return u32(V1, len(dims)) + u64(*dims) + GPU + u32(flag) + data
-
-
-def v2_array(dims, data, flag=FLOAT32, storage=0):
-    return u32(V2, storage, len(dims)) + u64(*dims) + GPU + u32(flag) + data
-
-
-def array_list(arrays, names, magic=0x112):
-    texts = b"".join(u64(len(name.encode())) + name.encode() for name in names)
-    return u64(magic, 0, len(arrays)) + b"".join(arrays) + u64(len(names)) + texts
-
-
-def floats(*values):
-    return struct.pack(f"<{len(values)}f", *values)
 
 
 @pytest.fixture
@@ -143,6 +116,7 @@ ONE = v2_array((1,), floats(1))
         (array_list([ONE], ["a"], magic=0x113), "begins with 0x113, not 0x112"),
         (array_list([ONE], []), "1 arrays, but 0 names"),
         (array_list([ONE], ["a", "b"]), "1 arrays, but 2 names"),
+        (array_list([ONE, ONE], ["arg:a", "arg:a"]), "two tensors are called arg:a"),
         (array_list([], []), "hold no tensors"),
         (array_list([v2_array((1,), floats(1), storage=1)], ["a"]), "sparse arrays: .*tostype"),
         (array_list([v2_array((1,), floats(1), storage=2)], ["a"]), "sparse arrays: .*tostype"),

@@ -130,6 +130,11 @@ def test_nothing_is_executed(npy, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_two_arrays_of_one_name(npy):
+    save(npy, {"conv": {"w": W}, "conv.w": W})
+    assert_refused(read_numpy, npy, npy.read_bytes(), "two tensors are called conv.w")
+
+
 # An .npz.
 
 
@@ -141,6 +146,14 @@ def test_archive_of_arrays(npz, write):
     assert torch.equal(tensors["conv/w"], torch.from_numpy(W))
     assert torch.equal(tensors["f"], torch.from_numpy(W[0, 0]))
     assert tensors["f"].is_contiguous() and tensors["n"].dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name(npz):
+    with zipfile.ZipFile(npz, "w") as file:
+        for _ in range(2):
+            file.writestr("a.npy", header("<f4", (1,)) + b"\0\0\x80\x3f")
+    assert_refused(read_numpy, npz, npz.read_bytes(), "two tensors are called a")
 
 
 def test_archive_of_objects_is_refused(npz, capsys):

@@ -101,6 +101,14 @@ def test_absurd_claims_cost_nothing(path, data):
     assert_refused_cheaply(read_safetensors, path, data)
 
 
+def test_two_tensors_of_one_name(path):
+    header = b'{"a":%s,"a":%s}' % tuple(
+        json.dumps(entry(begin, begin + 4, 1)).encode() for begin in (0, 4)
+    )
+    data = struct.pack("<Q", len(header)) + header + ONE * 2
+    assert_refused(read_safetensors, path, data, "no safetensors file")
+
+
 def test_no_damage_gets_past_the_reader(path):
     entries = {"a": entry(0, 8, 2, 1), "b": entry(8, 12, 2, dtype="F16")}
     assert_survives(read_safetensors, path, file(b"\0" * 12, **entries))

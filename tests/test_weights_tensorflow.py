@@ -8,147 +8,36 @@ import torch
 from seedbed.errors import UserError
 from seedbed.weights.sstable import masked_crc32c, read_table, unsnappy
 from seedbed.weights.tensorflow import read_tensorflow
-from tests.weights_damage import (
-    assert_line,
-    assert_refused,
-    assert_refused_cheaply,
-    write_varint,
+from tests.protobuf_writer import field, packed
+from tests.tensorflow_writer import (
+    BOOL,
+    BOOL_VAL,
+    CONTENT,
+    DOUBLE,
+    DOUBLE_VAL,
+    FLOAT,
+    FLOAT_VAL,
+    HALF,
+    HALF_VAL,
+    INT32,
+    INT64,
+    INT64_VAL,
+    INT_VAL,
+    PLAIN,
+    SNAPPY,
+    STRING,
+    bundle_entry,
+    floats,
+    header,
+    table,
+    v1,
+    whole,
 )
+from tests.weights_damage import assert_line, assert_refused, assert_refused_cheaply
 
 torch.set_num_threads(1)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "tensorflow"
-FLOAT, DOUBLE, INT32, STRING, INT64, BOOL, HALF = 1, 2, 3, 7, 9, 10, 19
-FLOAT_VAL, DOUBLE_VAL, INT_VAL, INT64_VAL, BOOL_VAL, HALF_VAL, CONTENT = 5, 6, 7, 10, 11, 13, 4
-PLAIN, SNAPPY = 0, 1
-
-
-# A writer of both formats, from their descriptions.
-
-
-def field(number, value):
-    if isinstance(value, int):
-        return write_varint(number << 3) + write_varint(value)
-    return write_varint(number << 3 | 2) + write_varint(len(value)) + value
-
-
-def fixed32(number, value):
-    return write_varint(number << 3 | 5) + value.to_bytes(4, "little")
-
-
-def shape_message(shape):
-    return b"".join(field(2, field(1, size)) for size in shape)
-
-
-def slice_message(extents):
-    """Of (start, length) a dimension, or None for the whole of it."""
-    return b"".join(
-        field(1, field(1, extent[0]) + field(2, extent[1]) if extent else b"") for extent in extents
-    )
-
-
-def packed(*numbers):
-    return b"".join(map(write_varint, numbers))
-
-
-def floats(*numbers):
-    return struct.pack(f"<{len(numbers)}f", *numbers)
-
-
-def crc(data):
-    """CRC32C bit by bit, masked."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value ^= byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-    value ^= 0xFFFFFFFF
-    return ((value >> 15 | value << 17) + 0xA282EAD8) % (1 << 32)
-
-
-def block_of(entries):
-    """Keys share their beginnings with the one before; every third is whole."""
-    data, restarts, last = b"", [], b""
-    for place, (key, value) in enumerate(entries):
-        shared = 0
-        if place % 3 == 0:
-            restarts.append(len(data))
-        else:
-            while key[: shared + 1] == last[: shared + 1] and shared < len(last):
-                shared += 1
-        data += packed(shared, len(key) - shared, len(value)) + key[shared:] + value
-        last = key
-    restarts = restarts or [0]
-    return data + struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
-
-
-def snappy(data):
-    """Literals, and copies of what was there up to 2 000 bytes before."""
-    out, literal, place = write_varint(len(data)), b"", 0
-
-    def flush():
-        size = len(literal) - 1
-        return (bytes([size << 2]) if size < 60 else bytes([60 << 2, size])) + literal
-
-    while place < len(data):
-        found = data.rfind(data[place : place + 4], max(0, place - 2000), place + 3)
-        if place + 4 <= len(data) and found >= 0:
-            out += flush() if literal else b""
-            offset, literal = place - found, b""
-            out += bytes([offset >> 8 << 5 | 1, offset & 255])
-            place += 4
-        else:
-            literal += data[place : place + 1]
-            place += 1
-            if len(literal) == 100:
-                out, literal = out + flush(), b""
-    return out + (flush() if literal else b"")
-
-
-def table(entries, per_block=2, compression=PLAIN, damage=lambda block: block):
-    """A table of sorted entries; `damage` is done to data blocks before they are sealed."""
-    file, index = b"", []
-
-    def append(content):
-        nonlocal file
-        handle = packed(len(file), len(content))
-        sealed = content + bytes([compression])
-        file += sealed + struct.pack("<I", crc(sealed))
-        return handle
-
-    def stored(content):
-        return snappy(content) if compression == SNAPPY else content
-
-    entries = sorted(entries)
-    for start in range(0, len(entries), per_block):
-        chunk = entries[start : start + per_block]
-        index.append((chunk[-1][0], append(damage(stored(block_of(chunk))))))
-    footer = append(stored(block_of([]))) + append(stored(block_of(index)))
-    return file + footer.ljust(40, b"\0") + bytes.fromhex("57fb808b247547db")
-
-
-def v1_entries(*variables):
-    """Of (name, dtype, shape, [(extents, TensorProto), …])."""
-    metas, entries = b"", []
-    for name, dtype, shape, slices in variables:
-        meta = field(1, name.encode()) + field(2, shape_message(shape)) + field(3, dtype)
-        for place, (extents, proto) in enumerate(slices):
-            where = slice_message(extents)
-            meta += field(4, where)
-            saved = field(1, name.encode()) + field(2, where) + field(3, proto)
-            entries.append((b"\0" + name.encode() + b"\0\1" + bytes([place]), field(2, saved)))
-        metas += field(1, meta)
-    return [(b"", field(1, metas)), *entries]
-
-
-def v1(*variables, **options):
-    return table(v1_entries(*variables), **options)
-
-
-def whole(name, dtype, shape, proto):
-    return name, dtype, shape, [([None] * len(shape), proto)]
-
-
 KERNEL = whole("conv/weights", FLOAT, (2, 3), field(FLOAT_VAL, floats(*range(6))))
 BIASES = whole("conv/biases", FLOAT, (2,), field(FLOAT_VAL, floats(0.5, -0.5)))
 ROWS = [[0.0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
@@ -156,16 +45,6 @@ UPPER = ([(0, 2), (1, 3)], field(FLOAT_VAL, floats(1, 2, 3, 5, 6, 7)))
 LEFT = ([None, (0, 1)], field(FLOAT_VAL, floats(0, 4, 8)))
 LOWER = ([(2, 1), (1, 3)], field(FLOAT_VAL, floats(9, 10, 11)))
 PARTITIONED = ("parts", FLOAT, (3, 4), [UPPER, LEFT, LOWER])
-
-
-def bundle_entry(dtype, shape, data=b"", offset=0, shard=0, slices=()):
-    entry = field(1, dtype) + field(2, shape_message(shape)) + field(3, shard) + field(4, offset)
-    entry += field(5, len(data)) + fixed32(6, crc(data))
-    return entry + b"".join(field(7, slice_message(extents)) for extents in slices)
-
-
-def header(shards, big_endian=0):
-    return b"", field(1, shards) + field(2, big_endian)
 
 
 @pytest.fixture
@@ -368,6 +247,14 @@ def test_a_file_is_read_even_beside_an_index_of_its_name(v1_file):
     assert read_tensorflow(path).keys() == {"conv/biases"}
 
 
+def test_two_variables_of_one_name(tmp_path, v2_files):
+    words = "two tensors are called"
+    assert_refused(read_tensorflow, tmp_path / "model.ckpt", v1(BIASES, KERNEL, BIASES), words)
+    twice = [header(1), *[(b"a", bundle_entry(FLOAT, (), floats(1)))] * 2]
+    with pytest.raises(UserError, match=words):
+        read_tensorflow(v2_files(twice, floats(1)))
+
+
 def test_big_endian_numbers_are_refused(v2_files):
     with pytest.raises(UserError, match="big-endian"):
         read_tensorflow(v2_files([header(1, 1), (b"a", bundle_entry(FLOAT, (), floats(1)))], b""))
@@ -512,6 +399,17 @@ def test_malformed_blocks(block, compression, words):
     data = table([(b"k", b"v")], compression=compression, damage=lambda _: block)
     with pytest.raises(ValueError, match=words):
         list(read_table(memoryview(data)))
+
+
+def crc(data):
+    """CRC32C bit by bit, masked."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    value ^= 0xFFFFFFFF
+    return ((value >> 15 | value << 17) + 0xA282EAD8) % (1 << 32)
 
 
 def test_checksum(monkeypatch):

@@ -1,4 +1,4 @@
-"""For tests of readers: protobuf's integers, and files damaged in every way."""
+"""For tests of readers: files damaged in every way."""
 
 import random
 import tracemalloc
@@ -9,16 +9,6 @@ import torch
 from seedbed.errors import UserError
 
 MEBIBYTE = 1 << 20
-
-
-def write_varint(value):
-    """Write an integer as protobuf does."""
-    value &= (1 << 64) - 1
-    data = b""
-    while value > 0x7F:
-        data += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return data + bytes([value])
 
 
 def assert_survives(read, path, data, flips=600):

@@ -122,8 +122,9 @@ class ResNet101DeepLab(Network):
     """Logits of C classes, background included, on a grid of stride 8, as SPSM trains it.
 
     `preprocessing` "caffe" and `stride_in_first` belong to DeepLab's weights, "imagenet" and
-    False to torchvision's. `checkpointing` trades time for memory. The norms stay as loaded, so
-    without weights to load there is little to learn. Raises ValueError for another
+    False to torchvision's. `norm_epsilon` is added to the norms' variances: 1e-3 in TensorFlow's
+    slim, with which SPSM trains. `checkpointing` trades time for memory. The norms stay as loaded,
+    so without weights to load there is little to learn. Raises ValueError for another
     `preprocessing`.
     """
 
@@ -133,11 +134,15 @@ class ResNet101DeepLab(Network):
         *,
         preprocessing: Literal["caffe", "imagenet"] = "caffe",
         stride_in_first: bool = True,
+        norm_epsilon: float = 1e-5,
         checkpointing: bool = False,
     ) -> None:
         if preprocessing not in PREPROCESSINGS:
             raise ValueError(f"preprocessing: {preprocessing!r} is neither 'caffe' nor 'imagenet'")
         features = resnet101_features(stride_in_first=stride_in_first, checkpointing=checkpointing)
+        for layer in features.modules():
+            if isinstance(layer, FrozenBatchNorm):
+                layer.eps = norm_epsilon
         channels = EXPANSION * STAGES[-1][1]
         backbone = Backbone(
             features,

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from seedbed.weights.protobuf import Wire, fields, fixed, packed_varints
-from seedbed.weights.reading import reader, tensor, view
+from seedbed.weights.reading import by_name, reader, tensor, view
 
 WEIGHT, BIAS = 0, 1
 BLOB_NAMES = {WEIGHT: "weight", BIAS: "bias"}
@@ -50,11 +50,11 @@ def read_caffe(path: Path) -> dict[str, Tensor]:
     generations of layer messages are read, and blobs with the four dimensions that all had before
     2015. Raises UserError for a file that is missing, damaged or without weights.
     """
-    return {
-        f"{layer.name}.{BLOB_NAMES.get(place, place)}": _read_blob(blob, place, layer)
+    return by_name(
+        (f"{layer.name}.{BLOB_NAMES.get(place, place)}", _read_blob(blob, place, layer))
         for layer in _layers(view(path))
         for place, blob in enumerate(layer.blobs)
-    }
+    )
 
 
 def _layers(net: memoryview) -> Iterator[Layer]:

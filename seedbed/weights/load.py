@@ -1,17 +1,19 @@
 """Published checkpoints → the parameters of a network, by name and shape."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seedbed.errors import UserError
+from seedbed.models import Network
 from seedbed.weights.caffe import read_caffe
 from seedbed.weights.mxnet import read_mxnet
+from seedbed.weights.names import find_sources, is_counter, required
 from seedbed.weights.numpy_dict import read_numpy
 from seedbed.weights.safetensors_file import read_safetensors
 from seedbed.weights.tensorflow import read_tensorflow
@@ -31,45 +33,90 @@ UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueErro
 
 @dataclass(frozen=True)
 class Report:
-    """Names of tensors: placed in the network, missing from the file, left over in the file."""
+    """Names of tensors: placed in the network and missing from it, ours; left over in the file.
+
+    Batch norm's counters are never missed: they say nothing where statistics are frozen.
+    """
 
     placed: tuple[str, ...]
     missing: tuple[str, ...]
     left_over: tuple[str, ...]
 
 
-def load(model: nn.Module, path: str | Path) -> Report:
-    """Fill `model` in place with what `path` (see `read_tensors`) holds under its names.
+def load(model: Network, path: str | Path, *, new_head: bool = False) -> Report:
+    """Fill `model` in place with what `path` (see `read_tensors`) holds under a known name.
 
-    Half precision is widened to that of the network. A tensor of another shape is an error in
-    the backbone; elsewhere (a head for other classes) it counts as missing and left over.
-    Raises UserError for an unreadable file, a wrong shape and a file that fits nothing.
+    Known are our own names and the published ones of `seedbed.weights.names`. Half precision is
+    widened to that of the network. `new_head`: the parts after the backbone that learn faster stay
+    as they are, whatever the file holds for them, even for another number of classes.
+
+    Raises:
+        UserError: for an unreadable file, one that fits nothing or lacks a part of the backbone,
+            and a wrong shape, that of a head for other classes included. Nothing is placed then.
+
     """
     tensors = read_tensors(path)
     state = model.state_dict()
-    placed = [name for name in state if _fits(name, state[name], tensors, path)]
-    # Batch norm's counters are placed, but alone they say nothing about the network.
-    if not any(state[name].is_floating_point() for name in placed):
-        raise UserError(f"weights {path} hold no tensor of this network; name its own weights")
-    model.load_state_dict({name: tensors[name] for name in placed}, strict=False)
+    wanted = [name for name in state if not (new_head and _in_head(name, model))]
+    sources = find_sources(wanted, tensors)
+    _check_backbone(sources, state, path)
+    placed = {}
+    for name, source in sources.items():
+        placed[name] = _shaped(source.convert(tensors[source.name]), state[name].shape)
+        if placed[name].shape != state[name].shape:
+            remedy = "or set new_head" if _in_head(name, model) else "with as many classes"
+            raise UserError(
+                f"weights {path}: {source.name} has shape {tuple(placed[name].shape)}, the"
+                f" network's {name} {tuple(state[name].shape)}; choose the network they were made"
+                f" for, {remedy}"
+            )
+    model.load_state_dict(placed, strict=False)
+    used = {sources[name].name for name in placed}
     return Report(
         placed=tuple(placed),
-        missing=tuple(name for name in state if name not in placed),
-        left_over=tuple(name for name in tensors if name not in placed),
+        missing=tuple(name for name in state if name not in placed and not is_counter(name)),
+        left_over=tuple(name for name in tensors if name not in used),
     )
+
+
+def _shaped(values: Tensor, shape: torch.Size) -> Tensor:
+    """A matrix where a 1x1 convolution is wanted becomes one; all else stays as it is."""
+    return values[..., None, None] if (*values.shape, 1, 1) == shape else values
+
+
+def _in_head(name: str, model: Network) -> bool:
+    """Whether a parameter belongs to what is new beside the backbone, the classes among it."""
+    return name.startswith(model.new_parts) and not name.startswith(BACKBONE)
+
+
+def _check_backbone(found: Collection[str], state: Collection[str], path: str | Path) -> None:
+    # The counters are placed too, but alone they say nothing about the network.
+    if not any(name.startswith(BACKBONE) and not is_counter(name) for name in found):
+        raise UserError(
+            f"weights {path} hold no tensor of this network's backbone; name its own weights"
+        )
+    absent = [name for name in required(state) if name not in found]
+    if absent:
+        raise UserError(
+            f"weights {path} lack {absent[0]} and all told {len(absent)} tensors of this"
+            " network's backbone; choose the network they were made for"
+        )
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Tensors by the file's own names; raises UserError for a file of another kind.
 
     `.caffemodel`, MXNet's `.params`, `.npy` and `.npz` dictionaries, `.safetensors` and
-    TensorFlow's checkpoints of both versions are known by their names, the rest is PyTorch's:
-    there, a `state_dict` wrapper and `module.` prefixes are taken off.
+    TensorFlow's checkpoints of both versions are known by their names, the rest is PyTorch's,
+    there a `state_dict` wrapper is taken off.
     """
-    name = Path(path).name
+    path = Path(path)
     for pattern, read in READERS.items():
-        if fnmatch(name, pattern):
-            return read(Path(path))
+        if fnmatch(path.name, pattern):
+            return read(path)
+    # A prefix of version 2 may be called anything: SPSM's are model.vgg and model.resnet.
+    if path.with_name(f"{path.name}.index").is_file():
+        return read_tensorflow(path)
     return _read_state_dict(path)
 
 
@@ -79,11 +126,7 @@ def _read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise UserError(f"weights {path} hold no state dict but a {type(content).__name__}")
-    return {
-        str(name).removeprefix("module."): value
-        for name, value in content.items()
-        if isinstance(value, Tensor)
-    }
+    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def read_file(path: str | Path) -> object:
@@ -96,17 +139,3 @@ def read_file(path: str | Path) -> object:
         raise UserError(
             f"weights {path} are damaged, cut short or no plain PyTorch file; fetch them again"
         ) from error
-
-
-def _fits(name: str, own: Tensor, tensors: Mapping[str, Tensor], path: str | Path) -> bool:
-    if name not in tensors:
-        return False
-    theirs = tensors[name]
-    if theirs.shape == own.shape:
-        return True
-    if name.startswith(BACKBONE):
-        raise UserError(
-            f"weights {path}: {name} has shape {tuple(theirs.shape)},"
-            f" the network's has {tuple(own.shape)}; choose the network they were made for"
-        )
-    return False

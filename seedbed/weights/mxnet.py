@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from seedbed.weights.reading import MAX_AXES, reader, tensor, view
+from seedbed.weights.reading import MAX_AXES, by_name, reader, tensor, view
 
 LIST_MAGIC = 0x112
 V1_MAGIC, V2_MAGIC = 0xF993FAC8, 0xF993FAC9
@@ -52,7 +52,8 @@ def read_mxnet(path: Path) -> dict[str, Tensor]:
     names = [_read_name(data) for _ in range(data.integer(8))]
     if len(names) != len(tensors):
         raise ValueError(f"{len(tensors)} arrays, but {len(names)} names")
-    return {name: value for name, value in zip(names, tensors, strict=True) if value is not None}
+    pairs = zip(names, tensors, strict=True)
+    return by_name((name, value) for name, value in pairs if value is not None)
 
 
 def _read_array(data: _Bytes) -> Tensor | None:

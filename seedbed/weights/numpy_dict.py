@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from seedbed import restricted_pickle
-from seedbed.weights.reading import reader, tensor
+from seedbed.weights.reading import by_name, reader, tensor
 
 PAIR = {0: "w", 1: "b"}
 HEADERS = {
@@ -33,7 +33,7 @@ def read_numpy(path: Path) -> dict[str, Tensor]:
     content = restricted_pickle.load(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"a {type(content).__name__} without names")
-    return {name: tensor(array, array.shape) for name, array in _named_arrays(content)}
+    return by_name((name, tensor(array, array.shape)) for name, array in _named_arrays(content))
 
 
 def _named_arrays(content: object, name: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -49,17 +49,21 @@ def _named_arrays(content: object, name: str = "") -> Iterator[tuple[str, np.nda
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive:
-        tensors = {}
-        for member in archive.infolist():
-            # Python sets memory aside for a stored member before it looks for its bytes.
-            if member.compress_size > path.stat().st_size:
-                raise ValueError(f"{member.filename} is longer than the archive")
-            with archive.open(member) as file:
-                tensors[member.filename.removesuffix(".npy")] = _read_member(file)
-        return tensors
+        return by_name(
+            (member.filename.removesuffix(".npy"), _read_member(archive, member))
+            for member in archive.infolist()
+        )
 
 
-def _read_member(file: IO[bytes]) -> Tensor:
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
+    # Python sets memory aside for a stored member before it looks for its bytes.
+    if member.compress_size > Path(archive.filename).stat().st_size:
+        raise ValueError(f"{member.filename} is longer than the archive")
+    with archive.open(member) as file:
+        return _read_array(file)
+
+
+def _read_array(file: IO[bytes]) -> Tensor:
     """Read an array from its bytes; np.load would set memory aside for what the header claims."""
     read_header = HEADERS[np.lib.format.read_magic(file)]
     shape, fortran, dtype = read_header(file)

@@ -1,10 +1,11 @@
 """What all readers of published weights share: a file's bytes, a tensor, and one line of error."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor
 from seedbed.errors import UserError
 
 Reader = Callable[[Path], dict[str, Tensor]]
+Name = TypeVar("Name")
+Item = TypeVar("Item")
 FAILURES = (ValueError, OverflowError, OSError)
 MAX_AXES = 32  # of Caffe and MXNet; the product of a million would take hours
 
@@ -50,6 +53,16 @@ def reader(kind: str, *failures: type[Exception]) -> Callable[[Reader], Reader]:
 def _line(error: Exception) -> str:
     """Say what an error says in one line."""
     return " ".join(str(error).splitlines()) or type(error).__name__
+
+
+def by_name(items: Iterable[tuple[Name, Item]]) -> dict[Name, Item]:
+    """A dict of pairs; raises ValueError where two have one name, for one would be lost."""
+    named: dict[Name, Item] = {}
+    for name, item in items:
+        if name in named:
+            raise ValueError(f"two tensors are called {name}")
+        named[name] = item
+    return named
 
 
 def view(path: Path) -> memoryview:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from seedbed.errors import UserError
 from seedbed.weights.protobuf import Value, fields, fixed, packed_varints
-from seedbed.weights.reading import MAX_AXES, reader, view
+from seedbed.weights.reading import MAX_AXES, by_name, reader, view
 from seedbed.weights.sstable import cut, masked_crc32c, read_table
 
 Message = dict[int, list[Value]]
@@ -100,11 +100,12 @@ def _version1(path: Path) -> dict[str, Variable]:
     key, value = next(entries, (None, memoryview(b"")))
     if key != b"":
         raise ValueError("no list of variables at its beginning")
-    variables = {}
-    for item in _views(_message(_view(_message(value), 1)), 1):
-        meta = _message(item)
-        if dtype := TYPES.get(_number(meta, 3)):
-            variables[_text(meta, 1)] = Variable(dtype, _shape(_view(meta, 2)), [])
+    metas = map(_message, _views(_message(_view(_message(value), 1)), 1))
+    variables = by_name(
+        (_text(meta, 1), Variable(dtype, _shape(_view(meta, 2)), []))
+        for meta in metas
+        if (dtype := TYPES.get(_number(meta, 3)))
+    )
     for _, value in entries:
         saved = _message(_view(_message(value), 2))
         if variable := variables.get(_text(saved, 1)):
@@ -116,7 +117,7 @@ def _version1(path: Path) -> dict[str, Variable]:
 def _version2(index: Path) -> dict[str, Variable]:
     # BundleHeaderProto: num_shards 1, endianness 2. BundleEntryProto: dtype 1, shape 2, shard_id 3,
     # offset 4, size 5, crc32c 6, slices 7.
-    entries = {key: _message(value) for key, value in read_table(view(index))}
+    entries = by_name((key, _message(value)) for key, value in read_table(view(index)))
     header = entries.pop(b"", None)
     if header is None:
         raise ValueError("no header at its beginning")
