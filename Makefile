@@ -1,9 +1,10 @@
-# make run: the default run. make test: all tests. Both make the environment first.
+# make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
+# All make the environment first.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run test lint clean
+.PHONY: install run test test-recipes lint clean
 
 install: $(VENV)/installed
 
@@ -16,7 +17,10 @@ run: install
 	$(BIN)/snakemake --cores all
 
 test: install lint
-	$(BIN)/pytest -q -n auto
+	$(BIN)/pytest -q -n auto -m 'not recipes'
+
+test-recipes: install
+	$(BIN)/pytest -q -n 2 tests/test_recipe_runs.py
 
 lint: install
 	$(BIN)/ruff check .

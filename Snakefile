@@ -14,10 +14,12 @@ include: "workflow/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/cues.smk"
 include: "workflow/rules/group.smk"
+include: "workflow/rules/affinity.smk"
 include: "workflow/rules/pseudo_labels.smk"
 include: "workflow/rules/rounds.smk"
 include: "workflow/rules/inference.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/exports.smk"
 
 
 rule all:

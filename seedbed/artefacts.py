@@ -255,7 +255,8 @@ def quantise(fractions: np.ndarray) -> np.ndarray:
     return np.rint(np.asarray(fractions) * 255).astype(np.uint8)
 
 
-def _save_mask(path: Path, mask: np.ndarray) -> None:
+def save_mask(path: Path, mask: np.ndarray) -> None:
+    """Write a mask as `write_mask`, but in place: for a folder that appears as a whole."""
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"mask: uint8 (H, W) wanted, got {mask.dtype} {mask.shape}")
     image = Image.fromarray(mask)
@@ -267,7 +268,7 @@ def _save_mask(path: Path, mask: np.ndarray) -> None:
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write class ids (H, W) uint8 as an 8-bit palette PNG in VOC's colours."""
     with atomic(path) as temporary:
-        _save_mask(temporary, mask)
+        save_mask(temporary, mask)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -294,13 +295,6 @@ def _decode_colours(path: Path, pixels: np.ndarray) -> np.ndarray:
         colour = tuple(pixels[unknown][0].tolist())
         raise UserError(f"mask {path} has the colour {colour}, not one of VOC's: mend the mask")
     return ids.astype(np.uint8)
-
-
-def export_masks(masks_h5: Path, folder: Path) -> None:
-    """Write every dataset of a mask file as `{id}.png` into a folder, which is replaced."""
-    with Maps(masks_h5) as masks, atomic_folder(folder) as temporary:
-        for image_id in masks:
-            _save_mask(temporary / f"{image_id}.png", masks[image_id])
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:

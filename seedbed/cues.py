@@ -4,11 +4,15 @@ Foreground: Kolesnikov & Lampert, ECCV 2016 (SEC). Background from saliency, and
 Huang et al., CVPR 2018 (DSRG).
 """
 
+import gzip
 import pickle
 import re
-from collections.abc import Sequence
+import shutil
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,6 +20,7 @@ from seedbed import restricted_pickle
 from seedbed.artefacts import VOC_PALETTE, atomic
 from seedbed.errors import UserError
 
+Item = TypeVar("Item")
 Conflict = Literal["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]
 
 
@@ -118,12 +123,13 @@ def _keep_one_each(regions: np.ndarray, preference: np.ndarray, *, shared: bool)
 
 
 def write_cue_pickle(
-    path: Path, cues: Sequence[np.ndarray], labels: Sequence[Sequence[int]]
+    path: Path, cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]
 ) -> None:
-    """Write cues (C, g, g) and foreground class ids of all images in DSRG's format.
+    """Write cues (C, g, g) and foreground classes of all images in DSRG's format.
 
     Image k of the sequences has the keys `k_labels`, its class ids, and `k_cues`, (3, n) int64:
-    class, row and column of each cue. k is the image's number in `input_list.txt`.
+    class, row and column of each cue. k is the image's number in `input_list.txt`. The ids are
+    written as they are: published files have the data set's own.
     """
     content = {}
     for k, (cue, ids) in enumerate(zip(cues, labels, strict=True)):
@@ -143,21 +149,59 @@ def read_cue_pickle(
 ) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
     """Read DSRG's `localization_cues.pickle`: cues (C, grid, grid) bool and class ids by k.
 
+    A name that ends in `.gz` is unpacked first. `num_classes`: of the file's ids, with background.
+
     Raises:
         UserError: if the file is no such pickle, or a cue lies outside the grid or the classes.
 
     """
-    content = restricted_pickle.load(path)
+    content = _load(path)
+    cells = _numbered(content, "cues", path)
+    cues = {
+        k: _dense(found, (num_classes, grid, grid), f"{k}_cues in {path}")
+        for k, found in cells.items()
+    }
+    ids = {k: content.get(f"{k}_labels") for k in cells}
+    return cues, {k: _class_ids(ids[k], num_classes, f"{k}_labels in {path}") for k in ids}
+
+
+def read_cue_labels(path: Path) -> dict[int, tuple[int, ...]]:
+    """Read the class ids alone of such a pickle by k; raises UserError as `read_cue_pickle`."""
+    found = _numbered(_load(path), "labels", path)
+    return {k: _class_ids(ids, 256, f"{k}_labels in {path}") for k, ids in found.items()}
+
+
+def by_image(found: Mapping[int, Item], numbers: Mapping[str, int], path: Path) -> dict[str, Item]:
+    """Give what a pickle holds of each image, by the images' numbers; UserError if it lacks one."""
+    for image_id, k in numbers.items():
+        if k not in found:
+            raise UserError(
+                f"image {image_id}, number {k}, is not in {path}: give the list that belongs to it"
+            )
+    return {image_id: found[k] for image_id, k in numbers.items()}
+
+
+def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
+    if path.suffix != ".gz":
+        return restricted_pickle.load(path)
+    with TemporaryDirectory() as folder:
+        unpacked = Path(folder) / path.stem
+        try:
+            with gzip.open(path) as source, unpacked.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            return restricted_pickle.load(unpacked)
+        except (OSError, EOFError, zlib.error, UserError) as error:
+            raise UserError(f"cannot unpack and read {path}: {error}; get it again") from error
+
+
+def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: ANN401
+    """Find the values of the keys `{k}_{kind}`, ordered by k."""
     keys = content if isinstance(content, dict) else {}
-    matches = [re.fullmatch(r"(\d+)_cues", str(key)) for key in keys]
+    matches = [re.fullmatch(rf"([0-9]+)_{kind}", str(key)) for key in keys]
     numbers = sorted(int(match[1]) for match in matches if match)
     if not numbers:
-        raise UserError(f"{path} holds no '0_cues': give DSRG's localization_cues.pickle")
-    cues, labels = {}, {}
-    for k in numbers:
-        cues[k] = _dense(content[f"{k}_cues"], (num_classes, grid, grid), f"{k}_cues in {path}")
-        labels[k] = _class_ids(content.get(f"{k}_labels"), num_classes, f"{k}_labels in {path}")
-    return cues, labels
+        raise UserError(f"{path} holds no '0_{kind}': give DSRG's localization_cues.pickle")
+    return {k: content[f"{k}_{kind}"] for k in numbers}
 
 
 def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  # noqa: ANN401
@@ -165,8 +209,13 @@ def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  #
     cells = np.asarray(cells)
     if cells.ndim != 2 or len(cells) != 3 or cells.dtype.kind not in "iu":
         raise UserError(f"{name} is not an array of 3 rows of integers: make the cues again")
-    if (cells < 0).any() or (cells >= np.reshape(shape, (3, 1))).any():
-        raise UserError(f"{name} has a cue outside {shape} (class, row, column): mend the settings")
+    outside = ((cells < 0) | (cells >= np.reshape(shape, (3, 1)))).any(axis=0)
+    if outside.any():
+        cell = tuple(cells[:, outside.argmax()].tolist())
+        raise UserError(
+            f"{name} has a cue {cell} (class, row, column) outside {shape}: give the "
+            "grid of the file, or mend it"
+        )
     dense = np.zeros(shape, dtype=bool)
     dense[tuple(cells)] = True
     return dense

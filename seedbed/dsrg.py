@@ -1,13 +1,13 @@
 """What a training on seeds minimises, the seeds growing with the network."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedbed.crf import DenseCRFGrid
 from seedbed.data.samples import Batch
 from seedbed.growing import grow_seeds
 from seedbed.losses import balanced_seed_loss, constraint_loss, smooth_softmax
+from seedbed.resampling import resize
 from seedbed.supervision import Stateless
 
 FLOOR = 1e-4  # of a posterior that a logarithm is taken of (SEC, DSRG)
@@ -17,7 +17,9 @@ class SeedGrowingObjective(Stateless):
     """Deep seeded region growing with balanced seed and constraint loss (Huang et al. 2018).
 
     The seeds grow anew from the cues in every step; the CRF, whose sigmas are in cells of the
-    network's grid, serves both the growth and the constraint.
+    network's grid, serves both the growth and the constraint. crf_image: how the image comes to
+    that grid, as in `seedbed.resampling.resize`; levels are rounded, but after "tf_legacy", as the
+    TensorFlow port does, truncated.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class SeedGrowingObjective(Stateless):
         foreground_threshold: float,
         background_threshold: float,
         prefill_seeds: bool,
+        crf_image: str,
         crf_gradient: str,
         constraint_clip: tuple[float, float] | None,
         constraint_weight: float,
@@ -41,6 +44,7 @@ class SeedGrowingObjective(Stateless):
             "background_threshold": background_threshold,
             "prefill_seeds": prefill_seeds,
         }
+        self.crf_image = crf_image
         self.constraint = {"clip": constraint_clip, "crf_gradient": crf_gradient}
         self.constraint_weight = constraint_weight
 
@@ -62,8 +66,8 @@ class SeedGrowingObjective(Stateless):
 
     def _refine(self, images: Tensor, probs: Tensor) -> Tensor:
         """Posterior of the CRF on the grid, floored and renormalised; no gradient."""
-        size = probs.shape[-2:]
-        small = F.interpolate(images, size=size, mode="bilinear", align_corners=True)
+        small = resize(images, probs.shape[-2:], self.crf_image)
+        levels = small.floor() if self.crf_image == "tf_legacy" else small.round()
         unary = -probs if self.train_unary == "prob" else -probs.log()
-        refined = self.crf(small.round().clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
+        refined = self.crf(levels.clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
         return refined / refined.sum(1, keepdim=True)

@@ -1,4 +1,7 @@
-"""Class maps in PSA's `.npy` files, both ways (Ahn & Kwak, CVPR 2018)."""
+"""Class maps in PSA's `.npy` files, both ways (Ahn & Kwak, CVPR 2018).
+
+The classes are the data set's own: 1..n, 0 is background.
+"""
 
 import io
 import pickle
@@ -13,22 +16,22 @@ from seedbed.errors import UserError
 
 
 def write_cam(path: Path, maps: Mapping[int, np.ndarray]) -> None:
-    """Write class maps: class id (1..K) → (H, W), stored as float32 under class id − 1."""
+    """Write class maps: source id (1..n) → (H, W), stored as float32 under source id − 1."""
     _write(path, {c - 1: values for c, values in maps.items()})
 
 
 def read_cam(path: Path) -> dict[int, np.ndarray]:
-    """Read class maps: class id (1..K) → float32 (H, W), by id; raises UserError."""
+    """Read class maps: source id (1..n) → float32 (H, W), by id; raises UserError."""
     return {c + 1: values for c, values in _read(path).items()}
 
 
 def write_scores(path: Path, scores: Mapping[int, np.ndarray]) -> None:
-    """Write the CRF's posteriors: class id, 0 is background → (H, W), stored as float32."""
+    """Write the CRF's posteriors: source id, 0 is background → (H, W), stored as float32."""
     _write(path, scores)
 
 
 def read_scores(path: Path) -> dict[int, np.ndarray]:
-    """Read the CRF's posteriors: class id, 0 is background → float32 (H, W); raises UserError."""
+    """Read the CRF's posteriors: source id, 0 is background → float32 (H, W); raises UserError."""
     scores = _read(path)
     if 0 not in scores:
         raise UserError(f"{path} holds no background (key 0): give the scores after PSA's CRF")
@@ -59,6 +62,8 @@ def _read(path: Path) -> dict[int, np.ndarray]:
             raise UserError(f"{path} has the key {key!r}, no class number: write it again")
         if np.ndim(values) != 2 or np.asarray(values).dtype.kind not in "fiu":
             raise UserError(f"{path} has no (H, W) map of numbers for class {key}: write it again")
+        if not np.isfinite(values).all():
+            raise UserError(f"{path} has a value that is no finite number for class {key}: mend it")
         maps[int(key)] = np.asarray(values, dtype=np.float32)
     sizes = {values.shape for values in maps.values()}
     if len(sizes) > 1:

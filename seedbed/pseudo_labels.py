@@ -49,11 +49,14 @@ def saliency_guided(
     return mask
 
 
-def argmax_labels(scores: Mapping[int, np.ndarray], background_score: float) -> np.ndarray:
-    """Label each pixel by its strongest class, background having the same score everywhere.
+def argmax_labels(
+    scores: Mapping[int, np.ndarray], background_score: float | np.ndarray
+) -> np.ndarray:
+    """Label each pixel by its strongest class, or as background.
 
-    scores: class id (1..254) → map (H, W) in [0, 1], at least one → (H, W) uint8, never void. Of
-    equal scores the lowest id wins, background first. Source: Ahn & Kwak, CVPR 2018 (PSA).
+    scores: class id (1..254) → map (H, W), at least one; background_score: one for all pixels, or
+    a map (H, W) → (H, W) uint8, never void. Of equal scores the lowest id wins, background first.
+    Source: Ahn & Kwak, CVPR 2018 (PSA): 0.2 for CAMs in [0, 1], a map after the random walk.
 
     Raises:
         ValueError: if there is no map, or an id or a map's shape does not fit.
@@ -63,7 +66,9 @@ def argmax_labels(scores: Mapping[int, np.ndarray], background_score: float) -> 
         raise ValueError("scores must hold at least one map")
     shape = next(iter(scores.values())).shape
     ids, maps = _stack(scores, shape)
-    background = np.full((1, *shape), background_score)
+    if np.shape(background_score) not in ((), shape):
+        raise ValueError(f"background_score must be {shape}, not {np.shape(background_score)}")
+    background = np.broadcast_to(background_score, (1, *shape))
     return ids[np.concatenate([background, maps]).argmax(axis=0)]
 
 

@@ -22,13 +22,24 @@ def with_background(cams: Tensor, alpha: float = 16.0) -> Tensor:
     return torch.cat([background, cams], dim=-3)
 
 
+def pad_to_cells(maps: Tensor) -> Tensor:
+    """Add zeros right and below: (…, H, W) → (…, 8·⌈H/8⌉, 8·⌈W/8⌉), whole cells."""
+    height, width = maps.shape[-2:]
+    return F.pad(maps, (0, -width % CELL, 0, -height % CELL))
+
+
 def pool_to_grid(scores: Tensor) -> Tensor:
     """Mean of each 8 x 8 pixels, 0 beyond the image's right and lower border.
 
     (C, H, W), or (N, C, H, W), → (…, ⌈H/8⌉, ⌈W/8⌉).
     """
-    height, width = scores.shape[-2:]
-    return F.avg_pool2d(F.pad(scores, (0, -width % CELL, 0, -height % CELL)), CELL)
+    return F.avg_pool2d(pad_to_cells(scores), CELL)
+
+
+def grid_to_pixels(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo `pool_to_grid` bilinearly (half-pixel centres): (C, h, w) → (C, *size)."""
+    pixels = F.interpolate(scores[None], scale_factor=CELL, mode="bilinear", align_corners=False)
+    return pixels[0, :, : size[0], : size[1]]
 
 
 def walk_scores(cams: Tensor, alpha: float = 16.0) -> Tensor:

@@ -11,10 +11,8 @@ geodesic distance, and only regions that touch are tied to each other in the cos
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.ndimage import uniform_filter
 from scipy.sparse import csc_array, csr_array
 from scipy.sparse.csgraph import shortest_path
@@ -23,15 +21,12 @@ from scipy.spatial.distance import cdist
 from skimage.color import rgb2lab
 from skimage.segmentation import slic
 
-from seedbed.errors import UserError
-
 Array = np.ndarray
 
 SLIC_ROUNDS = 5  # ten rounds take twice as long and draw nearly the same regions
 SMOOTHNESS = 0.1  # neighbours are tied this much however different their colours (Zhu et al.: mu)
 GUIDE_NOISE = 0.01  # a variance of grey (0..1) below this is texture, not an edge to keep
 FLAT = 1e-6  # a spread below this is rounding, not contrast
-DEEP_MODES = ("I", "F")  # Pillow's modes of more than 8 bits start with these
 
 
 def saliency(
@@ -64,19 +59,6 @@ def saliency(
     values = reconcile(_min_max(contrast), background_weight * background, tie)
     pixels = _guided(values[regions.labels], image, edge_radius)
     return _min_max(pixels.clip(values.min(), values.max())).astype(np.float32)
-
-
-def read_saliency(path: Path) -> Array:
-    """Read an 8-bit map of any mode as grey, float32 (H, W) from 0 to 1, or raise UserError."""
-    try:
-        with Image.open(path) as picture:
-            deep = picture.mode.startswith(DEEP_MODES)
-            grey = np.asarray(picture.convert("L"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read the saliency map {path} ({error}): save it again") from error
-    if deep:
-        raise UserError(f"the saliency map {path} has over 8 bits a pixel: save it as 8-bit PNG")
-    return grey.astype(np.float32) / 255
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seedbed.data.samples import Batch
 from seedbed.losses import classification_loss, masked_cross_entropy
+from seedbed.resampling import resize
 
 
 class Stateless:
@@ -32,13 +32,18 @@ class TagObjective(Stateless):
 
 
 class MaskObjective(Stateless):
-    """Cross entropy against masks, void ignored, logits brought to the masks' grid."""
+    """Cross entropy against masks, void ignored, logits brought to the masks' grid.
+
+    resampling: where the cells of that grid lie, as in `seedbed.resampling.resize`.
+    """
+
+    def __init__(self, resampling: str = "half_pixel") -> None:
+        self.resampling = resampling
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """Figures of one step: the loss."""
         logits = model(model.preprocess(batch.images)).float()
-        size = batch.targets.shape[-2:]
-        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+        logits = resize(logits, batch.targets.shape[-2:], self.resampling)
         return {"loss": masked_cross_entropy(logits, batch.targets.long())}
 
 

@@ -4,7 +4,7 @@ import fcntl
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,9 @@ class Optimisation:
     """How the weights move.
 
     multipliers: of the rate, for pretrained weights, pretrained biases, new weights, new biases
-    (as in Caffe's param blocks). The schedule counts iterations.
+    (as in Caffe's param blocks). The schedule counts iterations; `step_factor` acts every
+    `step_every` of them ("step") or from each of the `milestones` on ("multi_step"). accumulation:
+    parts of a batch that are computed one after the other; their gradients are averaged.
     """
 
     iterations: int
@@ -61,6 +63,8 @@ class Optimisation:
     power: float = 0.9
     step_every: int = 1000
     step_factor: float = 0.1
+    milestones: Sequence[int] = ()
+    accumulation: int = 1
 
 
 def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[str, Any]]:
@@ -108,6 +112,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, optimisation: Optimisation) 
         "constant": lambda step: 1.0,
         "poly": lambda step: max(0.0, 1 - step / o.iterations) ** o.power,
         "step": lambda step: o.step_factor ** (step // o.step_every),
+        "multi_step": lambda step: o.step_factor ** sum(step >= m for m in o.milestones),
     }
     return LambdaLR(optimizer, factors[o.schedule])
 
@@ -199,10 +204,10 @@ def train(
     saved = time.monotonic()
     for batch in progress(batches(step), total=optimisation.iterations, done=step):
         torch.manual_seed(seed * 1_000_003 + step)
-        with mixed_precision(device):
-            figures = objective(model, batch.to(device), step)
         optimizer.zero_grad(set_to_none=True)
-        figures["loss"].backward()
+        figures = _accumulate(
+            model, objective, batch.parts(optimisation.accumulation), step, device
+        )
         optimizer.step()
         log.add(step, schedule.get_last_lr()[-1], figures)
         schedule.step()
@@ -212,6 +217,19 @@ def train(
             checkpoint.save(step, parts)
             saved = time.monotonic()
     return log.close(step)
+
+
+def _accumulate(
+    model: nn.Module, objective: Objective, parts: Sequence[Batch], step: int, device: torch.device
+) -> dict[str, Tensor]:
+    """Gradients of the mean loss of a batch's equal parts, and the means of their figures."""
+    found: list[dict[str, Tensor]] = []
+    for part in parts:
+        with mixed_precision(device):
+            figures = objective(model, part.to(device), step)
+        (figures["loss"] / len(parts)).backward()
+        found.append({name: figure.detach() for name, figure in figures.items()})
+    return {name: torch.stack([f[name] for f in found]).mean(0) for name in found[0]}
 
 
 class _Log:
@@ -229,7 +247,7 @@ class _Log:
         vars(self).update(state)
 
     def add(self, step: int, rate: float, figures: Mapping[str, Tensor]) -> None:
-        self.pending.append({k: v.detach() for k, v in figures.items()})
+        self.pending.append(dict(figures))
         self.rate = rate
         if (step + 1) % LOG_EVERY == 0:
             self.close(step + 1)

@@ -1,4 +1,4 @@
-"""Class activation maps of the train images, over scales and flip."""
+"""Class activation maps of the train images: over scales and flip, or taken from a folder."""
 
 from functools import partial
 from pathlib import Path
@@ -9,10 +9,13 @@ import torch
 
 from seedbed.artefacts import quantise, shard_of, write_maps
 from seedbed.cam import combine_scales, normalise_cam
+from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
+from seedbed.errors import UserError
 from seedbed.inference import multi_scale
+from seedbed.psa_files import read_cam
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import CamSettings
@@ -21,19 +24,26 @@ from stages.settings import CamSettings
 def cam(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    weights: Annotated[Path, "classifier/weights.pt"],
     shard: Annotated[str, "which part of the images, as 1-of-1"],
     output: Annotated[Path, "to write: maps (K of the image, H, W) uint8"],
     settings: CamSettings,
     data: Data,
     device: Device,
     workers: Workers,
+    weights: Annotated[Path | None, "classifier/weights.pt, unless the settings name maps"] = None,
 ) -> None:
     """Write the maps of each image's own classes."""
-    entries = shard_of(Index.load(index).split("train"), shard)
-    place = pick_device(device)
-    work = partial(activation_maps, weights=weights, data=data, settings=settings, device=place)
-    results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
+    dataset = Index.load(index)
+    entries = shard_of(dataset.split("train"), shard)
+    if settings.maps:
+        work = partial(given_maps, folder=data / settings.maps, table=dataset.table)
+    elif weights:
+        place = pick_device(device)
+        workers = workers if place.type == "cpu" else 1
+        work = partial(activation_maps, weights=weights, data=data, settings=settings, device=place)
+    else:
+        raise UserError("no maps: give --weights, or set cam.maps to a folder")
+    results = ordered_map(work, entries, workers)
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
         for entry, found in zip(entries, results, strict=True):
             maps.put(entry.id, found, classes=list(entry.labels))
@@ -52,10 +62,25 @@ def activation_maps(
         scales=settings.scales,
         flip=settings.flip,
         size=settings.size,
+        resampling=settings.resampling,
         device=device,
     )
     maps = combine_scales(outputs, (entry.height, entry.width), settings.power)
     return quantise(normalise_cam(maps).cpu().numpy())
+
+
+def given_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
+    """Maps (K of the image, H, W) uint8 from PSA's file, each divided by its maximum."""
+    path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
+    found = read_cam(path)
+    if (shape := next(iter(found.values())).shape) != size:
+        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
+    wanted = table.source_ids[list(entry.labels)].tolist()
+    if missing := [source_id for source_id in wanted if source_id not in found]:
+        name = table.names[missing[0] - 1]
+        raise UserError(f"{path} has no map of {name} (key {missing[0] - 1}): make it again")
+    maps = np.stack([found[source_id] for source_id in wanted])
+    return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 
 def main() -> None:

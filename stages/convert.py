@@ -10,11 +10,14 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import export_masks, write_maps, write_text, write_tsv
+from seedbed.artefacts import write_maps, write_text, write_tsv
+from seedbed.cues import by_image, read_cue_labels
+from seedbed.data.classes import ClassTable, ids_in
 from seedbed.data.images import read_image
 from seedbed.data.index import SPLITS, ImageEntry, Index
-from seedbed.data.voc import ClassTable, Devkit, Labels, ids_in, read_list, read_source_mask
+from seedbed.data.voc import Devkit, Labels, image_numbers, read_list, read_source_mask
 from seedbed.errors import UserError
+from seedbed.mask_files import export_source_masks
 from stages.command import Data, Workers, run_stage
 from stages.settings import ConvertSettings
 
@@ -53,6 +56,16 @@ def check_train_labels(labels: Labels, table: ClassTable, train: list[str], sour
             raise UserError(
                 f"no train image has a {info.name} in {source}: take it off the classes"
             )
+
+
+def cue_labels(
+    path: Path | None, listing: Path | None, table: ClassTable, train: list[str]
+) -> Labels:
+    """Read the class ids of the train images from the file of the localisation cues."""
+    if path is None:
+        raise UserError("label_source: cues needs --cue-pickle: name the file")
+    found = by_image(read_cue_labels(path), image_numbers(train, listing), path)
+    return {image_id: table.labels_of(ids, path) for image_id, ids in found.items()}
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
@@ -140,11 +153,13 @@ def convert(
     index: Annotated[Path, "writes the index (JSON)"],
     input_list: Annotated[Path, "writes DSRG's list of the train images, '{id}.jpg {k}'"],
     masks: Annotated[Path, "writes the masks, in class ids (HDF5)"],
-    mask_folder: Annotated[Path, "writes the masks as PNGs into this folder"],
+    mask_folder: Annotated[Path, "writes the masks as PNGs, in the data set's own ids"],
     summary: Annotated[Path, "writes the numbers of images by split and class (TSV)"],
     settings: ConvertSettings,
     data: Data,
     workers: Workers = 1,
+    cue_pickle: Annotated[Path | None, "DSRG's pickle, for label_source cues"] = None,
+    cue_list: Annotated[Path | None, "its input_list.txt; else the train list's order"] = None,
 ) -> None:
     """Convert a devkit; nothing is written unless every file of it is in order."""
     sbd = data / settings.sbd if settings.sbd else None
@@ -152,7 +167,10 @@ def convert(
     splits = read_lists(devkit, settings)
     train = [image_id for image_id, split in splits.items() if split == "train"]
     table = devkit.class_table(train, settings.classes)
-    labels = devkit.labels(settings.label_source, table, splits)
+    if settings.label_source == "cues":
+        labels = cue_labels(cue_pickle, cue_list, table, train)
+    else:
+        labels = devkit.labels(settings.label_source, table, splits)
     check_train_labels(labels, table, train, settings.label_source)
     if settings.shuffle_tags:
         labels = shuffle(labels, train, settings.seed)
@@ -162,7 +180,7 @@ def convert(
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
-    export_masks(masks, mask_folder)
+    export_source_masks(masks, mask_folder, table)
     source = settings.label_source + (", shuffled" if settings.shuffle_tags else "")
     made = Index(table.classes, tuple(entries), source, audit_list(devkit, train))
     made.save(index)

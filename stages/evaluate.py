@@ -1,7 +1,7 @@
 """The final figure: masks against the truth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib
 import numpy as np
@@ -15,6 +15,21 @@ from stages.settings import EvaluateSettings
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+RULES = {
+    "voc": "over the classes in truth or masks; void in a mask is a miss",
+    "dsrg": "over the classes hit at least once",
+    "psa": "void in a mask is not scored; a class nowhere counts 0",
+    "seam": "void in a mask is a miss; a class nowhere counts 0",
+    "tf": "as seam, with 0.001 added to each union",
+}
+ERRORS = {
+    "t_tp": "T÷TP, true pixels by hits",
+    "p_tp": "P÷TP, predicted pixels by hits",
+    "fp_all": "FP÷ALL, false pixels by union",
+    "fn_all": "FN÷ALL, missed pixels by union",
+    "miou_foreground": "mIoU without background",
+}
 
 
 def evaluate(
@@ -37,42 +52,72 @@ def evaluate(
     for entry in entries:
         matrix.update(true[entry.id], found[entry.id])
     names = dataset.class_names
-    figures = {
-        "split": settings.split,
-        "images": len(entries),
-        "variant": settings.variant,
-        "miou": matrix.miou(settings.variant),
-        "iou": dict(zip(names, _plain(matrix.iou()), strict=True)),
-        "precision": dict(zip(names, _plain(matrix.precision()), strict=True)),
-        "recall": dict(zip(names, _plain(matrix.recall()), strict=True)),
-        "variants": {variant: matrix.miou(variant) for variant in VARIANTS},
-        "confusion": matrix.counts.tolist(),
-    }
+    about = {"split": settings.split, "images": len(entries), "variant": settings.variant}
+    figures = {**about, **measure(matrix, names, settings.variant)}
     write_json(metrics, figures)
     _draw(confusion, matrix.counts, names)
     write_text(report, describe(figures))
 
 
-def describe(figures: dict) -> str:
-    """The figures as text: mIoU first, a line a class, then what was scored and how."""
+def measure(matrix: ConfusionMatrix, names: list[str], variant: str) -> dict[str, Any]:
+    """Every figure of the matrix; None where it is undefined, as IoU of a class nowhere."""
+    by_class = {
+        "iou": matrix.iou(),
+        "dice": matrix.dice(),
+        "precision": matrix.precision(),
+        "recall": matrix.recall(),
+    }
+    return _without_nan(
+        {
+            "miou": matrix.miou(variant),
+            "variants": {name: matrix.miou(name) for name in VARIANTS},
+            **{k: dict(zip(names, v.tolist(), strict=True)) for k, v in by_class.items()},
+            "frequency_weighted_iou": matrix.frequency_weighted_iou(),
+            "foreground": {
+                "void_is_a_miss": matrix.foreground_errors(),
+                "void_is_not_scored": matrix.labelled().foreground_errors(),
+            },
+            "confusion": matrix.counts.tolist(),
+        }
+    )
+
+
+def _without_nan(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def describe(figures: dict[str, Any]) -> str:
+    """The figures as text: mIoU first, a line a class, then the evaluators and what was scored."""
     width = max(map(len, figures["iou"]))
     classes = [f"  {name:<{width}}  {_figure(iou)}" for name, iou in figures["iou"].items()]
+    evaluators = [
+        f"{'*' if name == figures['variant'] else ' '} {name:<4}  {_figure(miou)}  {RULES[name]}"
+        for name, miou in figures["variants"].items()
+    ]
+    miss, unscored = figures["foreground"].values()
+    errors = [
+        f"  {about:<32}  {_figure(miss[name]):>9}  {_figure(unscored[name]):>9}"
+        for name, about in ERRORS.items()
+    ]
     lines = [
         f"mIoU {_figure(figures['miou'])}",
         *classes,
-        f"split {figures['split']}, {figures['images']} images; "
-        f"evaluator {figures['variant']}: mean over the classes, void in a mask is a miss, "
-        "void in the truth is not scored",
+        "mIoU as published evaluators compute it; * leads",
+        *evaluators,
+        "means over the classes but background: void in a mask is a miss, or is not scored",
+        *errors,
+        f"split {figures['split']}, {figures['images']} images; IoU of each class: void in a mask "
+        "is a miss, void in the truth is not scored",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value < 1e4 else f"{value:.2e}"  # a class never hit: T÷TP astronomic
 
 
 def _draw(path: Path, counts: np.ndarray, names: list[str]) -> None:

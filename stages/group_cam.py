@@ -1,5 +1,6 @@
-"""Attention maps of the group network at image size."""
+"""Attention maps of the group network, or of a folder, at image size."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedbed.artefacts import Maps, quantise, shard_of, write_maps
+from seedbed.attention_files import read_attention
 from seedbed.cam import combine_scales, normalise_cam
+from seedbed.data.classes import ClassTable
 from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
+from seedbed.errors import UserError
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import GroupCamSettings
@@ -22,8 +26,6 @@ from stages.settings import GroupCamSettings
 def group_cam(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    weights: Annotated[Path, "group/weights.pt"],
-    kept: Annotated[Path, "group/maps.h5"],
     shard: Annotated[str, "which part of the images, as 1-of-1"],
     output: Annotated[Path, "to write: maps (K of the image, H, W) uint8"],
     settings: GroupCamSettings,
@@ -31,17 +33,42 @@ def group_cam(
     data: Data,
     device: Device,
     workers: Workers,
+    weights: Annotated[Path | None, "group/weights.pt, unless the settings name maps"] = None,
+    kept: Annotated[Path | None, "group/maps.h5, likewise"] = None,
 ) -> None:
     """Write the maps of each image's own classes."""
-    train = Index.load(index).split("train")
-    place = pick_device(device)
-    miner = Miner(train, weights, kept, group_size, settings, data, place)
-    positions = shard_of(range(len(train)), shard)
-    results = ordered_map(miner.maps, positions, workers if place.type == "cpu" else 1)
+    dataset = Index.load(index)
+    train = dataset.split("train")
+    entries = shard_of(train, shard)
+    if settings.maps:
+        folder = data / settings.maps
+        work = partial(given_maps, folder=folder, table=dataset.table, settings=settings)
+        results = ordered_map(work, entries, workers)
+    elif weights and kept:
+        place = pick_device(device)
+        miner = Miner(train, weights, kept, group_size, settings, data, place)
+        positions = shard_of(range(len(train)), shard)
+        results = ordered_map(miner.maps, positions, workers if place.type == "cpu" else 1)
+    else:
+        raise UserError("no maps: give --weights and --kept, or set group_cam.maps to a folder")
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
-        for position, found in zip(positions, results, strict=True):
-            entry = train[position]
+        for entry, found in zip(entries, results, strict=True):
             maps.put(entry.id, found, classes=list(entry.labels))
+
+
+def finish(found: list[Tensor], settings: GroupCamSettings) -> np.ndarray:
+    """Maps (K, H, W) uint8 from one or several sources, each divided by its maximum."""
+    maps = torch.stack([normalise_cam(maps.cpu()) for maps in found]).amax(0) ** settings.power
+    return quantise(maps.numpy())
+
+
+def given_maps(
+    entry: ImageEntry, *, folder: Path, table: ClassTable, settings: GroupCamSettings
+) -> np.ndarray:
+    """Maps (K of the image, H, W) uint8 from Group-WSSS' files, as those kept while training."""
+    size = (entry.height, entry.width)
+    found = read_attention(folder, entry.id, table.source_ids[list(entry.labels)].tolist(), size)
+    return finish([combine_scales([torch.from_numpy(found)], size)], settings)
 
 
 class Miner:
@@ -74,11 +101,10 @@ class Miner:
         found = []
         if self.settings.source != "network":
             kept = torch.from_numpy(self.kept.floats(entry.id))
-            found.append(normalise_cam(combine_scales([kept], size)))
+            found.append(combine_scales([kept], size))
         if self.settings.source != "accumulated":
-            found.append(normalise_cam(combine_scales(self._seen_in_groups(position), size).cpu()))
-        maps = torch.stack(found).amax(0) ** self.settings.power
-        return quantise(maps.clamp(0, 1).numpy())
+            found.append(combine_scales(self._seen_in_groups(position), size))
+        return finish(found, self.settings)
 
     def _seen_in_groups(self, position: int) -> list[Tensor]:
         """Maps (K of the image, h, w) from several groups, each plain and mirrored."""

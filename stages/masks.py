@@ -3,25 +3,33 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import Maps, export_masks, write_maps
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.index import Index
+from seedbed.errors import UserError
+from seedbed.mask_files import export_source_masks, read_given_mask
 from stages.command import run_stage
 
 
 def masks(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    refined: Annotated[list[Path], "the last round's masks of the split"],
     split: Annotated[str, "train, val or test"],
     output: Annotated[Path, "to write: masks (H, W) uint8"],
-    folder: Annotated[Path, "to write: the same as PNGs"],
+    folder: Annotated[Path, "to write: the same as PNGs, in the data set's own ids"],
+    refined: Annotated[list[Path], "the last round's masks of the split"] = (),
+    given: Annotated[Path | None, "folder of PNGs of the split to take instead"] = None,
 ) -> None:
-    """Gather the labels of all shards in the order of the list."""
-    found = Maps(refined)
+    """Gather the labels of all shards, or of a folder, in the order of the list."""
+    if bool(refined) == bool(given):
+        raise UserError("give the masks either as --refined or as --given")
+    dataset, found = Index.load(index), Maps(refined)
     with write_maps(output, split=split) as maps:
-        for entry in Index.load(index).split(split):
-            maps.put(entry.id, found[entry.id][0])
-    export_masks(output, folder)
+        for entry in dataset.split(split):
+            if given:
+                maps.put(entry.id, read_given_mask(given, entry, dataset.table))
+            else:
+                maps.put(entry.id, found[entry.id][0])
+    export_source_masks(output, folder, dataset.table)
 
 
 def main() -> None:

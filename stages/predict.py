@@ -1,5 +1,6 @@
 """A round's predictions of a split, over scales and flip."""
 
+import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
-from seedbed.inference import fuse_logits, multi_scale
+from seedbed.inference import fuse_logits, multi_scale, scaled_sizes
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import PredictSettings
@@ -54,6 +55,9 @@ def probabilities(
 ) -> tuple[np.ndarray, list[int]]:
     """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
     model = network_on(weights, device)
+    size = (entry.height, entry.width)
+    warped = (settings.size, settings.size) if settings.size else size
+    torch.manual_seed(seed_of(entry.id, settings.seed))
     outputs = multi_scale(
         lambda images: model(model.preprocess(images)),
         read_image(data / entry.path),
@@ -61,11 +65,24 @@ def probabilities(
         flip=settings.flip,
         size=settings.size,
         device=device,
+        resampling=settings.resampling,
     )
-    probs = fuse_logits(outputs, (entry.height, entry.width), settings.fuse)
+    probs = fuse_logits(
+        outputs,
+        size,
+        settings.fuse,
+        map_resampling=settings.map_resampling,
+        fuse_on=settings.fuse_on,
+        scaled=scaled_sizes(warped, settings.scales, flip=settings.flip),
+    )
     stored = probs.amax((1, 2)) >= LEAST
     stored[[0, *(entry.labels if entry.split == "train" else ())]] = True
     return probs[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
+
+
+def seed_of(image_id: str, seed: int) -> int:
+    """What a dropout that stays on draws from: the image alone, whoever works on it."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8])
 
 
 def main() -> None:

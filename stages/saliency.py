@@ -11,7 +11,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map
 from seedbed.errors import UserError
-from seedbed.saliency import read_saliency
+from seedbed.grey_maps import read_grey
 from seedbed.saliency import saliency as compute_saliency
 from stages.command import Data, Workers, run_stage
 from stages.settings import SaliencySettings
@@ -40,7 +40,7 @@ def saliency_map(entry: ImageEntry, *, data: Path, settings: SaliencySettings) -
         image = read_image(data / entry.path)
         return quantise(compute_saliency(image, superpixels=settings.superpixels))
     path = data / settings.maps / f"{entry.id}.png"
-    given = read_saliency(path)
+    given = read_grey(path)
     if given.shape != (entry.height, entry.width):
         raise UserError(
             f"{path}: size {given.shape} is not the image's {(entry.height, entry.width)}; "

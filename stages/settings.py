@@ -1,6 +1,6 @@
 """Settings of every stage: defaults, bounds, meaning and source. Imports no torch."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -8,6 +8,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+# Where the samples of a resized map lie: between the borders (OpenCV, PyTorch), corners on corners
+# (SciPy's zoom, Caffe's Interp), or at multiples of the ratio (TensorFlow 1).
+Resampling = Literal["half_pixel", "corner_aligned", "tf_legacy"]
+# The same of images that shrink; the first two look at all the pixels between the samples.
+ImageResampling = Literal["antialias", "bicubic", "half_pixel", "corner_aligned", "tf_legacy"]
 
 
 class Block(BaseModel):
@@ -42,8 +47,9 @@ class ConvertSettings(Block):
     train_list: str = Field("train_aug", description="list in ImageSets/Segmentation")
     val_list: str = Field("val", description="list in ImageSets/Segmentation")
     test_list: str | None = Field(None, description="list without masks, or null")
-    label_source: Literal["annotations", "cls_labels", "train_cls"] = Field(
-        "annotations", description="the one source of the image-level labels"
+    label_source: Literal["annotations", "cls_labels", "train_cls", "cues"] = Field(
+        "annotations",
+        description="the one source of the image-level labels; cues: the file of seeds.cues",
     )
     classes: list[str] | None = Field(
         None, description="class names in order; null: those that the train annotations name"
@@ -68,25 +74,53 @@ class CRFSettings(Block):
     bilateral_srgb: Positive = Field(13.0, description="grey levels")
 
 
+SEGMENTATION = ("_seg", "_aspp", "_largefov", "_deeplab")
+
+
 class TrainingSettings(Block):
-    """What every training has in common."""
+    """What every training has in common; `kinds` are the endings of the networks' names."""
+
+    kinds: ClassVar[tuple[str, ...]] = SEGMENTATION
 
     network: str = Field("tiny_seg", description="name for seedbed.models.build")
     options: dict[str, Any] = Field({}, description="further options of the network")
     weights: str | None = Field(
-        None, description="initial weights, relative to run.data, or `classifier`: the recipe's own"
+        None,
+        description="initial weights, relative to run.data, or the run's own: `classifier`, and in"
+        " a round `previous`, the round before",
+    )
+    new_head: bool = Field(
+        False,
+        description="begin the layers after the backbone anew, even where the weights hold them"
+        " (SPSM; weights for other classes)",
     )
     seed: Seed = Field(0, description="of initialisation, order, augmentation and dropout")
     iterations: Count = 300
     batch: Count = 16
+    accumulation: Count = Field(
+        1, description="parts that a batch is computed in, one after the other, to save memory"
+    )
     geometry: Literal["warp", "crop"] = Field(
         "warp", description="warp: the whole image onto the crop's square; crop: aspect kept"
     )
     crop: Count = Field(128, description="side of the network's input in pixels")
+    long_side: tuple[Count, Count] | None = Field(
+        None, description="crop: range of the longer side before scale, pixels; null: as it is"
+    )
     scale: tuple[Positive, Positive] = Field((1.0, 1.0), description="range of random zoom")
     rotate: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="degrees, both ways")
     flip: bool = Field(True, description="mirror with probability one half")
     jitter: Share = Field(0.0, description="brightness, contrast and saturation, ± share")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.0, description="± share of the circle")
+    padding: Literal["image_mean", "network_mean", "black"] = Field(
+        "image_mean", description="colour beyond the image"
+    )
+    placement: Literal["random", "top_left"] = Field(
+        "random", description="where an image smaller than the crop lies in it"
+    )
+    resampling: Literal["half_pixel", "tf_legacy"] = Field(
+        "half_pixel", description="of images; tf_legacy: TensorFlow 1's resize_bilinear"
+    )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 5e-3
     multipliers: tuple[float, float, float, float] = Field(
@@ -95,17 +129,28 @@ class TrainingSettings(Block):
     )
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     decay_biases: bool = False
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9, description="of SGD; 5e-4 in the code of PSA and its kin, by mistake"
+    )
     nesterov: bool = Field(False, description="of SGD")
-    schedule: Literal["constant", "poly", "step", "one_cycle"] = "one_cycle"
+    schedule: Literal["constant", "poly", "step", "multi_step", "one_cycle"] = "one_cycle"
     power: Positive = Field(0.9, description="of poly")
     step_every: Count = Field(1000, description="iterations between the steps of step")
-    step_factor: Positive = Field(0.1, description="of the rate at each step")
+    step_factor: Positive = Field(0.1, description="of the rate at each step or milestone")
+    milestones: list[Count] = Field([], description="iterations at which multi_step steps")
 
     @model_validator(mode="after")
     def _values_go_together(self) -> "TrainingSettings":
+        if not self.network.endswith(self.kinds):
+            raise ValueError(f"network: {self.network} must end in one of {', '.join(self.kinds)}")
         if self.scale[0] > self.scale[1]:
             raise ValueError("scale: the lower bound comes first")
+        if self.long_side and self.long_side[0] > self.long_side[1]:
+            raise ValueError("long_side: the lower bound comes first")
+        if self.long_side and self.geometry == "warp":
+            raise ValueError("long_side: goes with geometry: crop")
+        if self.batch % self.accumulation:
+            raise ValueError("accumulation: must divide the batch")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: needs a momentum above 0")
         return self
@@ -123,23 +168,28 @@ class PoolingSettings(Block):
 class ClassifierSettings(TrainingSettings):
     """The classifier whose class activation maps start everything (Zhou et al. 2016)."""
 
+    kinds = ("_cls", "_cam")
     network: str = "tiny_cls"
     pooling: PoolingSettings = PoolingSettings()
 
     @model_validator(mode="after")
     def _nothing_comes_before(self) -> "ClassifierSettings":
-        if self.weights == "classifier":
-            raise ValueError("weights: the classifier cannot start from itself")
+        if self.weights in ("classifier", "previous"):
+            raise ValueError(f"weights: there is no {self.weights} before the classifier")
         return self
 
 
 class CamSettings(Block):
     """Class activation maps over scales and flip (PSA's inference)."""
 
+    maps: str | None = Field(
+        None, description="folder of PSA's {id}.npy to take instead, relative to run.data"
+    )
     scales: list[Positive] = Field([1.0, 0.5, 1.5, 2.0], min_length=1)
     flip: bool = True
     size: Count | None = Field(None, description="warp to this square first; null: native size")
     power: Positive = Field(1.0, description="of every map; 0.5 fills peaky maps (PSA's VGG)")
+    resampling: ImageResampling = Field("antialias", description="of the images (PSA: bicubic)")
 
 
 class SaliencySettings(Block):
@@ -150,8 +200,14 @@ class SaliencySettings(Block):
 
 
 class SeedSettings(Block):
-    """Localisation cues (SEC; DSRG §6.3)."""
+    """Localisation cues (SEC, DSRG)."""
 
+    cues: str | None = Field(
+        None, description="localization_cues.pickle to take instead, relative to run.data"
+    )
+    cue_list: str | None = Field(
+        None, description="its input_list.txt; null: the train list's own order"
+    )
     grid: Count = Field(41, description="cells on each side of the cue grid")
     foreground_fraction: Share = Field(0.2, description="of the CAM's maximum (SEC)")
     background_threshold: Share = Field(0.06, description="saliency below it (DSRG)")
@@ -164,6 +220,7 @@ class SeedSettings(Block):
 class GroupSettings(TrainingSettings):
     """Group-wise mining: the co-attention graph network (Group-WSSS)."""
 
+    kinds = ("_group",)
     network: str = "tiny_group"
     group_size: Annotated[int, Field(ge=2)] = 3
     before_weight: Share = Field(0.4, description="of the loss before the graph")
@@ -175,6 +232,9 @@ class GroupSettings(TrainingSettings):
 class GroupCamSettings(Block):
     """Which maps of the group network go on."""
 
+    maps: str | None = Field(
+        None, description="folder of {id}_{class from 0}.png to take instead, relative to run.data"
+    )
     source: Literal["accumulated", "network", "both"] = Field(
         "accumulated",
         description="maps kept while training (Group-WSSS), a separate pass, or their maximum",
@@ -185,11 +245,50 @@ class GroupCamSettings(Block):
     power: Positive = Field(1.0, description="of every map")
 
 
-class PseudoLabelSettings(Block):
-    """Pseudo labels from attention and saliency (Group-WSSS' gen_labels)."""
+class AffinityScoreSettings(Block):
+    """Class scores that say which cells surely are background or a class (PSA)."""
 
-    attention: Literal["group", "cam", "maximum"] = Field(
-        "group", description="maps of the group network, of the classifier, or their maximum"
+    low: str | None = Field(
+        None, description="folder of PSA's {id}.npy, low alpha, to take instead; with high"
+    )
+    high: str | None = Field(None, description="the same of the high alpha")
+    low_alpha: Positive = Field(4.0, description="background is (1 − CAM)^alpha: much background")
+    high_alpha: Positive = Field(32.0, description="little background")
+    crf: CRFSettings = CRFSettings()
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "AffinityScoreSettings":
+        if (self.low is None) != (self.high is None):
+            raise ValueError("low and high: give both folders or none")
+        return self
+
+
+class AffinitySettings(TrainingSettings):
+    """AffinityNet: which neighbouring cells belong together (PSA)."""
+
+    kinds = ("_affinity",)
+    network: str = "resnet38_affinity"
+    geometry: Literal["warp", "crop"] = "crop"
+
+
+class RandomWalkSettings(Block):
+    """The walk that spreads the class activation maps (PSA)."""
+
+    alpha: Positive = Field(16.0, description="background is (1 − CAM)^alpha")
+    beta: Positive = Field(8.0, description="power of the affinities")
+    steps: Count = 256
+    border_sources: bool = Field(False, description="link cells at the border too; PSA does not")
+
+
+class PseudoLabelSettings(Block):
+    """Pseudo labels from attention and saliency (Group-WSSS' gen_labels), or from scores (PSA)."""
+
+    masks: str | None = Field(
+        None, description="folder of {id}.png to take instead, relative to run.data"
+    )
+    attention: Literal["group", "cam", "maximum", "random_walk"] = Field(
+        "group",
+        description="maps of the group network, of the classifier, their maximum, or PSA's walk",
     )
     rule: Literal["saliency_guided", "argmax"] = "saliency_guided"
     conflict_threshold: Share = Field(0.9, description="two scores above it: void")
@@ -198,7 +297,16 @@ class PseudoLabelSettings(Block):
         32, description="background of this 8-bit saliency and more: void"
     )
     minimum_foreground: Share = Field(0.01, description="less of the image: all void")
-    background_score: Share = Field(0.2, description="of rule argmax")
+    background_score: Share = Field(0.2, description="of rule argmax, but after a random walk")
+    crf: CRFSettings | None = Field(
+        None, description="of rule argmax: refine the scores first, as PSA's authors advise"
+    )
+
+    @model_validator(mode="after")
+    def _walks_end_in_argmax(self) -> "PseudoLabelSettings":
+        if self.attention == "random_walk" and self.rule != "argmax":
+            raise ValueError("rule: after a random walk it is argmax")
+        return self
 
 
 class DSRGSettings(Block):
@@ -214,6 +322,9 @@ class DSRGSettings(Block):
     crf: CRFSettings = Field(
         CRFSettings(gaussian_sxy=0.25, bilateral_sxy=80 / 12),
         description="on the grid, in cells: sigmas of the image divided by 12",
+    )
+    crf_image: Resampling = Field(
+        "corner_aligned", description="of the CRF's image; tf_legacy: the TF port, also truncated"
     )
     crf_gradient: Literal["one_minus_q", "none"] = Field(
         "one_minus_q", description="Caffe: one_minus_q, TF and SEC: none"
@@ -252,7 +363,21 @@ class PredictSettings(Block):
     scales: list[Positive] = Field([1.0], min_length=1)
     flip: bool = True
     size: Count | None = Field(None, description="warp to this square first; null: native size")
-    fuse: Literal["mean", "sum", "max"] = Field("mean", description="of the logits")
+    resampling: ImageResampling = Field("antialias", description="of the images")
+    map_resampling: Literal["half_pixel", "corner_aligned", "tf_legacy", "scaled_then_nearest"] = (
+        Field(
+            "half_pixel",
+            description="of the logits; scaled_then_nearest (the TF port): bilinear to the scaled"
+            " image, nearest from there",
+        )
+    )
+    fuse: Literal["mean", "sum", "max", "max_with_zero", "max_probabilities"] = Field(
+        "mean", description="of the logits, or (max_probabilities: SPSM's VGG) after the softmax"
+    )
+    fuse_on: Literal["image", "grid"] = Field(
+        "image", description="fuse at the image's size, or on the first scale's grid (SPSM)"
+    )
+    seed: Seed = Field(0, description="of a dropout that stays on")
 
 
 class MaskCRFSettings(CRFSettings):
@@ -268,7 +393,18 @@ class RoundSettings(TrainingSettings):
 
     supervise: Literal["seeds", "pseudo_labels", "predictions", "selected", "ground_truth"]
     method: Literal["cross_entropy", "dsrg"] = "cross_entropy"
+    masks: str | None = Field(
+        None,
+        description="folder of {id}.png to train on, made elsewhere, relative to run.data;"
+        " supervise then says only what they stand for",
+    )
+    mask_list: str | None = Field(
+        None, description="list of the images to train on among them; null: all that have a mask"
+    )
     loss_stride: Count = Field(2, description="the loss is taken on every n-th pixel")
+    label_sampling: Resampling = Field(
+        "half_pixel", description="of masks at that stride; corner_aligned: exactly every n-th"
+    )
     dsrg: DSRGSettings = DSRGSettings()
     selection: SelectionSettings = SelectionSettings()
     predict: PredictSettings = Field(PredictSettings(), description="over the block predict")
@@ -278,17 +414,23 @@ class RoundSettings(TrainingSettings):
     def _seeds_go_with_dsrg(self) -> "RoundSettings":
         if (self.supervise == "seeds") != (self.method == "dsrg"):
             raise ValueError("supervise: seeds goes with method: dsrg, and with it alone")
+        if self.supervise == "seeds" and self.masks:
+            raise ValueError("masks: seeds take none; set seeds.cues")
+        if self.mask_list and not self.masks:
+            raise ValueError("mask_list: goes with masks")
         return self
 
     def targets(self) -> "TargetSettings":
         """What the round's targets depend on."""
-        return TargetSettings(supervise=self.supervise, selection=self.selection)
+        return TargetSettings(**self.model_dump(include=set(TargetSettings.model_fields)))
 
 
 class TargetSettings(Block):
     """What a round is trained on."""
 
     supervise: Literal["pseudo_labels", "predictions", "selected", "ground_truth"]
+    masks: str | None = None
+    mask_list: str | None = None
     selection: SelectionSettings = SelectionSettings()
 
 
@@ -296,6 +438,9 @@ class EvaluateSettings(Block):
     """The final figure."""
 
     split: Literal["train", "val"] = "val"
+    masks: str | None = Field(
+        None, description="folder of {id}.png to score instead, relative to run.data"
+    )
     variant: Literal["voc", "dsrg", "psa", "seam", "tf"] = Field(
         "voc", description="which published evaluator's mIoU leads"
     )
@@ -332,6 +477,9 @@ class Settings(Block):
     seeds: SeedSettings = SeedSettings()
     group: GroupSettings = GroupSettings()
     group_cam: GroupCamSettings = GroupCamSettings()
+    affinity_scores: AffinityScoreSettings = AffinityScoreSettings()
+    affinity: AffinitySettings = AffinitySettings()
+    random_walk: RandomWalkSettings = RandomWalkSettings()
     pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
     training: TrainingSettings = Field(
         TrainingSettings(), description="shared by the rounds; a round may override any key"
@@ -358,6 +506,16 @@ class Settings(Block):
 
     @model_validator(mode="after")
     def _rounds_build_on_rounds(self) -> "Settings":
-        if self.rounds[0].supervise == "predictions":
+        first = self.rounds[0]
+        if first.supervise == "predictions" and not first.masks:
             raise ValueError("rounds.0.supervise: predictions needs a round before it")
+        for block, weights in (
+            ("rounds.0", first.weights),
+            ("group", self.group.weights),
+            ("affinity", self.affinity.weights),
+        ):
+            if weights == "previous":
+                raise ValueError(f"{block}.weights: previous needs a round before it")
+        if self.convert.label_source == "cues" and not self.seeds.cues:
+            raise ValueError("convert.label_source: cues needs seeds.cues")
         return self

@@ -1,16 +1,20 @@
 """What a round of training is trained on."""
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import Maps, export_masks, write_maps, write_tsv
+from seedbed.artefacts import Maps, write_maps, write_tsv
+from seedbed.data.classes import VOID, ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map
 from seedbed.errors import UserError
+from seedbed.mask_files import export_source_masks, kept_images, read_given_mask
 from seedbed.selection import (
     Proposal,
     SelectionThresholds,
@@ -27,7 +31,7 @@ def targets(
     index: Annotated[Path, "dataset/index.json"],
     round: Annotated[int, "number of the round, for the artefact's attributes"],
     output: Annotated[Path, "to write: masks (H, W) uint8"],
-    folder: Annotated[Path, "to write: the same as PNGs"],
+    folder: Annotated[Path, "to write: the same as PNGs, in the data set's own ids"],
     selection: Annotated[Path, "to write: which masks are kept, and why"],
     settings: TargetSettings,
     data: Data,
@@ -39,8 +43,13 @@ def targets(
     attention: Annotated[list[Path], "cam/*.h5"] = (),
 ) -> None:
     """Write a mask for each train image, with the attribute whether it is trained on."""
-    entries = Index.load(index).split("train")
-    if settings.supervise == "selected":
+    dataset = Index.load(index)
+    entries = dataset.split("train")
+    found: Iterable[Target]
+    if settings.masks:
+        listing = data / settings.mask_list if settings.mask_list else None
+        found = given(dataset, data / settings.masks, listing, workers)
+    elif settings.supervise == "selected":
         sources = {"predictions": predictions, "refined": refined, "saliency": saliency}
         opened = {name: Maps(paths) for name, paths in sources.items()}
         if refined:
@@ -55,20 +64,48 @@ def targets(
             )
         proposals = list(ordered_map(work, entries, workers))
         chosen = _keep(entries, proposals, settings.selection)
-        found = [(p.mask, e.id in chosen) for e, p in zip(entries, proposals, strict=True)]
-        rows = [_row(e, p, e.id in chosen) for e, p in zip(entries, proposals, strict=True)]
+        found = [
+            Target(proposal.mask, entry.id in chosen, _details(proposal))
+            for entry, proposal in zip(entries, proposals, strict=True)
+        ]
     else:
         source = Maps(refined if settings.supervise == "predictions" else [masks])
-        found = [(_mask(source, entry), True) for entry in entries]
-        rows = [
-            {"id": entry.id, "kept": 1, "valid": (mask != 255).mean()}
-            for entry, (mask, _) in zip(entries, found, strict=True)
-        ]
+        found = (plain(_mask(source, entry)) for entry in entries)
+    rows = []
     with write_maps(output, round=round, settings=settings.model_dump_json()) as maps:
-        for entry, (mask, kept) in zip(entries, found, strict=True):
-            maps.put(entry.id, mask, kept=kept)
-    export_masks(output, folder)
+        for entry, target in zip(entries, found, strict=True):
+            maps.put(entry.id, target.mask, kept=target.kept)
+            rows.append({"id": entry.id, "kept": int(target.kept), **target.details})
+    export_source_masks(output, folder, dataset.table)
     write_tsv(selection, rows)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A mask (H, W) uint8, whether it is trained on, and what the table says of it."""
+
+    mask: np.ndarray
+    kept: bool
+    details: Mapping[str, object]
+
+
+def plain(mask: np.ndarray, *, kept: bool = True) -> Target:
+    """A mask that nothing judges."""
+    return Target(mask, kept, {"valid": (mask != VOID).mean()})
+
+
+def given(dataset: Index, folder: Path, listing: Path | None, workers: int) -> Iterator[Target]:
+    """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
+    entries = dataset.split("train")
+    kept = kept_images(entries, folder, listing)
+    work = partial(_given_or_void, folder=folder, kept=kept, table=dataset.table)
+    return ordered_map(work, entries, workers)
+
+
+def _given_or_void(entry: ImageEntry, *, folder: Path, kept: set[str], table: ClassTable) -> Target:
+    if entry.id in kept:
+        return plain(read_given_mask(folder, entry, table))
+    return plain(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
 
 
 def _mask(source: Maps, entry: ImageEntry) -> np.ndarray:
@@ -128,10 +165,8 @@ def _keep(
     )
 
 
-def _row(entry: ImageEntry, proposal: Proposal, kept: bool) -> dict[str, object]:
+def _details(proposal: Proposal) -> dict[str, object]:
     return {
-        "id": entry.id,
-        "kept": int(kept),
         "valid": proposal.valid_fraction,
         "quality": proposal.quality,
         "coverage": proposal.coverage,

@@ -32,7 +32,7 @@ def train_classifier(
         dataset.split("train"),
         dataset.num_classes,
         data,
-        make_view(settings),
+        make_view(settings, model),
         seed=settings.seed,
     )
     train_network(

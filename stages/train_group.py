@@ -43,10 +43,11 @@ def train_group(
     grid = grid_of(model.eval().described, settings.crop)
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries])
+    view = make_view(settings, model)
     train_network(
         model,
         objective,
-        Samples(entries, dataset.num_classes, data, make_view(settings), seed=settings.seed),
+        Samples(entries, dataset.num_classes, data, view, seed=settings.seed),
         settings,
         weights=weights,
         log=log,

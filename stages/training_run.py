@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seedbed.artefacts import write_tsv
 from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
 from seedbed.device import be_deterministic, pick_device
-from seedbed.models import build
+from seedbed.models import Network, build
 from seedbed.training import Checkpoint, Objective, Optimisation, train
 from seedbed.weights import load, save_network
 from stages.settings import TrainingSettings
@@ -19,25 +19,43 @@ from stages.settings import TrainingSettings
 
 def make_network(
     settings: TrainingSettings, num_classes: int, initial: Path | None, **options: object
-) -> nn.Module:
+) -> Network:
     """The settings' network, initialised from their seed and, if given, a file of weights."""
     torch.manual_seed(settings.seed)
     model = build(settings.network, num_classes, **settings.options, **options)
     if initial is not None:
-        load(model, initial)
+        report = load(model, initial, new_head=settings.new_head)
+        placed, missing, left_over = (names for names in vars(report).values())
+        print(f"{initial}: {len(placed)} tensors placed")
+        print(f"  not in the file: {', '.join(missing) or 'none'}")
+        print(f"  not used: {', '.join(left_over) or 'none'}")
     return model
 
 
-def make_view(settings: TrainingSettings) -> View:
-    """Which random views the settings ask for."""
+def make_view(settings: TrainingSettings, model: Network) -> View:
+    """Which random views of an image the settings ask for; what the model's mean colour is."""
+    colours = {"image_mean": None, "network_mean": mean_colour(model), "black": (0.0, 0.0, 0.0)}
     return View(
         settings.crop,
         warp=settings.geometry == "warp",
+        long_side=settings.long_side,
         scale=settings.scale,
         rotate=settings.rotate,
         flip=settings.flip,
         jitter=settings.jitter,
+        hue=settings.hue,
+        padding=colours[settings.padding],
+        placement=settings.placement,
+        resampling=settings.resampling,
     )
+
+
+def mean_colour(model: Network) -> tuple[float, float, float]:
+    """The RGB levels that the network's preprocessing makes 0."""
+    wanted = model.preprocessing
+    mean = wanted.mean[::-1] if wanted.bgr else wanted.mean
+    red, green, blue = (wanted.scale * channel for channel in mean)
+    return red, green, blue
 
 
 def grid_of(maps: Callable[[Tensor], Tensor], crop: int) -> int:
@@ -50,7 +68,8 @@ def digest(settings: BaseModel, code: str, inputs: list[Path | None]) -> str:
     """What a checkpoint belongs to: settings, code and the content of the inputs."""
     total = hashlib.sha256(f"{settings.model_dump_json()} {code}".encode())
     for path in filter(None, inputs):
-        total.update(hashlib.sha256(path.read_bytes()).digest())
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
 

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -22,3 +23,10 @@ def make_batch() -> Callable[..., Batch]:
         )
 
     return make
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A gigabyte of made-up weights is not kept, unlike other temporary files."""
+    if not hasattr(session.config, "workerinput"):
+        factory = session.config._tmp_path_factory
+        shutil.rmtree(factory.getbasetemp() / "published", ignore_errors=True)

@@ -14,7 +14,6 @@ from seedbed.artefacts import (
     Maps,
     atomic,
     atomic_folder,
-    export_masks,
     quantise,
     read_mask,
     read_tsv,
@@ -253,13 +252,6 @@ def test_masks_that_are_none_are_named(tmp_path):
     for name in ("text.png", "none.png"):
         with pytest.raises(UserError, match=name):
             read_mask(tmp_path / name)
-
-
-def test_export_writes_every_mask(tmp_path):
-    write_some(tmp_path / "a.h5")
-    export_masks(tmp_path / "a.h5", tmp_path / "a")
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {"a.png", "b.png", "ä 1.png"}
-    assert read_mask(tmp_path / "a" / "ä 1.png").tolist() == [[50] * 3] * 2
 
 
 def test_shards_divide_the_items():

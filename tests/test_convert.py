@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,7 @@ def write_list(devkit, name, ids):
     (devkit / "ImageSets" / "Segmentation" / f"{name}.txt").write_text("\n".join(ids) + "\n")
 
 
-def run(devkit, out="out", **settings):
+def run(devkit, out="out", cue_pickle=None, cue_list=None, **settings):
     """Convert the devkit; returns the folder of the outputs."""
     folder = devkit.parents[1] / out
     convert(
@@ -83,6 +84,8 @@ def run(devkit, out="out", **settings):
         summary=folder / "summary.tsv",
         settings=ConvertSettings(devkit="VOC2012", **settings),
         data=devkit.parent,
+        cue_pickle=cue_pickle,
+        cue_list=cue_list,
     )
     return folder
 
@@ -122,14 +125,14 @@ def test_lists_count_as_published(devkit):
     }  # fmt: skip
 
 
-def test_masks_are_in_class_ids(devkit):
+def test_masks_are_in_class_ids_and_pictures_in_the_data_sets_own(devkit):
     folder = run(devkit)
     with Maps(folder / "masks.h5") as masks:
         assert set(masks) == {"t1", "v1", "v2"}
         assert masks["v2"][0].tolist() == [255, 2, 3, 0, 0, 0, 0, 0]
         for image_id in masks:
             png = read_mask(folder / "masks" / f"{image_id}.png")
-            np.testing.assert_array_equal(png, masks[image_id])
+            np.testing.assert_array_equal(png, stripes(TAGS[image_id]))
 
 
 def test_sbd_fills_in_for_train_images_alone(devkit):
@@ -171,6 +174,45 @@ def test_every_label_source_says_the_same(devkit):
         folder = run(devkit, label_source=source)
         assert labels_of(folder) == expected
         assert Index.load(folder / "index.json").label_source == source
+
+
+def write_cues(devkit, labels):
+    content = {f"{k}_labels": np.array(ids) for k, ids in enumerate(labels)}
+    path = devkit.parent / "cues.pickle"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    return {"cue_pickle": path, "label_source": "cues"}
+
+
+def test_train_labels_may_come_from_the_cues(devkit):
+    own = [SOURCE_IDS[name] for name in ("cat", "dog", "person")]
+    cues = write_cues(devkit, [own[2:], [own[1], own[0]], [own[2], 20], [own[0]]])
+    assert labels_of(run(devkit, **cues)) == {
+        "t2": (3,), "t1": (1, 2), "t4": (3,), "t3": (1,), "v1": (1,), "v2": (2, 3)
+    }  # fmt: skip
+    listing = devkit.parent / "list.txt"
+    listing.write_text("t1.jpg 0\nt2.jpg 1\nt3.jpg 2\nelsewhere.jpg 9\nt4.jpg 3\n")
+    found = run(devkit, **cues, cue_list=listing)
+    assert [labels_of(found)[name] for name in ("t1", "t2", "t3")] == [(3,), (1, 2), (3,)]
+    assert Index.load(found / "index.json").label_source == "cues"
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([[8], [12], [15]], r"image t3, number 3, is not in .*cues\.pickle"),
+        ([[8], [12], [15], [21]], r"cues\.pickle holds class 21"),
+        ([[8], [12], [15], [20]], r"train image t3 has no class in cues"),
+        ([[8], [12], [15], [0]], r"3_labels in .*cues\.pickle"),
+    ],
+)
+def test_cue_files_that_do_not_fit_are_named(devkit, labels, message):
+    with pytest.raises(UserError, match=message):
+        run(devkit, **write_cues(devkit, labels))
+
+
+def test_labels_of_the_cues_need_the_cues(devkit):
+    with pytest.raises(UserError, match="--cue-pickle"):
+        run(devkit, label_source="cues")
 
 
 def test_val_labels_come_from_the_mask_where_there_is_no_annotation(devkit):

@@ -12,10 +12,20 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from seedbed.artefacts import VOC_PALETTE
-from seedbed.cues import cue_preview, make_cues, read_cue_pickle, write_cue_pickle
+from seedbed.cue_statistics import CueStatistics, cue_statistics
+from seedbed.cues import (
+    by_image,
+    cue_preview,
+    make_cues,
+    read_cue_labels,
+    read_cue_pickle,
+    write_cue_pickle,
+)
+from seedbed.data.voc import image_numbers
 from seedbed.errors import UserError
 
 SEC_PICKLE = Path(__file__).parents[2] / "shared/artefacts/localization_cues-sec.pickle.gz"
+SEC_LIST = SEC_PICKLE.with_name("input_list.txt")
 RULES = ["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]
 
 # Of 9 cells: background claims the first two rows, class 3 the left column and the middle,
@@ -189,15 +199,85 @@ def test_bad_pickles_are_explained(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
+def test_a_cue_outside_is_named_with_its_cell(tmp_path):
+    path = tmp_path / "cues.pickle"
+    content = {"7_cues": np.array([[0, 5], [0, 2], [1, 3]]), "7_labels": np.array([5])}
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(UserError, match=r"7_cues .* cue \(5, 2, 3\) .*outside \(6, 3, 3\)"):
+        read_cue_pickle(path, num_classes=6, grid=3)
+    assert list(read_cue_pickle(path, num_classes=6, grid=4)[0]) == [7]
+
+
+def test_labels_can_be_read_alone(tmp_path):
+    path = tmp_path / "cues.pickle"
+    path.write_bytes(pickle.dumps({"3_labels": np.array([20, 1]), "3_cues": "not looked at"}))
+    assert read_cue_labels(path) == {3: (20, 1)}
+    path.write_bytes(pickle.dumps({"3_cues": np.zeros((3, 1), int)}))
+    with pytest.raises(UserError, match="holds no '0_labels'"):
+        read_cue_labels(path)
+
+
+def test_values_are_found_by_the_images_numbers():
+    assert by_image({0: "x", 5: "y", 6: "z"}, {"a": 5, "b": 0}, "f") == {"a": "y", "b": "x"}
+    with pytest.raises(UserError, match="image b, number 1, is not in f"):
+        by_image({0: "x"}, {"a": 0, "b": 1}, "f")
+
+
+def test_a_compressed_pickle_is_unpacked(tmp_path):
+    write_cue_pickle(tmp_path / "a.pickle", [make()], [(3, 5)])
+    packed = tmp_path / "a.pickle.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.pickle").read_bytes()))
+    assert (read_cue_pickle(packed, num_classes=6, grid=3)[0][0] == make()).all()
+    whole = packed.read_bytes()
+    forbidden = gzip.compress(pickle.dumps(Path("x")))
+    damaged = {whole[:-20], whole[:20] + bytes(20) + whole[40:], b"no", b"", forbidden}
+    for content in damaged:
+        packed.write_bytes(content)
+        with pytest.raises(UserError, match=r"a\.pickle\.gz"):
+            read_cue_labels(packed)
+    packed.unlink()
+    with pytest.raises(UserError, match=r"a\.pickle\.gz"):
+        read_cue_labels(packed)
+
+
+def test_statistics_by_hand():
+    empty = np.zeros((6, 3, 3), bool)
+    found = cue_statistics([make("multi_hot"), make(), empty], [(3, 5), (3,), (1, 2)])
+    # Of 9 cells 6 are background and 4 foreground, 3 of them both; then 3 and 4; then none.
+    assert found == CueStatistics(
+        images=3,
+        background=pytest.approx((6 + 3) / 27),
+        foreground=pytest.approx((4 + 4) / 27),
+        smallest=0,
+        largest=4,
+        labels={1: 1, 2: 2},
+        multi_labelled=3,
+        without_background=1,
+        without_foreground=1,
+    )
+    assert str(found).startswith("3 images: 33.3% background, 29.6% foreground (0 to 4 cells), 3 ")
+    assert "1: 1, 2: 2; without background 1, without foreground 1" in str(found)
+
+
 @pytest.mark.skipif(not SEC_PICKLE.exists(), reason="SEC's published cues are not at hand")
-def test_secs_published_cues(tmp_path):
-    path = tmp_path / "sec.pickle"
-    path.write_bytes(gzip.decompress(SEC_PICKLE.read_bytes()))
-    cues, labels = read_cue_pickle(path, num_classes=21, grid=41)
+def test_secs_published_cues():
+    cues, labels = read_cue_pickle(SEC_PICKLE, num_classes=21, grid=41)
     assert cues.keys() == labels.keys() and len(cues) == 10582
-    for k, cue in cues.items():
-        cover = cue.sum((1, 2))
-        assert cover[0] and all(cover[c] for c in labels[k]) and cue.sum(0).max() == 1
+    assert all(cue[list(labels[k])].any((1, 2)).all() for k, cue in cues.items())
+    found = cue_statistics(cues.values(), labels.values())
+    assert found == CueStatistics(
+        images=10582,
+        background=pytest.approx(0.098, abs=5e-4),
+        foreground=pytest.approx(0.142, abs=5e-4),
+        smallest=19,
+        largest=819,
+        labels={1: 6804, 2: 2857, 3: 758, 4: 136, 5: 27},
+        multi_labelled=0,
+        without_background=0,
+        without_foreground=0,
+    )
+    numbers = image_numbers(["2008_007028", "2009_005170"], SEC_LIST)
+    assert numbers == {"2008_007028": 0, "2009_005170": 10581}
 
 
 def test_preview_paints_cells_where_they_are():

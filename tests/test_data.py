@@ -9,11 +9,12 @@ from PIL import Image
 
 from seedbed import restricted_pickle
 from seedbed.artefacts import VOC_PALETTE
+from seedbed.data.classes import VOC_CLASSES, ClassInfo, ClassTable
 from seedbed.data.images import read_image
-from seedbed.data.index import ClassInfo, ImageEntry, Index
+from seedbed.data.index import ImageEntry, Index
 from seedbed.data.voc import (
-    VOC_CLASSES,
-    ClassTable,
+    image_id_of,
+    image_numbers,
     read_annotation,
     read_cls_labels,
     read_list,
@@ -268,6 +269,39 @@ class TestClassTable:
         apes = ClassTable.of(["ape", "zebra"])
         with pytest.raises(UserError, match="f holds class 3"):
             apes.mask_of(np.full((2, 2), 3, dtype=np.uint8), Path("f"))
+
+    def test_back_to_source_ids(self):
+        table = ClassTable.of(["dog", "cat"], keep_order=True)
+        assert table.source_ids.tolist() == [0, 12, 8]
+        mask = np.array([[0, 1], [2, 255]], dtype=np.uint8)
+        assert table.source_mask(mask).tolist() == [[0, 12], [8, 255]]
+        planes = np.array([[5], [6], [7]])
+        spread = table.source_planes(planes)
+        assert spread.shape == (21, 1) and np.flatnonzero(spread).tolist() == [0, 8, 12]
+        assert spread[table.source_ids].tolist() == planes.tolist()
+        assert spread[12] == 6
+
+    def test_an_index_has_its_table(self):
+        assert index_of_two().table == ANIMALS
+        own = ClassTable.of(["zebra", "ape"], keep_order=True)
+        assert Index(own.classes, (), "annotations").table.names == ("zebra", "ape")
+
+
+class TestInputLists:
+    @pytest.mark.parametrize("name", ["a.b", "a.b.jpg", "a.b.JPEG", "/JPEGImages/a.b.png"])
+    def test_ids_of_images(self, name):
+        assert image_id_of(name) == "a.b"
+
+    def test_numbers_are_the_lists_or_the_order(self, tmp_path):
+        (tmp_path / "a.txt").write_text("b.jpg 7\nv.jpg 0\na.jpg 2\n")
+        assert image_numbers(["a", "b"], tmp_path / "a.txt") == {"a": 2, "b": 7}
+        assert image_numbers(["b", "a"], None) == {"b": 0, "a": 1}
+
+    @pytest.mark.parametrize("line", ["b.jpg", "b.jpg x", "b.jpg -1", "b.jpg 1 2", "c.jpg 1"])
+    def test_bad_lists_are_named(self, tmp_path, line):
+        (tmp_path / "a.txt").write_text(f"a.jpg 0\n{line}\n")
+        with pytest.raises(UserError, match=r"a\.txt"):
+            image_numbers(["a", "b"], tmp_path / "a.txt")
 
 
 class TestLabelFiles:

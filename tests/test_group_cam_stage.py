@@ -1,4 +1,4 @@
-"""Maps of the group network, with a network whose maps are its images' colours."""
+"""Maps of the group network, here one whose maps are its images' colours, or of a folder."""
 
 from types import SimpleNamespace
 
@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from seedbed.artefacts import write_maps
-from seedbed.data.index import ImageEntry
+from seedbed.artefacts import Maps, write_maps
+from seedbed.attention_files import write_attention
+from seedbed.data.index import ClassInfo, ImageEntry, Index
+from seedbed.errors import UserError
 from stages import group_cam as stage
 from stages.settings import GroupCamSettings
 
@@ -65,3 +67,56 @@ def test_both_is_their_maximum_to_the_power(miner):
     blue = np.sqrt(np.maximum(np.eye(4), np.array(NETWORK[1]) / 255))
     assert (found[0] == 255).all()
     np.testing.assert_allclose(found[1], blue * 255, atol=1)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Run the stage on one image of 2 by 4 pixels with two of three classes, and a folder."""
+    classes = (ClassInfo("dog", 12), ClassInfo("cow", 10), ClassInfo("cat", 8))
+    images = (ImageEntry("a", "a.png", 2, 4, (1, 3), "train", True, ""),)
+    Index(classes, images, "annotations").save(tmp_path / "index.json")
+
+    def run(maps=None, **settings):
+        if maps:
+            write_attention(tmp_path / "maps", "a", maps)
+            settings["maps"] = "maps"
+        stage.group_cam(
+            index=tmp_path / "index.json",
+            shard="1-of-1",
+            output=tmp_path / "cam.h5",
+            settings=GroupCamSettings(**settings),
+            group_size=3,
+            data=tmp_path,
+            device="cpu",
+            workers=1,
+        )
+        return Maps(tmp_path / "cam.h5")
+
+    return run
+
+
+RAMP = np.array([[0, 0.2, 0.4, 0.8]] * 2)
+
+
+def test_given_maps_are_those_of_the_tags_divided_by_their_maximum(made):
+    found = made({12: RAMP, 8: RAMP[::-1, ::-1], 10: RAMP * 0})
+    assert found["a"].tolist() == [[[0, 64, 127, 255]] * 2, [[255, 127, 64, 0]] * 2]
+    about = found.attributes("a")
+    assert about["levels"] == 255 and about["classes"].tolist() == [1, 3]
+
+
+def test_given_grids_are_resized_between_pixel_centres(made):
+    """Columns 0 and 1 of the grid lie at 0.5 and 2.5 of 4 pixels; a missing map is zero."""
+    found = made({12: np.array([[0, 1], [0, 1]])}, power=0.5)
+    expected = 255 * np.sqrt([0, 0.25, 0.75, 1])
+    np.testing.assert_allclose(found["a"][0], [expected] * 2, atol=1)
+    assert not found["a"][1].any()
+
+
+def test_maps_that_do_not_fit_are_named(made):
+    with pytest.raises(UserError, match="--weights and --kept"):
+        made()
+    with pytest.raises(UserError, match=r"maps has no attention map of a \(a_11.png, a_7.png\)"):
+        made({10: RAMP})
+    with pytest.raises(UserError, match=r"a_7\.png is \(4, 4\), and a_11\.png \(2, 4\)"):
+        made({12: RAMP, 8: np.eye(4)})

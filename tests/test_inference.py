@@ -3,8 +3,18 @@ from math import exp, log
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.ndimage import zoom
 
-from seedbed.inference import fuse_logits, multi_scale
+from seedbed.data.index import ImageEntry
+from seedbed.inference import fuse_logits, multi_scale, scaled_sizes
+from seedbed.models import build
+from seedbed.resampling import resize
+from seedbed.weights import save_network
+from stages.predict import probabilities
+from stages.settings import PredictSettings
+
+torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 
@@ -33,6 +43,34 @@ def test_scales_and_their_order(image):
 def test_size_warps_before_scaling(image):
     outputs = scaled(image, scales=[0.5, 1.5], size=8)
     assert [tuple(output.shape) for output in outputs] == [(3, 4, 4), (3, 12, 12)]
+
+
+def test_a_size_meets_the_published_squares():
+    assert scaled_sizes((321, 321), [0.75, 1.0, 1.25], flip=False) == [
+        (241, 241),
+        (321, 321),
+        (401, 401),
+    ]
+    small = np.zeros((5, 7, 3), np.uint8)
+    outputs = scaled(small, scales=[0.75, 1.0, 1.25], size=321)
+    assert [output.shape[1:] for output in outputs] == [(241, 241), (321, 321), (401, 401)]
+    assert scaled_sizes((6, 10), [1.0, 0.5], flip=True) == [(6, 10), (6, 10), (3, 5), (3, 5)]
+
+
+@pytest.mark.parametrize(
+    "how", ["antialias", "bicubic", "half_pixel", "corner_aligned", "tf_legacy"]
+)
+def test_images_are_resampled_as_asked(image, how):
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    outputs = scaled(image, scales=[0.5, 1.7], resampling=how)
+    for output, size in zip(outputs, [(3, 5), (10, 17)], strict=True):
+        expected = resize(pixels, size, how)[0]
+        if how == "bicubic":
+            expected = expected.round().clamp(0, 255)
+        torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(
+        scaled(image, scales=[0.5])[0], resize(pixels, (3, 5), "antialias")[0]
+    )
 
 
 def test_no_scale_is_smaller_than_a_pixel(image):
@@ -64,7 +102,12 @@ def test_flip_doubles_the_outputs_scale_by_scale(image):
 @pytest.mark.parametrize(
     ("fuse", "logits"),
     # of (log 4, 0) and (0, log 2): the mean halves the sum; the maximum takes either
-    [("mean", (log(2), log(2) / 2)), ("sum", (log(4), log(2))), ("max", (log(4), log(2)))],
+    [
+        ("mean", (log(2), log(2) / 2)),
+        ("sum", (log(4), log(2))),
+        ("max", (log(4), log(2))),
+        ("max_with_zero", (log(4), log(2))),
+    ],
 )
 def test_fuse_by_hand(fuse, logits):
     outputs = [torch.tensor([log(4), 0.0]), torch.tensor([0.0, log(2)])]
@@ -88,3 +131,135 @@ def test_outputs_of_several_sizes_meet_at_one():
     fused = fuse_logits([small, large], (4, 4), "mean")
     torch.testing.assert_close(fused[0, 0], torch.tensor([0.5, 0.5, 0.75, 0.75]))
     assert small.eq(0).all() and large[0, 0, 0] == 0
+
+
+def test_zeros_take_part_in_the_maximum_when_asked_to():
+    outputs = [torch.tensor([-log(4), log(2)]), torch.tensor([-log(2), -log(8)])]
+    outputs = [output.view(2, 1, 1) for output in outputs]
+    assert float(fuse_logits(outputs, (1, 1), "max")[0]) == pytest.approx(0.5 / 2.5)
+    assert float(fuse_logits(outputs, (1, 1), "max_with_zero")[0]) == pytest.approx(1 / 3)
+    assert float(fuse_logits(outputs[:1], (1, 1), "max_with_zero")[0]) == pytest.approx(1 / 3)
+
+
+def test_the_maximum_of_probabilities_by_hand():
+    outputs = [torch.tensor([log(4), 0.0, -99]), torch.tensor([0.0, log(2), -99])]
+    fused = fuse_logits([output.view(3, 1, 1) for output in outputs], (2, 2), "max_probabilities")
+    lifted = torch.tensor([0.8 + 1e-4, 2 / 3 + 1e-4, 1e-4]) / (1 + 3e-4)
+    assert fused.shape == (3, 2, 2)
+    torch.testing.assert_close(fused[:, 0, 1], lifted / lifted.sum())
+
+
+def test_probabilities_rather_than_logits_are_resized():
+    logits = torch.tensor([[[0.0, log(9)]], [[0.0, 0.0]]])
+    (middle,) = fuse_logits([logits], (1, 3), "max_probabilities")[0, :, 1].tolist()
+    assert middle == pytest.approx((0.5 + 0.9) / 2, abs=1e-4)
+    (middle,) = fuse_logits([logits], (1, 3), "max")[0, :, 1].tolist()
+    assert middle == pytest.approx(0.75)
+
+
+@pytest.fixture
+def outputs():
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(4, *size, generator=generator) * 3 for size in [(5, 7), (3, 4), (9, 12)]]
+
+
+@pytest.mark.parametrize("how", ["half_pixel", "corner_aligned", "tf_legacy"])
+def test_maps_are_resampled_as_asked(outputs, how):
+    raised = [resize(output[None], (11, 17), how)[0] for output in outputs]
+    found = fuse_logits(outputs, (11, 17), "sum", map_resampling=how)
+    torch.testing.assert_close(found, sum(raised).softmax(0))
+
+
+@pytest.mark.parametrize("fuse", ["mean", "max", "max_probabilities"])
+def test_fusing_on_the_first_grid(outputs, fuse):
+    if fuse == "max_probabilities":
+        maps = [(output.softmax(0) + 1e-4) / (1 + 4e-4) for output in outputs]
+    else:
+        maps = outputs
+    met = torch.stack([resize(one[None], (5, 7), "half_pixel")[0] for one in maps])
+    fused = resize((met.mean(0) if fuse == "mean" else met.amax(0))[None], (11, 17), "half_pixel")
+    expected = fused[0] / fused[0].sum(0) if fuse == "max_probabilities" else fused[0].softmax(0)
+    found = fuse_logits(outputs, (11, 17), fuse, fuse_on="grid")
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(0), torch.ones(11, 17))
+    assert not torch.allclose(found, fuse_logits(outputs, (11, 17), fuse), atol=1e-3)
+
+
+def test_the_ports_way_to_the_image(outputs):
+    seen = [(22, 34), (8, 13), (11, 17)]
+    expected = []
+    for output, size in zip(outputs, seen, strict=True):
+        at_scaled = resize(output[None], size, "tf_legacy")[0].numpy()
+        factors = (1, 11 / size[0], 17 / size[1])
+        expected.append(torch.from_numpy(zoom(at_scaled, factors, order=0)))
+    options = {"map_resampling": "scaled_then_nearest", "scaled": seen}
+    found = fuse_logits(outputs, (11, 17), "max_with_zero", **options)
+    wanted = torch.stack([torch.zeros(4, 11, 17), *expected]).amax(0).softmax(0)
+    torch.testing.assert_close(found, wanted)
+    with pytest.raises(ValueError, match="shorter"):
+        fuse_logits(outputs, (11, 17), "max", map_resampling="scaled_then_nearest")
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory):
+    """Probabilities that the stage finds for an image by a network whose dropout stays on."""
+    tmp_path = tmp_path_factory.mktemp("predicted")
+    torch.manual_seed(0)
+    network = build("vgg16_largefov", 3, dropout_in_eval=True)
+    torch.nn.init.normal_(network.head.fc8[0].weight, std=1.0)
+    options = {"dropout_in_eval": True}
+    save_network(tmp_path / "w.pt", network, "vgg16_largefov", 3, options, ["b", "cat", "dog"])
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+
+    def predict(name, **settings):
+        entry = ImageEntry(name, "a.png", 20, 28, (1, 2), "train", True, "")
+        return probabilities(
+            entry,
+            weights=tmp_path / "w.pt",
+            data=tmp_path,
+            settings=PredictSettings(**settings),
+            device=CPU,
+        )[0]
+
+    return predict
+
+
+def test_a_dropout_that_stays_on_depends_on_seed_and_image_alone(predicted):
+    first = predicted("a")
+    torch.rand(5)
+    other = predicted("b")
+    np.testing.assert_array_equal(predicted("a"), first)
+    assert not np.array_equal(other, first)  # the same pixels under another name
+    assert not np.array_equal(predicted("a", seed=1), first)
+    np.testing.assert_array_equal(predicted("b"), other)
+
+
+def test_the_stage_hands_the_settings_on(predicted):
+    plain = {"scales": [1.0, 0.5], "flip": True}
+    changes = [
+        {},
+        {"size": 24},
+        {"resampling": "bicubic"},
+        {"map_resampling": "corner_aligned"},
+        {"map_resampling": "scaled_then_nearest"},
+        {"fuse": "max"},
+        {"fuse_on": "grid"},
+    ]
+    found = [predicted("a", **{**plain, **change}) for change in changes]
+    assert {one.shape for one in found} == {(3, 20, 28)} and np.isfinite(found).all()
+    assert len({one.tobytes() for one in found}) == len(changes), "each changes the result"
+
+
+@pytest.mark.parametrize(("size", "whole"), [(None, (20, 28)), (24, (24, 24))])
+def test_the_stage_knows_the_sizes_that_the_network_saw(predicted, monkeypatch, size, whole):
+    sizes = []
+
+    def record(outputs, *arguments, scaled, **options):
+        sizes.extend(scaled)
+        return fuse_logits(outputs, *arguments, scaled=scaled, **options)
+
+    monkeypatch.setattr("stages.predict.fuse_logits", record)
+    predicted("a", scales=[1.0, 0.5], size=size, map_resampling="scaled_then_nearest")
+    half = (whole[0] // 2, whole[1] // 2)
+    assert sizes == [whole, whole, half, half]

@@ -80,6 +80,18 @@ def test_argmax_against_a_constant_background():
     assert labels.tolist() == [[0, 0, 2, 2]]
 
 
+def test_argmax_against_a_map_of_background():
+    scores = {5: row(0.1, 0.2, 0.3, 0.9), 2: row(0.0, 0.0, 0.3, 1.0)}
+    assert argmax_labels(scores, row(0.1, 0.1, 0.4, 1.1)).tolist() == [[0, 5, 0, 0]]
+    assert argmax_labels(scores, row(0.0, 0.0, 0.0, 0.0)).tolist() == [[5, 5, 2, 2]]
+
+
+def test_background_of_another_size_is_named():
+    for wrong in (row(0.1), np.zeros((4, 1)), np.zeros(4)):
+        with pytest.raises(ValueError, match="background_score"):
+            argmax_labels({5: row(0.1, 0.2, 0.3, 0.9)}, wrong)
+
+
 @pytest.mark.parametrize(
     ("attention", "saliency", "message"),
     [

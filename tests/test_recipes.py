@@ -70,7 +70,8 @@ def test_no_two_recipes_write_into_one_folder():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_does_not_hang_on_the_default_config(path):
     wanted, stated = (keys(without(c, *WHERE_AND_HOW)) for c in (config(), load(path)))
-    assert sorted(wanted - stated) == []
+    blocks = {key.rpartition(".")[0] for key in stated}  # one that is null elsewhere
+    assert sorted(wanted - stated - blocks) == []
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

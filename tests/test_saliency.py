@@ -7,12 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from seedbed.errors import UserError
 from seedbed.saliency import (
     background_contrast,
     background_probability,
     geodesic_distance,
-    read_saliency,
     reconcile,
     saliency,
     segment,
@@ -147,29 +145,3 @@ def test_reconcile_by_hand():
     assert np.allclose(alone, [1, 0.25])
     tied = reconcile(np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([[0.0, 1], [1, 0]]))
     assert np.allclose(tied, [2 / 3, 1 / 3])  # (1+1) s0 - s1 = 1, (1+1) s1 - s0 = 0
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
-def test_read_saliency_of_any_8_bit_mode(tmp_path, mode):
-    grey = np.array([[0, 51, 255], [102, 204, 153]], np.uint8)
-    Image.fromarray(grey).convert(mode).save(tmp_path / "map.png")
-    found = read_saliency(tmp_path / "map.png")
-    assert found.dtype == np.float32
-    assert np.allclose(found, grey / 255, atol=1e-6)
-
-
-def test_a_palette_is_looked_up(tmp_path):
-    picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
-    picture.putpalette([255, 255, 255, 0, 0, 0] + [7] * 762)
-    picture.save(tmp_path / "map.png")
-    assert (read_saliency(tmp_path / "map.png") == [[1, 0]]).all()
-
-
-def test_maps_that_cannot_be_used_are_named(tmp_path):
-    torn, deep = tmp_path / "torn.png", tmp_path / "deep.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)).save(torn)
-    torn.write_bytes(torn.read_bytes()[:500])
-    Image.fromarray(np.full((2, 2), 40000, np.uint16)).save(deep)
-    for path in (torn, deep, tmp_path / "missing.png", tmp_path):
-        with pytest.raises(UserError, match=str(path)):
-            read_saliency(path)

@@ -1,3 +1,5 @@
+import colorsys
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,22 @@ from PIL import Image
 from seedbed.artefacts import Maps, write_maps
 from seedbed.data.groups import GroupIndex
 from seedbed.data.index import ImageEntry
-from seedbed.data.samples import Request, Samples, View, draws, group_draws, loader
+from seedbed.data.samples import Request, Samples, draws, group_draws, loader
+from seedbed.data.views import View
+from seedbed.resampling import label_pixels, resize
+
+torch.set_num_threads(1)
 
 PLAIN = {"flip": False}
 
 
 @pytest.fixture
 def make_samples(tmp_path):
-    """Samples of one picture (H, W, 3), with its mask and cues if given."""
+    """Samples of one picture (H, W, 3), with its mask, cues and scores if given."""
 
-    def make(picture, view, *, seed=0, mask=None, cues=None, copies=1, **options):
+    def make(picture, view, *, seed=0, mask=None, cues=None, scores=None, copies=1, **options):
         Image.fromarray(picture).save(tmp_path / "a.png")
-        maps = {"targets": mask, "cues": cues}
+        maps = {"targets": mask, "cues": cues, "scores": scores}
         for name, array in maps.items():
             if array is not None:
                 with write_maps(tmp_path / f"{name}.h5") as file:
@@ -169,6 +175,221 @@ def test_jitter_changes_colours_as_a_whole(make_samples):
         ranges.append((red - green) / green)
     assert 0.5 <= min(means) < 0.8 and 1.2 < max(means) <= 1.5
     assert 0.25 / 4 <= min(ranges) < 0.2 and 0.4 < max(ranges) <= 0.25 * 9 / 4
+
+
+def channels_last(image):
+    return image.permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("crop", [8, 11])
+def test_a_crop_without_zoom_is_a_slice_of_the_image(make_samples, noise, crop):
+    mask = noise[..., 0].copy()
+    samples = make_samples(noise, View(crop, warp=False), mask=mask)
+    places, mirrored = set(), 0
+    for step in range(150):
+        sample = samples[Request(step, 0, 0)]
+        image, target = sample.images, sample.targets
+        if sample.mirrored:
+            image, target, mirrored = image.flip(-1), target.flip(-1), mirrored + 1
+        rows, columns = np.nonzero(mask == int(target[0, 0]))
+        (place,) = (
+            (row, column)
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            if np.array_equal(mask[row : row + crop, column : column + crop], target)
+        )
+        slices = tuple(slice(start, start + crop) for start in place)
+        np.testing.assert_allclose(channels_last(image), noise[slices], atol=0.02)
+        places.add(place)
+    assert 50 < mirrored < 100
+    assert {row for row, _ in places} == set(range(16 - crop + 1))
+    assert {column for _, column in places} == set(range(24 - crop + 1))
+
+
+@pytest.mark.parametrize("placement", ["random", "top_left"])
+def test_an_image_smaller_than_the_crop(make_samples, noise, placement):
+    mask = noise[..., 0] % 4
+    view = View(21, warp=False, placement=placement, **PLAIN)
+    samples = make_samples(noise, view, mask=mask)
+    tops, lefts = set(), set()
+    for step in range(80):
+        sample = samples[Request(step, 0, 0)]
+        inside = sample.targets != 255
+        rows = inside.any(1).nonzero()[:, 0]
+        assert inside.all(1).sum() == len(rows) == 16, "whole rows, padded above or below"
+        tops.add(int(rows[0]))
+        seen = sample.targets[rows[0] : rows[0] + 16]
+        (left,) = (c for c in range(4) if np.array_equal(mask[:, c : c + 21], seen))
+        lefts.add(left)
+        image = channels_last(sample.images[:, rows])
+        np.testing.assert_allclose(image, noise[:, left : left + 21], atol=0.02)
+    assert tops == ({0} if placement == "top_left" else set(range(6)))
+    assert lefts == set(range(4)), "the side that is longer is cut anywhere"
+
+
+def test_a_zoomed_out_image_lies_in_the_corner_too():
+    view = View(30, warp=False, scale=(0.5, 0.5), placement="top_left", **PLAIN)
+    for seed in range(5):
+        theta = view.draw(40, 80, np.random.default_rng(seed))
+        x, y = corners(theta).T
+        assert y.min() == pytest.approx(-1) and y.max() == pytest.approx(2)
+        assert x.min() >= -1 - 1e-6 and x.max() <= 1 + 1e-6
+
+
+def test_the_colour_beyond_the_image_is_the_one_asked_for(make_samples, noise):
+    colour = (123.675, 116.28, 103.53)
+    options = {"warp": False, "flip": False, "placement": "top_left"}
+    mean = torch.from_numpy(noise).float().mean((0, 1))
+    for jitter in (0.0, 0.4):
+        views = [View(30, padding=c, jitter=jitter, hue=jitter, **options) for c in (None, colour)]
+        plain, painted = (make_samples(noise, v)[Request(7, 0, 0)].images for v in views)
+        torch.testing.assert_close(plain[:, :16, :24], painted[:, :16, :24])
+        beyond = torch.ones(30, 30, dtype=torch.bool)
+        beyond[:16, :24] = False
+        expected = torch.tensor(colour)[:, None].expand(3, int(beyond.sum()))
+        assert torch.equal(painted[:, beyond], expected), "and jitter leaves it alone"
+        same = torch.allclose(plain[:, beyond], mean[:, None], atol=1e-2)
+        assert same == (jitter == 0)
+    inner = torch.from_numpy(noise).permute(2, 0, 1).float()
+    assert (painted[:, :16, :24] - inner).abs().mean() > 5
+
+
+def test_the_long_side_is_resized_as_pillow_does(make_samples):
+    picture = np.random.default_rng(0).integers(0, 256, (18, 24, 3), np.uint8)
+    mask = picture[..., 0] % 4
+    view = View(8, warp=False, long_side=(8, 8), placement="top_left", padding=(0, 0, 0), **PLAIN)
+    sample = make_samples(picture, view, mask=mask)[Request(0, 0, 0)]
+    small = Image.fromarray(picture).resize((8, 6), Image.Resampling.BICUBIC)
+    assert np.abs(channels_last(sample.images[:, :6]) - np.asarray(small, float)).max() <= 1.05
+    assert not sample.images[:, 6:].any() and (sample.targets[6:] == 255).all()
+    np.testing.assert_array_equal(sample.targets[:6], mask[1::3, 1::3])  # the middle of 3 x 3
+
+
+def test_long_sides_are_drawn_from_both_ends_of_the_range():
+    view, image = View(8, warp=False, long_side=(10, 13)), torch.rand(3, 40, 20) * 255
+    sizes = {tuple(view.rescale(image, np.random.default_rng(seed)).shape) for seed in range(60)}
+    assert sizes == {(3, 10, 5), (3, 11, 6), (3, 12, 6), (3, 13, 6)}
+    thin = View(8, warp=False, long_side=(4, 4)).rescale(image[:, :, :1], np.random.default_rng(0))
+    assert thin.shape == (3, 4, 1)
+
+
+def test_a_long_side_comes_before_the_zoom(make_samples):
+    picture = np.zeros((40, 80, 3), np.uint8)
+    picture[:, 40:] = 200
+    view = View(20, warp=False, long_side=(40, 40), scale=(0.5, 0.5), padding=(9, 9, 9), **PLAIN)
+    image = make_samples(picture, view)[Request(0, 0, 0)].images[0]
+    inside = (image - 9).abs() > 0.5
+    assert inside.any(0).sum() == 20 and inside.any(1).sum() == 10  # 80 x 40 at half of a half
+
+
+@pytest.mark.parametrize("size", [8, 40])
+def test_the_warp_of_tensorflow(make_samples, noise, size):
+    pixels = torch.from_numpy(noise).permute(2, 0, 1).float()
+    expected = resize(pixels[None], (size, size), "tf_legacy")[0]
+    samples = make_samples(noise, View(size, resampling="tf_legacy"))
+    seen = [samples[Request(step, 0, 0)] for step in range(12)]
+    assert {bool(sample.mirrored) for sample in seen} == {True, False}
+    for sample in seen:
+        wanted = expected.flip(-1) if sample.mirrored else expected
+        torch.testing.assert_close(sample.images, wanted, atol=0.02, rtol=0)
+
+
+def test_hue_turns_the_circle_and_nothing_else(make_samples):
+    picture = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
+    picture[0] = picture[0, :, :1]  # grey
+    picture[1, 0], picture[1, 1], picture[1, 2] = (255, 0, 0), (0, 255, 255), (0, 0, 0)
+    samples = make_samples(picture, View(6, hue=0.2, **PLAIN))
+    before = [colorsys.rgb_to_hsv(*pixel) for pixel in picture.reshape(-1, 3) / 255]
+    turns = []
+    for step in range(25):
+        after = channels_last(samples[Request(step, 0, 0)].images).reshape(-1, 3) / 255
+        red = colorsys.rgb_to_hsv(*after[6].tolist())[0]  # was 0
+        turns.append((red + 0.5) % 1 - 0.5)
+        expected = [colorsys.hsv_to_rgb((h + turns[-1]) % 1, s, v) for h, s, v in before]
+        np.testing.assert_allclose(after, expected, atol=2e-3)
+    assert -0.2 <= min(turns) < -0.1 and 0.1 < max(turns) <= 0.2
+
+
+@pytest.mark.parametrize("sampling", ["corner_aligned", "tf_legacy"])
+def test_targets_of_every_nth_pixel(make_samples, sampling):
+    picture = np.zeros((330, 340, 3), np.uint8)
+    mask = np.random.default_rng(1).integers(0, 21, (330, 340), np.uint8)
+    view, pixels = View(321, warp=False), label_pixels(321, 8, sampling)
+    whole = make_samples(picture, view, mask=mask)
+    sparse = make_samples(picture, view, mask=mask, target_stride=8, target_sampling=sampling)
+    seen = [(whole[Request(i, 0, 0)], sparse[Request(i, 0, 0)]) for i in range(4)]
+    assert len({bool(one.mirrored) for one, _ in seen}) == 2
+    for one, other in seen:
+        assert one.targets.shape == (321, 321) and other.targets.shape == (41, 41)
+        assert torch.equal(other.targets, one.targets[pixels][:, pixels])
+
+
+def test_targets_at_the_centres_of_cells(make_samples, noise):
+    mask = np.repeat(np.repeat(np.arange(9, dtype=np.uint8).reshape(3, 3), 4, 0), 4, 1)
+    samples = make_samples(noise[:12, :12], View(12, **PLAIN), mask=mask, target_stride=4)
+    np.testing.assert_array_equal(samples[Request(0, 0, 0)].targets, np.arange(9).reshape(3, 3))
+
+
+@pytest.mark.parametrize("levels", [1.0, 255])
+def test_scores_become_the_labels_of_cells(make_samples, levels):
+    # columns of 8 pixels: surely background, surely class 1, surely class 2, unsure
+    low, high = np.zeros((2, 3, 16, 32), np.float32)
+    high[0, :, :8] = low[0, :, :8] = 0.6
+    low[1, :, 8:16] = high[1, :, 8:16] = 1
+    low[2, :, 16:24] = high[2, :, 16:24] = 1
+    low[0, :, 24:], high[1, :, 24:] = 1, 1
+    scores = (np.stack([low, high]) * levels).astype(np.float32 if levels == 1 else np.uint8)
+    picture = np.zeros((16, 32, 3), np.uint8)
+    view = View(40, warp=False, placement="top_left")
+    samples = make_samples(picture, view, scores=scores)
+    expected = torch.full((5, 5), 255, dtype=torch.uint8)
+    expected[:2, :3] = torch.tensor([0, 1, 2])
+    found = {}
+    for step in range(10):
+        sample = samples[Request(step, 0, 0)]
+        assert sample.targets.dtype == torch.uint8
+        found[bool(sample.mirrored)] = sample.targets
+    assert torch.equal(found[False], expected)
+    assert torch.equal(found[True], expected.flip(-1))
+    odd = View(36, warp=False, flip=False, placement="top_left")
+    assert torch.equal(
+        make_samples(picture, odd, scores=scores)[Request(0, 0, 0)].targets, expected
+    )
+
+
+def test_nothing_is_sure_beyond_the_image(make_samples):
+    scores = np.full((2, 2, 13, 21), 255, np.uint8)
+    scores[:, 1] = 0
+    view = View(64, warp=False, flip=False)
+    samples = make_samples(np.zeros((13, 21, 3), np.uint8), view, scores=scores)
+    for step in range(40):
+        targets = samples[Request(step, 0, 0)].targets
+        rows, columns = (targets == 0).any(1).sum(), (targets == 0).any(0).sum()
+        assert set(targets.unique().tolist()) == {0, 255}
+        assert 2 <= rows <= 3 and 3 <= columns <= 4
+
+
+def test_what_interpolation_leaves_beyond_the_border_is_no_score(make_samples):
+    scores = np.full((2, 2, 8, 16), 255, np.uint8)
+    view = View(48, warp=False, scale=(2.0, 2.0), flip=False, placement="top_left")
+    samples = make_samples(np.zeros((8, 16, 3), np.uint8), view, scores=scores)
+    targets = samples[Request(0, 0, 0)].targets
+    expected = torch.full((6, 6), 255, dtype=torch.uint8)
+    expected[:2, :4] = 0
+    assert torch.equal(targets, expected)
+
+
+def test_parts_of_a_batch(make_batch):
+    images = torch.arange(6.0).view(6, 1, 1, 1)
+    batch = make_batch(images, targets=torch.arange(6).view(6, 1, 1))
+    parts = batch.parts(3)
+    assert [part.images.flatten().tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+    for part in parts:
+        assert torch.equal(part.targets.flatten(), part.images.flatten().long())
+        assert torch.equal(part.index, part.targets.flatten()) and part.tags.shape == (2, 3)
+        assert part.mirrored.shape == (2,) and part.cues is None
+    assert batch.parts(1)[0].images.shape == images.shape
+    with pytest.raises(ValueError, match="4 does not divide a batch of 6"):
+        batch.parts(4)
 
 
 def test_a_sample_is_a_function_of_seed_step_and_slot(make_samples, noise):

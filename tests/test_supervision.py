@@ -1,7 +1,10 @@
 from math import log
 
+import numpy as np
 import pytest
 import torch
+from pydensecrf.densecrf import DenseCRF2D
+from scipy.ndimage import label
 from torch import nn
 
 from seedbed.crf import DenseCRFGrid
@@ -14,6 +17,8 @@ from seedbed.supervision import (
     MaskObjective,
     TagObjective,
 )
+
+torch.set_num_threads(1)
 
 CRF = {"gaussian_weight": 3, "gaussian_sxy": 0.5, "bilateral_weight": 4, "bilateral_sxy": 5}
 
@@ -59,6 +64,24 @@ def test_logits_are_brought_to_the_grid_of_the_masks(make_batch):
     assert float(MaskObjective()(Fixed(logits), batch, 0)["loss"]) == pytest.approx(log(4 / 3))
 
 
+@pytest.mark.parametrize(
+    ("how", "shares"),
+    # of class 1, whose logit is log 3 in the right of two columns; the targets' grid has three
+    [
+        ("half_pixel", [0, 0.5, 1]),
+        ("corner_aligned", [0, 0.5, 1]),
+        ("tf_legacy", [0, 2 / 3, 1]),
+    ],
+)
+def test_logits_come_to_that_grid_as_the_masks_were_sampled(make_batch, how, shares):
+    batch = make_batch(torch.zeros(1, 3, 8, 8), targets=torch.ones(1, 2, 3, dtype=torch.uint8))
+    logits = torch.zeros(1, 2, 2, 2)
+    logits[0, 1, :, 1] = log(3)
+    p = [3**share / (3**share + 1) for share in shares]
+    loss = MaskObjective(how)(Fixed(logits), batch, 0)["loss"]
+    assert float(loss) == pytest.approx(-sum(map(log, p)) / 3, rel=1e-5)
+
+
 def seed_growing(iterations=2, **options):
     settings = {
         "grow_on": "crf",
@@ -66,6 +89,7 @@ def seed_growing(iterations=2, **options):
         "foreground_threshold": 0.85,
         "background_threshold": 0.9,
         "prefill_seeds": True,
+        "crf_image": "corner_aligned",
         "crf_gradient": "one_minus_q",
         "constraint_clip": (0.05, 20.0),
         "constraint_weight": 1.0,
@@ -143,6 +167,109 @@ def test_seeds_grow_anew_in_every_step(halves):
     assert torch.equal(batch.cues, cues) and objective.state_dict() == {}
 
 
+class Recording(DenseCRFGrid):
+    """Remembers the images."""
+
+    def __call__(self, images, unary):
+        self.images = images
+        return super().__call__(images, unary)
+
+
+@pytest.mark.parametrize(
+    ("how", "columns"),
+    # of 0, 10.9, 21.8, … 76.3
+    [
+        ("half_pixel", [5, 27, 49, 71]),
+        ("corner_aligned", [0, 25, 51, 76]),
+        ("tf_legacy", [0, 21, 43, 65]),
+    ],
+)
+def test_the_image_of_the_crf(make_batch, how, columns):
+    images = (torch.arange(8) * 10.9).expand(1, 3, 8, 8)
+    cues = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    objective = seed_growing(1, crf_image=how)
+    objective.crf = Recording(iterations=1, bilateral_srgb=13, **CRF)
+    objective(Fixed(torch.zeros(1, 2, 4, 4)), make_batch(images, [[1, 1]], cues=cues), 0)
+    assert objective.crf.images.dtype == torch.uint8
+    assert objective.crf.images[0, 0].tolist() == [columns] * 4
+
+
+PORT = {
+    "grow_on": "softmax",
+    "train_unary": "logprob",
+    "foreground_threshold": 0.5,
+    "background_threshold": 0.7,
+    "prefill_seeds": False,
+    "crf_image": "tf_legacy",
+    "crf_gradient": "none",
+    "constraint_clip": None,
+}
+
+
+def port_by_numpy(images, logits, tags, cues):
+    """Losses of the TensorFlow port and their gradient at p, cell by cell, in double precision."""
+    count, channels, height, width = logits.shape
+    e = np.exp(logits - logits.max(1, keepdims=True))
+    p = e / e.sum(1, keepdims=True) + 1e-4
+    p /= p.sum(1, keepdims=True)
+    seed, constraint, gradient, share = 0.0, 0.0, np.zeros_like(p), 0.0
+    for n in range(count):
+        rows = np.arange(height) * images.shape[2] // height  # a whole ratio: no interpolation
+        columns = np.arange(width) * images.shape[3] // width
+        small = np.floor(images[n][:, rows][:, :, columns]).astype(np.uint8)
+        crf = DenseCRF2D(width, height, channels)
+        crf.setUnaryEnergy(-np.log(p[n]).reshape(channels, -1).astype(np.float32))
+        crf.addPairwiseGaussian(sxy=0.5, compat=3)
+        crf.addPairwiseBilateral(
+            sxy=5, srgb=13, rgbim=np.ascontiguousarray(small.transpose(1, 2, 0)), compat=4
+        )
+        q = np.array(crf.inference(5)).reshape(channels, height, width).clip(1e-4)
+        q /= q.sum(0)
+
+        weighted = p[n] * tags[n][:, None, None]
+        best, value = weighted.argmax(0), weighted.max(0)
+        sure = np.where((value > 0.5) & ((best > 0) | (value > 0.7)), best, -1)
+        grown = cues[n].copy()
+        for c in np.flatnonzero(tags[n]):
+            numbers, _ = label(sure == c, np.ones((3, 3)))
+            for y, x in np.argwhere(numbers > 0):
+                met = (numbers == numbers[y, x]) & (cues[n][c] > 0)
+                other = cues[n][:, y, x].sum() == 1 and not cues[n][c, y, x]
+                if met.any() and not other:
+                    grown[c, y, x] = 1
+        for part in (slice(0, 1), slice(1, None)):
+            total = grown[part].sum() + 1e-8
+            seed -= (grown[part] * np.log(p[n][part])).sum() / total / count
+            gradient[n][part] -= grown[part] / p[n][part] / total / count
+        ratio = q / (p[n] + 1e-8) + 1e-8
+        cells = count * height * width
+        constraint += (q * np.log(ratio)).sum() / cells
+        gradient[n] -= q / ratio * q / (p[n] + 1e-8) ** 2 / cells
+        share += grown.any(0).mean() / count
+    return seed, constraint, gradient, share
+
+
+def test_the_port_is_what_numpy_makes_of_it(make_batch):
+    rng = np.random.default_rng(0)
+    images = np.repeat(np.repeat(rng.uniform(0, 255, (3, 3, 6, 7)), 2, 2), 2, 3)
+    logits = np.kron(rng.normal(0, 2.5, (3, 4, 3, 7)), np.ones((1, 1, 2, 1)))
+    tags = np.array([[1, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]])
+    cues = (rng.random((3, 4, 6, 7)) < 0.12).astype(float) * tags[:, :, None, None]
+    seed, constraint, gradient, share = port_by_numpy(images, logits, tags, cues)
+
+    batch = make_batch(torch.from_numpy(images).float(), tags, cues=torch.from_numpy(cues) > 0)
+    variable = torch.from_numpy(logits).float().requires_grad_()
+    figures = seed_growing(5, **PORT)(Fixed(variable), batch, 0)
+    assert figures["seed_loss"].item() == pytest.approx(seed, rel=1e-5)
+    assert figures["constraint_loss"].item() == pytest.approx(constraint, rel=1e-5)
+    assert float(figures["grown"]) == pytest.approx(share)
+    assert share > 1.3 * float(figures["cues"]), "something has grown"
+    figures["loss"].backward()
+    expected = torch.from_numpy(logits).requires_grad_()
+    smooth_softmax(expected).backward(torch.from_numpy(gradient))
+    torch.testing.assert_close(variable.grad.double(), expected.grad, rtol=1e-4, atol=1e-6)
+
+
 LABELS = [(1, 2), (2,), (1,)]  # rows 0-1, 2, 3
 
 
@@ -218,6 +345,25 @@ def test_an_image_that_comes_twice_in_a_batch(make_batch):
     objective = group_objective()
     objective(Fixed(output), batch, 0)
     assert objective.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
+
+
+def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):
+    maps = torch.rand(2, 3, 2, 1, 4, generator=torch.Generator().manual_seed(0))
+    scores = torch.randn(2, 2, 3, 2, generator=torch.Generator().manual_seed(1)) + 3
+    batch = make_batch(
+        torch.zeros(6, 3, 2, 8),
+        [[1, 1, 1], [1, 0, 1], [1, 1, 0]] * 2,
+        index=[0, 1, 2, 2, 1, 0],
+        mirrored=[True, False, False] * 2,
+    )
+    whole, parts = group_objective(), group_objective()
+    loss = whole(Fixed(GroupOutput(*scores, maps)), batch, 0)["loss"]
+    losses = [
+        parts(Fixed(GroupOutput(*scores[:, i : i + 1], maps[i : i + 1])), part, 0)["loss"]
+        for i, part in enumerate(batch.parts(2))
+    ]
+    torch.testing.assert_close(torch.stack(losses).mean(), loss)
+    assert torch.equal(parts.kept, whole.kept) and whole.seen.sum() == 3
 
 
 def test_nothing_is_kept_before_its_time(group_of):

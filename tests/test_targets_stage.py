@@ -1,9 +1,11 @@
 """What a round is trained on, from artefacts of a few pixels worked out by hand."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 
-from seedbed.artefacts import Maps, read_mask, read_tsv, write_maps
+from seedbed.artefacts import Maps, read_mask, read_tsv, write_maps, write_mask
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.errors import UserError
 from stages.settings import SelectionSettings, TargetSettings
@@ -41,14 +43,14 @@ def made(tmp_path):
             dog = np.float16([values]) / 2
             maps.put(name, np.stack([1 - dog, dog * 0, dog]), classes=[0, 1, 2])
 
-    def run(supervise, selection=DEFAULTS, **inputs):
+    def run(supervise, selection=DEFAULTS, given=MappingProxyType({}), **inputs):
         targets(
             index=tmp_path / "index.json",
             round=3,
             output=tmp_path / "targets.h5",
             folder=tmp_path / "targets",
             selection=tmp_path / "selection.tsv",
-            settings=TargetSettings(supervise=supervise, selection=selection),
+            settings=TargetSettings(supervise=supervise, selection=selection, **given),
             data=tmp_path,
             workers=1,
             **{name: tmp_path / path for name, path in inputs.items() if name == "masks"},
@@ -71,7 +73,7 @@ def test_given_masks_are_taken_as_they_are(made, tmp_path):
     found = made("pseudo_labels", masks="first.h5")
     assert {name: found[name].tolist() for name in found} == {"a": [FIRST["a"]], "b": [FIRST["b"]]}
     assert found.file_attributes()["round"] == 3
-    assert read_mask(tmp_path / "targets/a.png").tolist() == [FIRST["a"]]
+    assert read_mask(tmp_path / "targets/a.png").tolist() == [[0, 12, 255, 0]]  # a dog in VOC
     rows = read_tsv(tmp_path / "selection.tsv")
     assert [(r["id"], r["kept"], float(r["valid"])) for r in rows] == [
         ("a", "1", 0.75),
@@ -109,3 +111,58 @@ def test_missing_mask_is_named(made, tmp_path):
         maps.put("a", np.uint8([FIRST["a"]]))
     with pytest.raises(UserError, match="b: no mask"):
         made("pseudo_labels", masks="half.h5")
+
+
+@pytest.fixture
+def proxies(tmp_path):
+    """Masks made elsewhere: of a, b and an image that the index lacks, in VOC's ids."""
+    for name, values in {"a": [0, 12, 255, 15], "b": [8, 8, 0, 0], "x": [0, 0, 0, 0]}.items():
+        write_mask(tmp_path / "proxy" / f"{name}.png", np.uint8([values]))
+    return tmp_path / "proxy"
+
+
+@pytest.mark.parametrize("supervise", ["selected", "predictions"])
+def test_masks_of_a_folder_are_trained_on_whatever_they_stand_for(made, proxies, supervise):
+    found = made(supervise, given={"masks": "proxy"})
+    assert {name: found[name].tolist() for name in found} == {
+        "a": [[0, 2, 255, 255]],  # a person is not in the index
+        "b": [[1, 1, 0, 0]],
+    }
+    assert all(found.attributes(name)["kept"] for name in "ab")
+
+
+@pytest.mark.parametrize("line", ["b", "b.jpg", "/JPEGImages/b.jpg /proxy/b.png"])
+def test_a_list_says_which_of_them(made, proxies, tmp_path, line):
+    (proxies / "a.png").unlink()  # what is not trained on need not be there
+    (tmp_path / "list.txt").write_text(f"x\n{line}\n")
+    found = made("selected", given={"masks": "proxy", "mask_list": "list.txt"})
+    assert found["a"].tolist() == [[255] * 4] and found["b"].tolist() == [[1, 1, 0, 0]]
+    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+    rows = read_tsv(tmp_path / "selection.tsv")
+    assert [(row["id"], row["kept"], row["valid"]) for row in rows] == [
+        ("a", "0", "0"),
+        ("b", "1", "1"),
+    ]
+
+
+def test_without_a_list_an_image_without_a_mask_is_left_out(made, proxies):
+    (proxies / "a.png").unlink()
+    found = made("selected", given={"masks": "proxy"})
+    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+
+
+def test_masks_that_do_not_fit_are_named(made, proxies, tmp_path):
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    listed = {"masks": "proxy", "mask_list": "list.txt"}
+    for values, message in (([[0, 1, 2]], r"a\.png is \(1, 3\)"), ([[21] * 4], "class 21")):
+        write_mask(proxies / "a.png", np.uint8(values))
+        with pytest.raises(UserError, match=message):
+            made("selected", given=listed)
+    (proxies / "a.png").unlink()
+    with pytest.raises(UserError, match=r"a\.png"):
+        made("selected", given=listed)
+    (tmp_path / "list.txt").write_text("x\n")
+    with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
+        made("selected", given=listed)
+    with pytest.raises(UserError, match="nowhere has none of the train images"):
+        made("selected", given={"masks": "nowhere"})

@@ -1,11 +1,17 @@
 import multiprocessing
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from seedbed import training
+from seedbed.artefacts import read_tsv, write_maps
+from seedbed.data.index import ClassInfo, ImageEntry, Index
+from seedbed.data.samples import Request
 from seedbed.errors import UserError
+from seedbed.models import build
 from seedbed.training import (
     Checkpoint,
     Optimisation,
@@ -14,6 +20,13 @@ from seedbed.training import (
     parameter_groups,
     train,
 )
+from seedbed.weights import load_network, save_network
+from stages.settings import ClassifierSettings, RoundSettings, TrainingSettings
+from stages.train_classifier import train_classifier
+from stages.train_round import train_round
+from stages.training_run import make_network, make_view, train_network
+
+torch.set_num_threads(1)
 
 CPU = torch.device("cpu")
 
@@ -67,10 +80,22 @@ def batches_until(make_batch):
     return make
 
 
-def run(batches, path, *, digest="d", schedule="one_cycle", optimizer="adamw", iterations=33):
+def run(
+    batches,
+    path,
+    *,
+    digest="d",
+    schedule="one_cycle",
+    optimizer="adamw",
+    iterations=33,
+    accumulation=1,
+    model=Toy,
+    objective=Regression,
+):
     torch.manual_seed(0)
-    model, objective = Toy(), Regression()
+    model, objective = model(), objective()
     options = {"optimizer": optimizer, "schedule": schedule, "learning_rate": 0.03}
+    options["accumulation"] = accumulation
     rows = train(
         model,
         objective,
@@ -137,6 +162,67 @@ def test_a_finished_training_that_was_not_taken_up_ends_at_once(
     always(monkeypatch)
     first = run(batches_until(), tmp_path / "w")
     assert same(run(batches_until(stop=33), tmp_path / "w"), first)
+
+
+class Plain(Toy):
+    """Without what sees a batch as a whole, and without chance."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(12, 8), nn.ReLU())
+
+
+class Remembering(Regression):
+    """Notes which images it was shown together, and in which step."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def __call__(self, model, batch, step):
+        self.shown.append((step, batch.index.tolist()))
+        return super().__call__(model, batch, step)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("parts", [2, 8])
+def test_a_batch_in_parts_teaches_what_the_whole_does(batches_until, tmp_path, parts, optimizer):
+    options = {"model": Plain, "optimizer": optimizer}
+    whole, _, rows = run(batches_until(), tmp_path / "a", **options)
+    cut, _, other = run(batches_until(), tmp_path / "b", accumulation=parts, **options)
+    for one, two in zip(whole.parameters(), cut.parameters(), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-3, atol=1e-5)
+    assert [row["loss"] for row in other] == pytest.approx([r["loss"] for r in rows], rel=1e-4)
+
+
+def test_parts_are_equal_neighbours_and_the_log_has_their_means(batches_until, tmp_path):
+    _, objective, rows = run(
+        batches_until(), tmp_path / "w", accumulation=4, objective=Remembering, schedule="constant"
+    )
+    pairs = [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert objective.shown == [(step, pair) for step in range(33) for pair in pairs]
+    assert [row["step"] for row in rows] == [10, 20, 30, 33]
+
+
+def test_the_log_of_parts_by_hand(make_batch, tmp_path):
+    class Fixed(Regression):
+        def __call__(self, model, batch, step):
+            value = batch.images.mean() + 0 * model.head.bias.sum()
+            return {"loss": value, "double": 2 * value}
+
+    batches = lambda start: [make_batch(torch.tensor([1.0, 3, 6, 6]).view(4, 1, 1, 1))]  # noqa: E731
+    _, _, rows = run(
+        batches, tmp_path / "w", iterations=1, accumulation=2, objective=Fixed, schedule="constant"
+    )
+    assert rows == [{"step": 1, "rate": 0.03, "loss": 4.0, "double": 8.0}]
+
+
+def test_a_resumed_training_in_parts_is_an_undisturbed_one(batches_until, tmp_path, monkeypatch):
+    undisturbed = run(batches_until(), tmp_path / "a", accumulation=2)
+    always(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(batches_until(stop=11), tmp_path / "b", accumulation=2)
+    assert same(run(batches_until(), tmp_path / "b", accumulation=2), undisturbed)
 
 
 def test_dropout_depends_on_the_step_alone(batches_until, tmp_path):
@@ -247,6 +333,9 @@ def test_schedules_by_hand():
     assert poly == pytest.approx([0.5, 0.5 * 9 / 16, 0.125, 0.5 / 16, 0])
     steps = rates(5, schedule="step", step_every=2, step_factor=0.1)
     assert steps == pytest.approx([0.5, 0.5, 0.05, 0.05, 0.005, 0.005])
+    stones = rates(6, schedule="multi_step", milestones=(1, 4), step_factor=0.1)
+    assert stones == pytest.approx([0.5, 0.05, 0.05, 0.05, 0.005, 0.005, 0.005])
+    assert rates(2, schedule="multi_step") == [0.5] * 3
 
 
 def test_one_cycle_rises_for_a_fifth_and_ends_near_nothing():
@@ -295,3 +384,147 @@ def test_the_lock_refuses_a_second_process(tmp_path):
         assert "another process is training this" in second()
     assert second() == "locked"
     assert not list(path.parent.iterdir())
+
+
+# ------------------------------------------------------------------------------- the stages
+
+
+@pytest.fixture
+def project(tmp_path):
+    """An index of three images with cues and masks, and how to run a stage on them."""
+    rng = np.random.default_rng(0)
+    entries = []
+    with write_maps(tmp_path / "targets.h5") as masks, write_maps(tmp_path / "cues.h5") as cues:
+        for name in "abc":
+            pixels = rng.integers(0, 256, (40, 36, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+            masks.put(name, rng.integers(0, 3, (40, 36), np.uint8))
+            cues.put(name, rng.integers(0, 2, (3, 8, 8), np.uint8))
+            entries.append(ImageEntry(name, f"{name}.png", 40, 36, (1, 2), "train", True, ""))
+    classes = (ClassInfo("cat", 8), ClassInfo("dog", 12))
+    Index(classes, tuple(entries), "annotations").save(tmp_path / "index.json")
+
+    def run_stage(stage, settings, **inputs):
+        weights = tmp_path / f"{stage.__name__}.pt"
+        stage(
+            index=tmp_path / "index.json",
+            weights=weights,
+            log=tmp_path / "log.tsv",
+            settings=settings,
+            data=tmp_path,
+            device="cpu",
+            threads=1,
+            deterministic=1,
+            **inputs,
+        )
+        return load_network(weights)[0], read_tsv(tmp_path / "log.tsv")
+
+    run_stage.folder = tmp_path
+    return run_stage
+
+
+CUT = {
+    "geometry": "crop",
+    "crop": 33,
+    "scale": (1.0, 1.0),
+    "long_side": (30, 44),
+    "hue": 0.1,
+    "placement": "top_left",
+    "padding": "network_mean",
+    "batch": 4,
+    "iterations": 3,
+    "accumulation": 2,
+    "schedule": "multi_step",
+    "milestones": [2],
+}
+
+
+def test_a_round_begins_with_the_weights_of_the_round_before(project):
+    torch.manual_seed(9)
+    before = build("tiny_seg", 3)
+    save_network(project.folder / "before.pt", before, "tiny_seg", 3, {}, ["b", "cat", "dog"])
+    settings = RoundSettings(
+        supervise="pseudo_labels", weights="previous", optimizer="sgd", learning_rate=1e-12, **CUT
+    )
+    after, rows = project(
+        train_round,
+        settings,
+        targets=project.folder / "targets.h5",
+        initial=project.folder / "before.pt",
+    )
+    for one, other in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(other, one, atol=1e-6, rtol=0)
+    assert float(rows[-1]["rate"]) == pytest.approx(1e-13)
+
+
+@pytest.mark.parametrize("sampling", ["half_pixel", "corner_aligned", "tf_legacy"])
+def test_a_round_trains_on_any_grid_of_labels(project, monkeypatch, sampling):
+    handed_on = []
+
+    def record(model, objective, samples, *arguments, **options):
+        handed_on.append((objective.resampling, samples[Request(0, 0, 0)].targets.shape))
+        assert samples.target_sampling == sampling
+        train_network(model, objective, samples, *arguments, **options)
+
+    monkeypatch.setattr("stages.train_round.train_network", record)
+    settings = RoundSettings(
+        supervise="ground_truth", loss_stride=8, label_sampling=sampling, **CUT
+    )
+    _, rows = project(train_round, settings, targets=project.folder / "targets.h5")
+    assert 0 < float(rows[-1]["loss"]) < 5
+    cells = 4 if sampling == "half_pixel" else 5
+    assert handed_on == [(sampling, (cells, cells))]
+
+
+def test_seeds_are_trained_on_as_the_port_does(project):
+    growing = {
+        "grow_on": "softmax",
+        "train_unary": "logprob",
+        "foreground_threshold": 0.5,
+        "background_threshold": 0.7,
+        "prefill_seeds": False,
+        "crf_image": "tf_legacy",
+        "crf_gradient": "none",
+        "constraint_clip": None,
+    }
+    warped = {"geometry": "warp", "long_side": None, "resampling": "tf_legacy"}
+    settings = RoundSettings(supervise="seeds", method="dsrg", dsrg=growing, **{**CUT, **warped})
+    _, rows = project(train_round, settings, cues=project.folder / "cues.h5")
+    assert float(rows[-1]["constraint_loss"]) > 0
+
+
+def test_a_classifier_trains_on_cut_images(project):
+    network, rows = project(train_classifier, ClassifierSettings(**CUT))
+    assert network(torch.zeros(1, 3, 33, 33)).shape == (1, 2) and float(rows[-1]["loss"]) < 5
+
+
+@pytest.mark.parametrize("name", ["tiny_seg", "vgg16_largefov"])
+def test_the_networks_mean_colour_is_nothing_to_it(name):
+    settings = TrainingSettings(network=name, padding="network_mean")
+    with torch.device("meta"):
+        model = build(name, 3)
+    colour = torch.tensor(make_view(settings, model).padding)
+    assert 100 < colour[2] < colour[1] < colour[0] < 125
+    seen = model.preprocess(colour.view(1, 3, 1, 1).expand(1, 3, 4, 4))
+    assert seen.abs().max() < 1e-5
+
+
+def test_the_view_is_the_settings_one():
+    settings = TrainingSettings(
+        geometry="crop",
+        crop=77,
+        long_side=(40, 50),
+        scale=(0.5, 1.5),
+        rotate=3,
+        flip=False,
+        jitter=0.2,
+        hue=0.1,
+        padding="black",
+        placement="top_left",
+        resampling="tf_legacy",
+    )
+    model = make_network(settings, 3, None)
+    view = vars(make_view(settings, model))
+    assert view.pop("warp") is False and view.pop("padding") == (0, 0, 0)
+    assert view == {name: getattr(settings, name) for name in view}
+    assert make_view(TrainingSettings(), model).padding is None

@@ -299,6 +299,16 @@ def test_cam_is_linear_after_fc6():
     assert not torch.equal(network.train()(images), network(images)), "dropout in training"
 
 
+def test_the_cam_network_takes_the_pooling_of_the_classifiers():
+    images = image()
+    with torch.inference_mode():
+        network = seeded(Vgg16CAM, 4, top_weight=0.25, top_fraction=0.5).eval()
+        cells = network.maps(images).flatten(2).sort(2, descending=True).values
+        high = cells[:, :, : math.ceil(cells.shape[2] / 2)].mean(2)
+        expected = 0.75 * cells.mean(2) + 0.25 * high
+        torch.testing.assert_close(network(images), expected)
+
+
 def test_initialisation_of_the_cam_network():
     head = seeded(Vgg16CAM, 20).head
     for layer in (head.fc6, head.fc7, head.fc8):

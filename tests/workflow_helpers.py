@@ -71,9 +71,9 @@ def finished_run(temporary: Path) -> Path:
     return shutil.copytree(original, temporary / "own") / PROJECT
 
 
-def run(project: Path) -> Path:
-    """Make everything, as a user would."""
-    call = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet"]
+def run(project: Path, *targets: str) -> Path:
+    """Make everything, or some targets, as a user would."""
+    call = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "--", *targets]
     ended = subprocess.run(call, cwd=project, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return project

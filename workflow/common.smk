@@ -30,18 +30,23 @@ shell.prefix(
 MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
-SUPERVISION = [item.supervise for item in settings.rounds]
+SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
 BEGINS_SELECTED = SUPERVISION[0] == "selected"
 NEEDS_PSEUDO_LABELS = "pseudo_labels" in SUPERVISION or (
     "selected" in SUPERVISION and not BEGINS_SELECTED
 )
-NEEDS_GROUP = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.attention != "cam"
+COMPUTES_SEEDS = "seeds" in SUPERVISION and settings.seeds.cues is None
+COMPUTES_PSEUDO_LABELS = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.masks is None
 NEEDS_CAM = (
-    "seeds" in SUPERVISION
+    COMPUTES_SEEDS
     or BEGINS_SELECTED
-    or (NEEDS_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
+    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
 )
-NEEDS_SALIENCY = NEEDS_CAM or NEEDS_PSEUDO_LABELS
+NEEDS_SALIENCY = (
+    COMPUTES_SEEDS
+    or "selected" in SUPERVISION
+    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.rule == "saliency_guided")
+)
 
 
 wildcard_constraints:
@@ -56,18 +61,30 @@ def data_path(relative):
     return os.path.join(run.data, relative)
 
 
-def initial_weights(block):
+def given(key, relative):
+    """Path of a file or folder that a key of the config names, in the data folder."""
+    path = data_path(relative)
+    if not os.path.exists(path):
+        sys.exit(f"{path}: there is none; put it there, or change {key} in the config")
+    return path
+
+
+def initial_weights(name, block, number=0):
     """Input `initial` of a training: its weights, if it names some."""
     if block.weights is None:
         return {}
     if block.weights == "classifier":
         return {"initial": "<results>/classifier/weights.pt"}
+    if block.weights == "previous":
+        return {"initial": f"<results>/rounds/{number - 1}/weights.pt"}
+    return {"initial": weights_file(name, block)}
+
+
+def weights_file(name, block):
+    """The file of a network's published weights; one of TensorFlow may be three."""
     path = data_path(block.weights)
-    if not os.path.exists(path):
-        sys.exit(
-            f"{path}: no such weights; put them there, or change weights in the config"
-        )
-    return {"initial": path}
+    index = f"{path}.index"
+    return index if os.path.exists(index) else given(f"{name}.weights", block.weights)
 
 
 def cpus(count):
@@ -150,11 +167,69 @@ def shards_of(folder):
     return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
 
 
+def published_cues():
+    """The cue file that the config names, and its list."""
+    block = settings.seeds
+    files = {"cue_pickle": given("seeds.cues", block.cues)}
+    if block.cue_list:
+        files["cue_list"] = given("seeds.cue_list", block.cue_list)
+    return files
+
+
+def label_inputs(wildcards):
+    """Where the image-level labels are read from, if the devkit does not hold them."""
+    return published_cues() if settings.convert.label_source == "cues" else {}
+
+
+def seed_inputs(wildcards):
+    """What the cues are made from, or the file that already holds them."""
+    if settings.seeds.cues:
+        return published_cues()
+    return {"cams": shards_of("cam"), "saliency": shards_of("saliency")}
+
+
+def cam_inputs(wildcards):
+    """The classifier, or the folder of the maps that stand in for its own."""
+    if settings.cam.maps:
+        return {"given": given("cam.maps", settings.cam.maps)}
+    return {"weights": "<results>/classifier/weights.pt"}
+
+
+def saliency_inputs(wildcards):
+    """The folder of given maps, if there is one."""
+    maps = settings.saliency.maps
+    return {"given": given("saliency.maps", maps)} if maps else {}
+
+
+def group_cam_inputs(wildcards):
+    """The group network and what it kept, or the folder of maps that stand in for it."""
+    if settings.group_cam.maps:
+        return {"given": given("group_cam.maps", settings.group_cam.maps)}
+    return {"weights": "<results>/group/weights.pt", "kept": "<results>/group/maps.h5"}
+
+
+def affinity_score_inputs(wildcards):
+    """The maps that the scores are made from, or the folders that hold the scores."""
+    block = settings.affinity_scores
+    if block.low is None:
+        return {"cams": f"<results>/cam/{wildcards.shard}.h5"}
+    folders = {"low": block.low, "high": block.high}
+    return {
+        "given": [
+            given(f"affinity_scores.{key}", path) for key, path in folders.items()
+        ]
+    }
+
+
 def target_inputs(wildcards):
     """What a round's targets are made from."""
     number = int(wildcards.round)
     supervise = SUPERVISION[number]
     before = f"rounds/{number - 1}"
+    if supervise == "given":
+        block = settings.rounds[number]
+        files = filter(None, [block.masks, block.mask_list])
+        return {"given": [given(f"rounds.{number}.masks", path) for path in files]}
     if supervise == "pseudo_labels":
         return {"masks": "<results>/pseudo_labels.h5"}
     if supervise == "ground_truth":
@@ -177,20 +252,37 @@ def target_inputs(wildcards):
 
 def supervision_of(wildcards):
     """What a round's training reads: seeds or targets, and initial weights."""
-    block = settings.rounds[int(wildcards.round)]
+    number = int(wildcards.round)
+    block = settings.rounds[number]
+    initial = initial_weights(f"rounds.{number}", block, number)
     if block.method == "dsrg":
-        return {"cues": "<results>/seeds/cues.h5", **initial_weights(block)}
-    targets = f"<results>/rounds/{wildcards.round}/targets.h5"
-    return {"targets": targets, **initial_weights(block)}
+        return {"cues": "<results>/seeds/cues.h5", **initial}
+    return {"targets": f"<results>/rounds/{number}/targets.h5", **initial}
 
 
 def pseudo_label_inputs(wildcards):
-    """Attention maps of the network or networks that the settings name."""
-    maps = {"group": shards_of("group/cam"), "cam": shards_of("cam")}
-    attention = settings.pseudo_labels.attention
-    if attention == "maximum":
-        return {"attention": maps["group"], "second_attention": maps["cam"]}
-    return {"attention": maps[attention]}
+    """Attention maps of the network or networks that the settings name, and saliency."""
+    block = settings.pseudo_labels
+    if block.masks:
+        return {"given": given("pseudo_labels.masks", block.masks)}
+    maps = {
+        "group": shards_of("group/cam"),
+        "cam": shards_of("cam"),
+        "random_walk": shards_of("affinity/cam"),
+    }
+    saliency = {"saliency": shards_of("saliency")}
+    files = saliency if block.rule == "saliency_guided" else {}
+    if block.attention == "maximum":
+        return {"attention": maps["group"], "second_attention": maps["cam"], **files}
+    return {"attention": maps[block.attention], **files}
+
+
+def mask_inputs(wildcards):
+    """The last round's masks of the split that is scored, or the folder that stands in."""
+    block = settings.evaluate
+    if block.masks:
+        return {"given": given("evaluate.masks", block.masks)}
+    return {"refined": shards_of(f"rounds/{LAST_ROUND}/masks/{block.split}")}
 
 
 def audited(wildcards):
@@ -219,12 +311,36 @@ def audited(wildcards):
     return steps
 
 
+@functools.cache
+def exports():
+    """What can be written as the published systems do: options of the stage, and its inputs."""
+    found = {
+        "cam": ("cam", shards_of("cam")),
+        "affinity_low": ("affinity_low", shards_of("affinity/scores")),
+        "affinity_high": ("affinity_high", shards_of("affinity/scores")),
+        "saliency": ("saliency", shards_of("saliency")),
+        "attention": ("attention", shards_of("group/cam")),
+        "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
+    }
+    for n, supervise in enumerate(SUPERVISION):
+        for split in ("train", "val", "test"):
+            masks = shards_of(f"rounds/{n}/masks/{split}")
+            found[f"masks-{n}-{split}"] = ("masks --style grey", masks)
+        if supervise == "selected":
+            found[f"selected-{n}"] = ("selected", f"<results>/rounds/{n}/targets.h5")
+    return found
+
+
 def options(inputs):
-    """Command-line options of a rule's named inputs, quoted."""
+    """Command-line options of a rule's named inputs, quoted.
+
+    A stage finds what is `given` through its settings: Snakemake alone must know the path.
+    """
     return " ".join(
         f"--{name.replace('_', '-')} "
         + " ".join(
             f"'{path}'" for path in ([files] if isinstance(files, str) else files)
         )
         for name, files in inputs.items()
+        if name != "given"
     )

@@ -8,17 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.artefacts import VOC_PALETTE, write_json
+from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.errors import UserError
 
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class ClassInfo:
-    """A class and the id that the data set's own masks and lists give it (VOC: 1..20)."""
-
-    name: str
-    source_id: int
 
 
 @dataclass(frozen=True)
@@ -79,6 +72,11 @@ class Index:
     def class_names(self) -> list[str]:
         """Names by class id, "background" first."""
         return ["background", *(info.name for info in self.classes)]
+
+    @property
+    def table(self) -> ClassTable:
+        """Between these class ids and the ids in published files."""
+        return ClassTable(self.classes)
 
     def split(self, name: str) -> list[ImageEntry]:
         """Give the images of train, val or test in list order (none if there is no such list)."""

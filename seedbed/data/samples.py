@@ -2,55 +2,23 @@
 
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seedbed.affinity_labels import grid_labels
 from seedbed.artefacts import Maps
 from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry
+from seedbed.data.views import View, beyond, see
+from seedbed.resampling import label_pixels
 
 VOID = 255
-
-
-@dataclass(frozen=True)
-class View:
-    """Which random views of an image are drawn.
-
-    crop: side of the square seen, pixels. warp: the image's whole is squeezed onto the square
-    before anything else, its aspect lost; otherwise a square piece is cut. scale: range of the
-    zoom. rotate: degrees, both ways. jitter: ± share of brightness, contrast and saturation.
-    """
-
-    crop: int
-    warp: bool = True
-    scale: tuple[float, float] = (1.0, 1.0)
-    rotate: float = 0.0
-    flip: bool = True
-    jitter: float = 0.0
-
-    def draw(self, height: int, width: int, rng: np.random.Generator) -> Tensor:
-        """Affine map (2, 3) from the view's to the image's normalised (x, y) coordinates."""
-        zoom = rng.uniform(*self.scale)
-        mirror = -1.0 if self.flip and rng.random() < 0.5 else 1.0
-        angle = np.deg2rad(rng.uniform(-self.rotate, self.rotate))
-        cos, sin = np.cos(angle), np.sin(angle)
-        sizes = np.array([width, height], float)
-        # pixels of the image that the view spans in x and y
-        span = sizes / zoom if self.warp else np.full(2, self.crop / zoom)
-        low, high = np.minimum(span / 2, sizes - span / 2), np.maximum(span / 2, sizes - span / 2)
-        centre = rng.uniform(low, high)
-        turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([mirror * span[0], span[1]])
-        return torch.tensor(
-            np.column_stack([turn / sizes[:, None], 2 * centre / sizes - 1]), dtype=torch.float32
-        )
 
 
 class Batch(NamedTuple):
@@ -72,6 +40,13 @@ class Batch(NamedTuple):
         moved = (x if x is None else x.to(device, non_blocking=True) for x in self)
         return Batch(*moved)
 
+    def parts(self, count: int) -> list["Batch"]:
+        """The batch cut into equal parts; ValueError if their number does not divide it."""
+        if len(self.images) % count:
+            raise ValueError(f"count: {count} does not divide a batch of {len(self.images)} images")
+        cut = ([None] * count if x is None else x.chunk(count) for x in self)
+        return [Batch(*fields) for fields in zip(*cut, strict=True)]
+
 
 class Request(NamedTuple):
     """One sample asked for: its randomness is a function of seed, step and slot alone."""
@@ -82,10 +57,13 @@ class Request(NamedTuple):
 
 
 class Samples(Dataset):
-    """Images of a split with tags and, if given, target masks or cues.
+    """Images of a split with tags and, if given, target masks, cues or scores.
 
-    targets: uint8 masks at image size, seen at every `target_stride`-th pixel of the view; cues:
-    (C, g, g) maps, seen on a grid of `cue_grid` cells a side.
+    targets: uint8 masks at image size, seen on a grid of stride `target_stride` over the view;
+    target_sampling says where its cells look: "half_pixel" at the centres of crop // stride cells,
+    else as `label_pixels`. cues: (C, g, g) maps, seen on a grid of `cue_grid` cells a side.
+    scores: (2, 1 + K of the image, H, W), of a low and of a high alpha, from which `grid_labels`
+    makes the targets, those of AffinityNet.
     """
 
     def __init__(
@@ -98,8 +76,10 @@ class Samples(Dataset):
         seed: int,
         targets: Maps | None = None,
         target_stride: int = 1,
+        target_sampling: str = "half_pixel",
         cues: Maps | None = None,
         cue_grid: int = 0,
+        scores: Maps | None = None,
     ) -> None:
         self.entries = entries
         self.num_classes = num_classes
@@ -107,9 +87,11 @@ class Samples(Dataset):
         self.view = view
         self.seed = seed
         self.targets = targets
-        self.target_size = view.crop // target_stride
+        self.target_stride = target_stride
+        self.target_sampling = target_sampling
         self.cues = cues
         self.cue_grid = cue_grid
+        self.scores = scores
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -117,13 +99,13 @@ class Samples(Dataset):
     def __getitem__(self, request: Request) -> Batch:
         entry = self.entries[request.index]
         rng = np.random.default_rng([self.seed, request.step, request.slot])
-        theta = self.view.draw(entry.height, entry.width, rng)
-        image = torch.from_numpy(read_image(self.data / entry.path)).permute(2, 0, 1)
-        pixels = _see(image, theta, self.view.crop, "bilinear", padding=image.float().mean((1, 2)))
+        pixels = torch.from_numpy(read_image(self.data / entry.path)).permute(2, 0, 1).float()
+        image = self.view.rescale(pixels, rng)
+        theta = self.view.draw(*image.shape[1:], rng)
         tags = torch.zeros(self.num_classes)
         tags[[0, *entry.labels]] = 1
         return Batch(
-            images=_jitter(pixels, self.view.jitter, rng),
+            images=self.view.render(image, theta, rng),
             tags=tags,
             index=torch.tensor(request.index),
             mirrored=torch.det(theta[:, :2]) < 0,
@@ -132,37 +114,33 @@ class Samples(Dataset):
         )
 
     def _target(self, entry: ImageEntry, theta: Tensor) -> Tensor | None:
+        if self.scores is not None:
+            return self._sure_labels(self.scores[entry.id], theta)
         if self.targets is None:
             return None
         mask = torch.from_numpy(self.targets[entry.id])[None]
+        crop, stride = self.view.crop, self.target_stride
+        direct = self.target_sampling == "half_pixel"
         void = torch.tensor([float(VOID)])
-        return _see(mask, theta, self.target_size, "nearest", padding=void)[0].to(torch.uint8)
+        seen = see(mask, theta, crop // stride if direct else crop, "nearest", padding=void)[0]
+        if not direct:
+            pixels = label_pixels(crop, stride, self.target_sampling)
+            seen = seen[pixels][:, pixels]
+        return seen.to(torch.uint8)
+
+    def _sure_labels(self, scores: np.ndarray, theta: Tensor) -> Tensor:
+        maps, crop = torch.from_numpy(scores).flatten(0, 1), self.view.crop
+        seen = see(maps, theta, crop, "bilinear", padding=torch.zeros(len(maps)))
+        # What interpolation leaves beyond the border would pass for a score.
+        seen = seen.masked_fill(beyond(theta, crop), 0)
+        return grid_labels(*seen.unflatten(0, (2, -1)))
 
     def _cues(self, entry: ImageEntry, theta: Tensor) -> Tensor | None:
         if self.cues is None:
             return None
         cues = torch.from_numpy(self.cues[entry.id])
         none = torch.zeros(len(cues))
-        return _see(cues, theta, self.cue_grid, "nearest", padding=none) > 0
-
-
-def _see(maps: Tensor, theta: Tensor, size: int, mode: str, padding: Tensor) -> Tensor:
-    """Maps (C, H, W) seen through theta at (C, size, size); outside the image: padding (C,)."""
-    grid = F.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
-    shifted = maps.float() - padding[:, None, None]  # grid_sample pads with zeros
-    seen = F.grid_sample(shifted[None], grid, mode=mode, align_corners=False)[0]
-    return seen + padding[:, None, None]
-
-
-def _jitter(image: Tensor, amount: float, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast and saturation of an image (3, H, W) changed by up to ± amount."""
-    if amount == 0:
-        return image
-    brightness, contrast, saturation = (float(x) for x in 1 + rng.uniform(-amount, amount, 3))
-    image = image * brightness
-    image = image.mean() + (image - image.mean()) * contrast
-    grey = image.mean(0, keepdim=True)
-    return (grey + (image - grey) * saturation).clamp(0, 255)
+        return see(cues, theta, self.cue_grid, "nearest", padding=none) > 0
 
 
 def draws(count: int, batch: int, start: int, stop: int, seed: int) -> Iterator[list[Request]]:

@@ -1,13 +1,12 @@
 """Reading a PASCAL VOC devkit and SBD: lists, image-level labels and masks.
 
-Two numberings meet here. A data set's own masks and lists use *source ids*: 1..20 in VOC's order
-if its class names are VOC's, else 1..K. The index and all that follows use *class ids* 1..K.
+Files hold source ids, what is read from them class ids (see `seedbed.data.classes`).
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import defusedxml.ElementTree
 import numpy as np
@@ -16,15 +15,9 @@ from defusedxml import DefusedXmlException
 
 from seedbed import restricted_pickle
 from seedbed.artefacts import read_mask
-from seedbed.data.index import ClassInfo
+from seedbed.data.classes import ClassTable
 from seedbed.errors import UserError
 
-VOC_CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
-    *("train", "tvmonitor"),
-)
-VOID = 255
 Labels = dict[str, tuple[int, ...]]  # class ids by image id
 
 
@@ -54,6 +47,31 @@ def read_list(path: Path) -> list[str]:
     return ids
 
 
+def image_id_of(name: str) -> str:
+    """Take the folders and the suffix off an image's or a mask's name."""
+    return re.sub(r"\.(jpe?g|png)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+
+
+def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, int]:
+    """Number the train images as DSRG's input_list.txt does ("id.jpg k" a line), or in order.
+
+    Other images of the list fall out. Raises UserError for a line that is none, or for a train
+    image that is not listed.
+    """
+    if input_list is None:
+        return {image_id: k for k, image_id in enumerate(train)}
+    listed = {}
+    for line in read_lines(input_list):
+        match = re.fullmatch(r"(\S+)\s+([0-9]+)", line)
+        if not match:
+            raise UserError(f"line {line!r} of {input_list} is no 'id.jpg k': mend it")
+        listed[image_id_of(match[1])] = int(match[2])
+    for image_id in train:
+        if image_id not in listed:
+            raise UserError(f"train image {image_id} is not in {input_list}: give the whole list")
+    return {image_id: listed[image_id] for image_id in train}
+
+
 def read_annotation(path: Path) -> set[str]:
     """Read the class names of all objects of an annotation, difficult ones included."""
     try:
@@ -66,71 +84,6 @@ def read_annotation(path: Path) -> set[str]:
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")
     return names
-
-
-def ids_in(mask: np.ndarray) -> tuple[int, ...]:
-    """Give the sorted ids in a mask but background and void."""
-    return tuple(value for value in np.unique(mask).tolist() if value not in (0, VOID))
-
-
-@dataclass(frozen=True)
-class ClassTable:
-    """The classes of the index, and the names of all source ids (1..n) of the data set."""
-
-    classes: tuple[ClassInfo, ...]
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, wanted: Iterable[str], *, keep_order: bool = False) -> "ClassTable":
-        """Number the classes of the index, ordered by source id or (`keep_order`) as given.
-
-        Names that are all VOC's have VOC's source ids. Others are numbered alphabetically, or as
-        given: then they must be all the classes that the masks have.
-        """
-        ordered = list(wanted) if keep_order else sorted(wanted)
-        if not ordered or len(set(ordered)) < len(ordered):
-            raise UserError(f"classes: {ordered} is empty or names a class twice: mend the list")
-        if len(ordered) >= VOID:
-            raise UserError(f"classes: {len(ordered)} do not fit into 8-bit masks: 254 at most")
-        # VOC's names stand in alphabetical order, so that sorted is ordered by source id.
-        names = VOC_CLASSES if set(ordered) <= set(VOC_CLASSES) else tuple(ordered)
-        return cls(tuple(ClassInfo(name, names.index(name) + 1) for name in ordered), names)
-
-    def labels_of(self, source_ids: Iterable[int], path: Path) -> tuple[int, ...]:
-        """Turn source ids into sorted class ids; VOC's classes that are not in the index fall out.
-
-        Raises UserError, naming `path`, for an id that is no source id.
-        """
-        known = {info.source_id: place for place, info in enumerate(self.classes, 1)}
-        for source_id in (found := set(source_ids)):
-            if not 1 <= source_id <= len(self.names):
-                raise UserError(
-                    f"{path} holds class {source_id}, and the classes are 1 to "
-                    f"{len(self.names)}: mend it, or the list of classes"
-                )
-        return tuple(sorted(known[source_id] for source_id in found if source_id in known))
-
-    def labels_named(self, names: Iterable[str], path: Path) -> tuple[int, ...]:
-        """Turn class names into sorted class ids, as `labels_of`."""
-        unknown = sorted(set(names) - set(self.names))
-        if unknown:
-            raise UserError(f"{path} names {unknown[0]!r}, no known class: add it to the classes")
-        return self.labels_of((self.names.index(name) + 1 for name in names), path)
-
-    def mask_of(self, mask: np.ndarray, path: Path) -> np.ndarray:
-        """Turn a mask (H, W) of source ids into class ids.
-
-        Background and void stay. A VOC class that is not in the index becomes void, because it
-        is not background. Raises UserError, naming `path`, for any other value.
-        """
-        table = np.full(256, VOID, dtype=np.uint8)
-        table[0] = 0
-        for class_id, info in enumerate(self.classes, 1):
-            table[info.source_id] = class_id
-        self.labels_of(
-            (value for value in np.unique(mask).tolist() if value not in (0, VOID)), path
-        )
-        return table[mask]
 
 
 def read_cls_labels(path: Path, table: ClassTable) -> Labels:

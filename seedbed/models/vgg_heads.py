@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.models.group import GroupNetwork
+from seedbed.models.heads import Pooling
 from seedbed.models.network import (
     DEEPLAB_MEAN,
     DSRG_MEAN,
@@ -141,13 +142,17 @@ class ForegroundHead(nn.Module):
 class Vgg16CAM(Network):
     """SEC's foreground network (Kolesnikov & Lampert, ECCV 2016): CAM at stride 8, undilated.
 
-    The classes alone count as new and learn faster, as in the authors' training.
+    The classes alone count as new and learn faster, as in the authors' training, whose scores are
+    the maps' means; `top_weight` and `top_fraction` are those of `Pooling`.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(
+        self, num_classes: int, *, top_weight: float = 0.0, top_fraction: float = 0.3
+    ) -> None:
         features = vgg16_features(pool_kernel=2, strides=(2, 2, 2, 0), conv5_dilation=1)
         super().__init__(_backbone(features, SEC_MEAN))
         self.head = ForegroundHead(num_classes)
+        self.pool = Pooling(top_weight, top_fraction)
         self.new_parts = ("head.fc8",)
 
     def maps(self, images: Tensor) -> Tensor:
@@ -155,8 +160,8 @@ class Vgg16CAM(Network):
         return self.head(self.described(images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (N, 3, H, W) → scores (N, K), before a sigmoid: the maps' means."""
-        return self.maps(images).mean(dim=(2, 3))
+        """Preprocessed images (N, 3, H, W) → scores (N, K), before a sigmoid."""
+        return self.pool(self.maps(images))
 
 
 def vgg16_group(num_classes: int, **options: bool | int | float) -> GroupNetwork:

@@ -3,7 +3,7 @@
 
 rule classifier:
     input:
-        unpack(lambda wildcards: initial_weights(settings.classifier)),
+        unpack(lambda wildcards: initial_weights("classifier", settings.classifier)),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
@@ -27,8 +27,8 @@ rule classifier:
 
 rule cam:
     input:
+        unpack(cam_inputs),
         index="<results>/dataset/index.json",
-        weights="<results>/classifier/weights.pt",
     output:
         "<results>/cam/{shard}.h5",
     log:
@@ -41,14 +41,15 @@ rule cam:
     params:
         settings=settings.cam.model_dump_json(),
         code=code_digest("stages.cam"),
+        options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.cam --params {params.settings:q} --index {input.index:q}"
-        " --weights {input.weights:q} --shard {wildcards.shard} --output {output:q}"
-        " --workers {threads} 2>&1 | tee {log:q}"
+        "python -m stages.cam --params {params.settings:q} {params.options}"
+        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
 
 
 rule saliency:
     input:
+        unpack(saliency_inputs),
         index="<results>/dataset/index.json",
     output:
         "<results>/saliency/{shard}.h5",
@@ -67,9 +68,8 @@ rule saliency:
 
 rule seeds:
     input:
+        unpack(seed_inputs),
         index="<results>/dataset/index.json",
-        cams=shards_of("cam"),
-        saliency=shards_of("saliency"),
     output:
         cues="<results>/seeds/cues.h5",
         pickle="<results>/seeds/localization_cues.pickle",
@@ -81,7 +81,8 @@ rule seeds:
     params:
         settings=settings.seeds.model_dump_json(),
         code=code_digest("stages.seeds"),
+        options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.seeds --params {params.settings:q} --index {input.index:q}"
-        " --cams {input.cams:q} --saliency {input.saliency:q} --cues {output.cues:q}"
-        " --pickle {output.pickle:q} --preview {output.preview:q} 2>&1 | tee {log:q}"
+        "python -m stages.seeds --params {params.settings:q} {params.options}"
+        " --cues {output.cues:q} --pickle {output.pickle:q} --preview {output.preview:q}"
+        " 2>&1 | tee {log:q}"

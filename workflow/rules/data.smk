@@ -21,7 +21,8 @@ rule mini_dataset:
 
 rule convert:
     input:
-        convert_inputs,
+        unpack(label_inputs),
+        lists=convert_inputs,
     output:
         index="<results>/dataset/index.json",
         input_list="<results>/dataset/input_list.txt",
@@ -35,7 +36,9 @@ rule convert:
     params:
         settings=settings.convert.model_dump_json(),
         code=code_digest("stages.convert"),
+        options=lambda wildcards, input: options(label_inputs(wildcards)),
     shell:
-        "python -m stages.convert --params {params.settings:q} --index {output.index:q}"
+        "python -m stages.convert --params {params.settings:q} {params.options}"
+        " --index {output.index:q}"
         " --input-list {output.input_list:q} --masks {output.masks:q}"
         " --mask-folder {output.folder:q} --summary {output.summary:q} 2>&1 | tee {log:q}"

@@ -43,3 +43,21 @@ rule audit:
     shell:
         "python -m stages.audit --params {params.settings:q} --crf {params.crf:q}"
         " {params.options} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+
+
+rule cam_curve:
+    input:
+        index="<results>/dataset/index.json",
+        truth="<results>/dataset/masks.h5",
+        cams=shards_of("cam"),
+    output:
+        table="<results>/cam_curve.tsv",
+        picture="<results>/cam_curve.png",
+    log:
+        "<results>/logs/cam_curve.log",
+    params:
+        code=code_digest("stages.cam_curve"),
+        options=lambda wildcards, input: options(input),
+    shell:
+        "python -m stages.cam_curve {params.options} --output {output.table:q}"
+        " --picture {output.picture:q} 2>&1 | tee {log:q}"

@@ -3,7 +3,7 @@
 
 rule group:
     input:
-        unpack(lambda wildcards: initial_weights(settings.group)),
+        unpack(lambda wildcards: initial_weights("group", settings.group)),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
@@ -28,9 +28,8 @@ rule group:
 
 rule group_cam:
     input:
+        unpack(group_cam_inputs),
         index="<results>/dataset/index.json",
-        weights="<results>/group/weights.pt",
-        maps="<results>/group/maps.h5",
     output:
         "<results>/group/cam/{shard}.h5",
     log:
@@ -44,7 +43,8 @@ rule group_cam:
         settings=settings.group_cam.model_dump_json(),
         group_size=settings.group.group_size,
         code=code_digest("stages.group_cam"),
+        options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.group_cam --params {params.settings:q} --index {input.index:q}"
-        " --weights {input.weights:q} --kept {input.maps:q} --group-size {params.group_size}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        "python -m stages.group_cam --params {params.settings:q} {params.options}"
+        " --group-size {params.group_size} --shard {wildcards.shard} --output {output:q}"
+        " --workers {threads} 2>&1 | tee {log:q}"

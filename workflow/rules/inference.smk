@@ -50,8 +50,8 @@ rule crf:
 
 rule masks:
     input:
+        unpack(mask_inputs),
         index="<results>/dataset/index.json",
-        refined=shards_of(f"rounds/{LAST_ROUND}/masks/{settings.evaluate.split}"),
     output:
         masks="<results>/masks.h5",
         folder=directory("<results>/masks"),
@@ -62,7 +62,10 @@ rule masks:
     params:
         split=settings.evaluate.split,
         code=code_digest("stages.masks"),
+        given=lambda wildcards, input: (
+            f"--given '{input.given}'" if settings.evaluate.masks else ""
+        ),
+        options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.masks --index {input.index:q} --refined {input.refined:q}"
-        " --split {params.split} --output {output.masks:q} --folder {output.folder:q}"
-        " 2>&1 | tee {log:q}"
+        "python -m stages.masks {params.options} {params.given} --split {params.split}"
+        " --output {output.masks:q} --folder {output.folder:q} 2>&1 | tee {log:q}"

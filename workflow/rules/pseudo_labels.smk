@@ -1,11 +1,10 @@
-# Pseudo labels from attention and saliency.
+# Pseudo labels from attention and saliency, or from class scores.
 
 
 rule pseudo_labels:
     input:
         unpack(pseudo_label_inputs),
         index="<results>/dataset/index.json",
-        saliency=shards_of("saliency"),
     output:
         masks="<results>/pseudo_labels.h5",
         folder=directory("<results>/pseudo_labels"),

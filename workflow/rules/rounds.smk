@@ -43,7 +43,9 @@ rule train:
     params:
         settings=lambda wildcards: settings.rounds[
             int(wildcards.round)
-        ].model_dump_json(exclude={"selection", "predict", "crf"}),
+        ].model_dump_json(
+            exclude={"masks", "mask_list", "selection", "predict", "crf"}
+        ),
         code=code_digest("stages.train_round"),
         options=lambda wildcards, input: options(input),
     shell:

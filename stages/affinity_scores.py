@@ -1,0 +1,90 @@
+"""Class scores with much and with little background: AffinityNet learns where both agree."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from seedbed.artefacts import Maps, quantise, shard_of, write_maps
+from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.data.classes import ClassTable
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map
+from seedbed.errors import UserError
+from seedbed.psa_files import read_scores
+from seedbed.random_walk import with_background
+from stages.command import Data, Workers, run_stage
+from stages.settings import AffinityScoreSettings
+
+
+def affinity_scores(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    shard: Annotated[str, "which part of the images, as 1-of-1"],
+    output: Annotated[Path, "to write: posteriors (2, 1 + K of the image, H, W) uint8"],
+    settings: AffinityScoreSettings,
+    data: Data,
+    workers: Workers,
+    cams: Annotated[list[Path], "cam/*.h5, the shard's, unless the settings name scores"] = (),
+) -> None:
+    """Write the posteriors of the low and of the high alpha, background first."""
+    dataset = Index.load(index)
+    entries = shard_of(dataset.split("train"), shard)
+    if settings.low:
+        folders = (data / settings.low, data / settings.high)
+        work = partial(given_scores, folders=folders, table=dataset.table)
+    elif cams:
+        work = partial(refined_scores, cams=Maps(cams), settings=settings, data=data)
+    else:
+        raise UserError("scores are made from class activation maps: give --cams")
+    with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
+        for entry, scores in zip(entries, ordered_map(work, entries, workers), strict=True):
+            maps.put(entry.id, scores, classes=[0, *entry.labels])
+
+
+def refined_scores(
+    entry: ImageEntry, *, cams: Maps, settings: AffinityScoreSettings, data: Path
+) -> np.ndarray:
+    """Posteriors (2, 1 + K, H, W) uint8 of one image, by the CRF."""
+    found = torch.from_numpy(cams.floats(entry.id))
+    image = read_image(data / entry.path)
+    posteriors = []
+    for alpha in (settings.low_alpha, settings.high_alpha):
+        # As in PSA they need not sum to 1: where none is clipped, it makes no difference.
+        unary = unary_from_probabilities(with_background(found, alpha).numpy())
+        posteriors.append(dense_crf(image, unary, settings.crf.model_dump()))
+    return quantise(np.stack(posteriors))
+
+
+def given_scores(entry: ImageEntry, *, folders: tuple[Path, Path], table: ClassTable) -> np.ndarray:
+    """Posteriors (2, 1 + K, H, W) uint8 of one image from PSA's files; other classes drop out."""
+    paths = [folder / f"{entry.id}.npy" for folder in folders]
+    return quantise(np.stack([_given(path, entry, table) for path in paths]))
+
+
+def _given(path: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
+    """Posteriors (1 + K, H, W) of one file; raises UserError if it does not fit the image."""
+    found = read_scores(path)
+    for c in entry.labels:
+        if (source_id := table.source_ids[c]) not in found:
+            name = table.classes[c - 1].name
+            raise UserError(f"{path} has no scores of {name} (key {source_id}): make it again")
+    scores = np.stack([found[source_id] for source_id in table.source_ids[[0, *entry.labels]]])
+    size = (entry.height, entry.width)
+    if scores.shape[1:] != size:
+        raise UserError(f"{path} has scores of {scores.shape[1:]}, its image is {size}")
+    if scores.min() < 0 or scores.max() > 1 + 1e-5:
+        raise UserError(f"{path} has scores that are not between 0 and 1: make it again")
+    return scores
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(affinity_scores)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The archive that VOC's evaluation server takes: masks of the test images."""
+
+import gzip
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from seedbed.artefacts import Maps, atomic, write_mask
+from seedbed.data.index import Index
+from seedbed.errors import UserError
+from stages.command import run_stage
+
+VOID = 255
+# VOC2012, segmentation, competition 6: trained on data beside VOC's own.
+FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
+
+
+def archive(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    masks: Annotated[list[Path], "the split's masks, or labels with confidences"],
+    output: Annotated[Path, "to write: a .tar.gz"],
+    split: Annotated[str, "train, val or test"] = "test",
+) -> None:
+    """Pack a palette PNG for each image of the split, in the data set's own class ids."""
+    dataset = Index.load(index)
+    entries = dataset.split(split)
+    if not entries:
+        raise UserError(f"{index}: split {split} has no images; set convert.{split}_list")
+    found = Maps(masks)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for entry in entries:
+            mask = found[entry.id]
+            labels = mask if mask.ndim == 2 else mask[0]
+            if (labels == VOID).any():
+                raise UserError(
+                    f"{entry.id} has void pixels, which the server refuses: give whole masks"
+                )
+            write_mask(folder / FOLDER / f"{entry.id}.png", dataset.table.source_mask(labels))
+        pack(folder, output)
+
+
+def pack(folder: Path, output: Path) -> None:
+    """Write the files under a folder as .tar.gz: the same files give the same bytes."""
+    with (
+        atomic(output) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as packed,
+    ):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            member = tarfile.TarInfo(path.relative_to(folder).as_posix())  # no time, no owner
+            member.size = path.stat().st_size
+            with path.open("rb") as content:
+                packed.addfile(member, content)
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(archive)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""An artefact as a folder in the format of a published system, in the data set's own class ids."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from PIL import Image
+
+from seedbed.artefacts import Maps, atomic_folder, quantise, write_mask, write_text
+from seedbed.attention_files import write_attention
+from seedbed.data.classes import ClassTable
+from seedbed.data.index import ImageEntry, Index
+from seedbed.errors import UserError
+from seedbed.psa_files import write_cam, write_scores
+from stages.command import run_stage
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is exported: map files and the data set's own class ids; `style` is of masks."""
+
+    maps: Maps
+    table: ClassTable
+    style: str
+
+    def floats(self, entry: ImageEntry, dimensions: int) -> np.ndarray:
+        """The maps of an image, float32; raises UserError if they have other dimensions."""
+        array = self.maps.floats(entry.id)
+        if array.ndim != dimensions:
+            raise _misfit(entry, f"an array of shape {array.shape}")
+        return array
+
+    def classes(self, entry: ImageEntry) -> list[int]:
+        """Source ids of the maps of an image; raises UserError if they are not by class."""
+        return self.table.source_ids[self._attribute(entry, "classes")].tolist()
+
+    def by_class(self, entry: ImageEntry) -> dict[int, np.ndarray]:
+        """The maps of an image by source id; raises UserError if background is one of them."""
+        maps = dict(zip(self.classes(entry), self.floats(entry, 3), strict=True))
+        if 0 in maps:
+            raise _misfit(entry, "a map of background")
+        return maps
+
+    def kept(self, entry: ImageEntry) -> bool:
+        """Whether the image is trained on; raises UserError if nothing says so."""
+        return bool(self._attribute(entry, "kept"))
+
+    def labels(self, entry: ImageEntry) -> np.ndarray:
+        """Mask (H, W) uint8 in source ids; of labels with their confidences, the labels."""
+        mask = self.maps[entry.id]
+        if mask.dtype != np.uint8 or mask.ndim not in (2, 3):
+            raise _misfit(entry, f"{mask.dtype} of shape {mask.shape}")
+        return self.table.source_mask(mask if mask.ndim == 2 else mask[0])
+
+    def _attribute(self, entry: ImageEntry, name: str) -> Any:  # noqa: ANN401 - what is stored
+        attributes = self.maps.attributes(entry.id)
+        if name not in attributes:
+            raise _misfit(entry, f"no attribute {name}")
+        return attributes[name]
+
+
+def _misfit(entry: ImageEntry, found: str) -> UserError:
+    return UserError(f"--maps: {entry.id} has {found}: these are not the files of --what")
+
+
+def export(
+    *,
+    what: Annotated[
+        str, "cam, affinity_low, affinity_high, saliency, attention, masks or selected"
+    ],
+    index: Annotated[Path, "dataset/index.json"],
+    maps: Annotated[list[Path], "the artefact's HDF5 files"],
+    folder: Annotated[Path, "to write, and to replace"],
+    style: Annotated[str, "of masks: palette, or grey as DSRG's"] = "palette",
+) -> None:
+    """Write the files of all images that the artefact holds."""
+    if what not in FORMATS:
+        raise UserError(f"--what {what}: choose one of {', '.join(FORMATS)}")
+    if style not in MASK_WRITERS:
+        raise UserError(f"--style {style}: choose one of {', '.join(MASK_WRITERS)}")
+    dataset, found = Index.load(index), Maps(maps)
+    for image_id in found:
+        dataset.entry(image_id)  # refuses the maps of another data set
+    entries = [entry for entry in dataset.images if entry.id in found]
+    if not entries:
+        raise UserError("--maps: there is no image in the files: remake them, or give others")
+    with atomic_folder(folder) as temporary:
+        FORMATS[what](Source(found, dataset.table, style), entries, temporary)
+
+
+def write_cams(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """PSA's `{id}.npy`: float32 (H, W) by source id - 1."""
+    for entry in entries:
+        write_cam(folder / f"{entry.id}.npy", source.by_class(entry))
+
+
+def write_low_scores(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """PSA's `{id}.npy` after the CRF, of the low alpha: float32 (H, W), background under 0."""
+    _write_scores(source, entries, folder, alpha=0)
+
+
+def write_high_scores(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """The same of the high alpha."""
+    _write_scores(source, entries, folder, alpha=1)
+
+
+def _write_scores(source: Source, entries: list[ImageEntry], folder: Path, alpha: int) -> None:
+    for entry in entries:
+        scores = source.floats(entry, 4)[alpha]
+        by_class = zip(source.classes(entry), scores, strict=True)
+        write_scores(folder / f"{entry.id}.npy", dict(by_class))
+
+
+def write_saliency(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """Grey PNGs `{id}.png`, 8 bits, 255 = most salient."""
+    for entry in entries:
+        _save_grey(folder / f"{entry.id}.png", quantise(source.floats(entry, 2)))
+
+
+def write_attentions(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """Group-WSSS's `{id}_{source id - 1}.png`: grey, 8 bits, at the maps' own size."""
+    for entry in entries:
+        write_attention(folder, entry.id, source.by_class(entry))
+
+
+def write_masks(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """Index PNGs `{id}.png` in source ids, 255 = void."""
+    for entry in entries:
+        MASK_WRITERS[source.style](folder / f"{entry.id}.png", source.labels(entry))
+
+
+def write_selected(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+    """SPSM's training list, `list.txt`, and the masks of the images that are trained on."""
+    kept = [entry for entry in entries if source.kept(entry)]
+    (folder / "masks").mkdir()
+    write_masks(source, kept, folder / "masks")
+    lines = [f"/JPEGImages/{Path(entry.path).name} /masks/{entry.id}.png\n" for entry in kept]
+    write_text(folder / "list.txt", "".join(lines))
+
+
+def _save_grey(path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values).save(path)
+
+
+MASK_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
+    "palette": write_mask,
+    "grey": _save_grey,
+}
+FORMATS: dict[str, Callable[[Source, list[ImageEntry], Path], None]] = {
+    "cam": write_cams,
+    "affinity_low": write_low_scores,
+    "affinity_high": write_high_scores,
+    "saliency": write_saliency,
+    "attention": write_attentions,
+    "masks": write_masks,
+    "selected": write_selected,
+}
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(export)
+
+
+if __name__ == "__main__":
+    main()

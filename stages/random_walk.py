@@ -1,0 +1,79 @@
+"""PSA's random walk: class activation maps spread over what belongs together."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+
+from seedbed.artefacts import Maps, shard_of, write_maps
+from seedbed.data.images import read_image
+from seedbed.data.index import ImageEntry, Index
+from seedbed.device import ordered_map, pick_device
+from seedbed.random_walk import grid_to_pixels, pad_to_cells, walk_scores
+from seedbed.random_walk import random_walk as walk
+from seedbed.weights import network_on
+from stages.command import Data, Device, Workers, run_stage
+from stages.settings import RandomWalkSettings
+
+
+def random_walk(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    cams: Annotated[list[Path], "cam/*.h5, the shard's"],
+    weights: Annotated[Path, "affinity/weights.pt"],
+    shard: Annotated[str, "which part of the images, as 1-of-1"],
+    output: Annotated[Path, "to write: scores (1 + K of the image, H, W) float16, of sum 1"],
+    settings: RandomWalkSettings,
+    data: Data,
+    device: Device,
+    workers: Workers,
+) -> None:
+    """Write the scores of background and of each image's own classes."""
+    entries = shard_of(Index.load(index).split("train"), shard)
+    place = pick_device(device)
+    work = partial(
+        walked_scores,
+        cams=Maps(cams),
+        weights=weights,
+        data=data,
+        settings=settings,
+        device=place,
+    )
+    results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
+    with write_maps(output, settings=settings.model_dump_json()) as maps:
+        for entry, scores in zip(entries, results, strict=True):
+            maps.put(entry.id, scores, classes=[0, *entry.labels])
+
+
+@torch.no_grad()
+def walked_scores(
+    entry: ImageEntry,
+    *,
+    cams: Maps,
+    weights: Path,
+    data: Path,
+    settings: RandomWalkSettings,
+    device: torch.device,
+) -> np.ndarray:
+    """Scores (1 + K, H, W) float16 of one image, of sum 1 in every pixel."""
+    model = network_on(weights, device)
+    image = torch.from_numpy(read_image(data / entry.path)).to(device).permute(2, 0, 1)[None]
+    affinities = model.affinities(
+        pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
+    )
+    start = walk_scores(torch.from_numpy(cams.floats(entry.id)).to(device), settings.alpha)
+    walked = walk(affinities[0], start, beta=settings.beta, steps=settings.steps)
+    scores = grid_to_pixels(walked, (entry.height, entry.width))
+    # 8 bits would tie, for the lowest class to win, wherever two scores are close.
+    return (scores / scores.sum(0)).half().cpu().numpy()
+
+
+def main() -> None:
+    """Run from the command line."""
+    run_stage(random_walk)
+
+
+if __name__ == "__main__":
+    main()
