@@ -40,7 +40,7 @@ def grow_seeds(
 
     """
     _check_arguments(cues, probs, labels)
-    seeds, present = cues != 0, labels != 0
+    seeds, present = cues.bool(), labels.bool()
     thresholds = (background_threshold, foreground_threshold)
     region = _confident_classes(probs, present, *thresholds)
     if prefill_seeds:
@@ -50,7 +50,7 @@ def grow_seeds(
     eligible = (region >= 0) & present.gather(1, own_class.flatten(1)).view_as(region)
     is_own_seed = seeds.gather(1, own_class).squeeze(1)
     reached = _spread(is_own_seed, connected_components(region)) & eligible
-    claimed_by_other = (seeds.sum(1) == 1) & ~is_own_seed
+    claimed_by_other = (seeds.sum(1, dtype=torch.int16) == 1) & ~is_own_seed
     grown = is_own_seed | (reached & ~claimed_by_other)
     return seeds.scatter(1, own_class, grown.unsqueeze(1))
 
@@ -82,16 +82,29 @@ def _confident_classes(
     probs: Tensor, present: Tensor, background_threshold: float, foreground_threshold: float
 ) -> Tensor:
     """(N, H, W): the best class among those present, -1 where it is below its threshold."""
-    candidates = probs.detach().masked_fill(~present[:, :, None, None], -torch.inf)
-    best, winner = candidates.max(dim=1)
+    best, winner = _best_present(probs.detach(), present)
     confident = (best > foreground_threshold) & ((winner > 0) | (best > background_threshold))
     return winner.masked_fill(~confident, -1)
 
 
+def _best_present(probs: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Greatest probability of a class that is present, and the class: (N, H, W) each."""
+    if probs.device.type != "cpu":
+        return probs.masked_fill(~present[:, :, None, None], -torch.inf).max(dim=1)
+    # Few of many classes are present. On a GPU the host would have to wait for their number.
+    most = max(1, int(present.sum(1).max()))
+    order = (~present).int().argsort(dim=1, stable=True)[:, :most]
+    missing = ~present.gather(1, order)[:, :, None, None]
+    images = torch.arange(len(probs)).unsqueeze(1)
+    best, place = probs[images, order].masked_fill(missing, -torch.inf).max(dim=1)
+    return best, order.gather(1, place.flatten(1)).view_as(place)
+
+
 def _seed_classes(seeds: Tensor) -> Tensor:
     """(N, H, W): the class of the seed, the highest id if several, -1 where there is none."""
-    ids = torch.arange(seeds.shape[1], device=seeds.device).view(1, -1, 1, 1)
-    return torch.where(seeds, ids, -1).amax(dim=1)
+    count = seeds.shape[1]
+    ids = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int16).view(1, -1, 1, 1)
+    return (seeds * ids).amax(dim=1).long() - 1
 
 
 def _spread(starts: Tensor, components: Tensor) -> Tensor:
