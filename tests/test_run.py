@@ -50,29 +50,42 @@ def index(results) -> Index:
     return Index.load(results / "dataset/index.json")
 
 
-def listed_artefacts() -> list[str]:
-    """Patterns of the artefacts in the table of results/README.md."""
+def listed_artefacts(table: int = 0) -> list[str]:
+    """Patterns of the artefacts in a table of results/README.md."""
+    text = (ROOT / "results/README.md").read_text().split("Made only if")[table]
     patterns = []
-    for row in re.findall(r"^\| (`.*?) \|", (ROOT / "results/README.md").read_text(), re.M):
+    for row in re.findall(r"^\| (`.*?) \|", text, re.M):
         names = re.findall(r"`([^`]+)`", row)
         folder = names[0].rstrip("/").rpartition("/")[0]
         for name in names:
             inside = folder and "/" not in name.rstrip("/")
             pattern = f"{folder}/{name}" if inside else name
-            patterns.append(re.sub(r"\{\w+\}", "*", pattern.rstrip("/")))
+            patterns.append(pattern.rstrip("/"))
     return patterns
+
+
+def as_glob(pattern: str) -> str:
+    return re.sub(r"\{\w+\}", "*", pattern)
 
 
 @pytest.mark.parametrize("pattern", listed_artefacts())
 def test_every_listed_artefact_is_there(results, pattern):
-    found = list(results.glob(pattern))
+    found = list(results.glob(as_glob(pattern)))
     assert found
     for path in found:
         assert any(path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
+def test_what_is_made_on_demand_can_be_asked_for(project):
+    values = {"round": "1", "split": "val", "shard": "1-of-1"}
+    targets = [f"results/{pattern.format(**values)}" for pattern in listed_artefacts(1)]
+    assert len(targets) == 15
+    status, messages = snakemake(project, "--dry-run", *targets)
+    assert status == 0, messages
+
+
 def test_every_artefact_is_listed(results):
-    listed = {path for pattern in listed_artefacts() for path in results.glob(pattern)}
+    listed = {path for pattern in listed_artefacts() for path in results.glob(as_glob(pattern))}
     files = [path for path in results.rglob("*") if path.is_file()]
     assert [path for path in files if not {path, *path.parents} & listed] == []
 
