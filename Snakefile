@@ -10,6 +10,9 @@ configfile: "config.yaml"
 container: "docker://python:3.11"
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/cues.smk"
@@ -27,3 +30,4 @@ rule all:
     input:
         "<results>/miou.txt",
         "<results>/quality.tsv",
+        "<results>/report.html",

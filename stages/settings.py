@@ -454,6 +454,17 @@ class AuditSettings(Block):
     label_confidence: Share = Field(0.7, description="of hard labels that a CRF starts from")
 
 
+class ReportSettings(Block):
+    """The page that shows the run."""
+
+    images: Count = Field(
+        1500, description="most images to show of a split, evenly from worst to best"
+    )
+    side: Annotated[int, Field(ge=32)] = Field(
+        320, description="longer side of a picture in pixels"
+    )
+
+
 def _over(item: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A round's own values over those that the rounds share."""
     blocks = {
@@ -493,6 +504,7 @@ class Settings(Block):
     rounds: list[RoundSettings] = Field(min_length=1)
     evaluate: EvaluateSettings = EvaluateSettings()
     audit: AuditSettings = AuditSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -98,7 +98,7 @@ def project_of(folder: Path, content: dict, weights: Path) -> Path:
 def jobs(name: str) -> set[str]:
     before, rounds, between = PLANS[name]
     each = {job.format(number) for number in range(rounds) for job in ROUND}
-    return {*before, *each, *between, "masks", "evaluate", "audit"}
+    return {*before, *each, *between, "masks", "evaluate", "audit", "jobs", "report"}
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

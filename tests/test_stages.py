@@ -21,6 +21,7 @@ STAGES = sorted(
     if re.search("^def main", path.read_text(), re.MULTILINE)
 )
 WITHOUT_SETTINGS = {"masks", "export", "archive", "cam_curve"}
+BY_HAND = {"compare"}  # what no rule runs
 ON_DEMAND = (
     "results/cam_curve.tsv",
     "results/comp6_test_cls.tar.gz",
@@ -80,7 +81,7 @@ def test_every_rule_calls_its_stage_with_options_that_it_has(tmp_path):
     rounds = [{"supervise": "pseudo_labels"}]
     psa = copy_project(tmp_path / "psa", {**CONFIG, "pseudo_labels": walking, "rounds": rounds})
     found |= commands(psa, "results/affinity/cam/1-of-1.h5", *ON_DEMAND)
-    assert sorted(found) == STAGES
+    assert sorted({*found, *BY_HAND}) == STAGES
     for stage, calls in found.items():
         for arguments in calls:
             values = given(stage, arguments)

@@ -40,8 +40,11 @@ READS = {
     "evaluate": "masks",
     "audit": "cam saliency seeds pseudo_labels targets-1 "
     "crf-0-train crf-0-val crf-1-train crf-1-val",
+    "jobs": "",
+    "report": "audit evaluate jobs",
 }
 TRAININGS = "classifier group train"
+SHOWN = {"jobs", "report"}  # the page shows the settings
 EDITS = {
     "seedbed/artefacts.py": "mini_dataset",
     "seedbed/cam.py": "cam group_cam",
@@ -70,6 +73,8 @@ EDITS = {
     "seedbed/models/tiny.py": TRAININGS,
     "seedbed/pseudo_labels.py": "pseudo_labels audit",
     "seedbed/psa_files.py": "cam",
+    "seedbed/report/page.css": "report",
+    "seedbed/report/tables.py": "report",
     "seedbed/resampling.py": TRAININGS,
     "seedbed/restricted_pickle.py": "convert",
     "seedbed/saliency.py": "saliency",
@@ -82,6 +87,7 @@ EDITS = {
     "stages/evaluate.py": "evaluate",
     "stages/masks.py": "masks",
     "stages/random_walk.py": "",  # this run has none
+    "stages/report.py": "report",
     "stages/settings.py": "",  # the values count, and reach the jobs as parameters
     "stages/targets.py": "targets",
     "stages/train_group.py": "group",
@@ -106,6 +112,7 @@ SETTINGS = {
     "crf": ({"iterations": 3}, "crf audit"),
     "evaluate": ({"variant": "seam"}, "evaluate"),
     "audit": ({"cam_background": 0.3}, "audit"),
+    "report": ({"side": 64}, "report"),
 }
 
 
@@ -205,7 +212,7 @@ def test_a_change_of_every_block_is_tried():
 @pytest.mark.parametrize("block", SETTINGS)
 def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
     values, first = SETTINGS[block]
-    assert planned(project, *overlay(**{block: values})) == below(first)
+    assert planned(project, *overlay(**{block: values})) == below(first) | SHOWN
 
 
 @pytest.mark.parametrize(
@@ -222,15 +229,20 @@ def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
 )
 def test_a_round_is_remade_from_where_it_changed(project, overlay, number, change, first):
     jobs = planned(project, *overlay(rounds=rounds(number, **change)))
-    assert jobs == below(first) | {"audit"}
+    assert jobs == below(first) | {"audit"} | SHOWN
 
 
 def test_the_tags_bind_the_crf_but_not_the_audit(project, overlay):
-    assert planned(project, *overlay(crf={"restrict_to_tags": False})) == below("crf")
+    jobs = planned(project, *overlay(crf={"restrict_to_tags": False}))
+    assert jobs == below("crf") | SHOWN
 
 
 def test_another_split_to_evaluate_needs_no_new_masks(project, overlay):
-    assert planned(project, *overlay(evaluate={"split": "train"})) == {"masks", "evaluate"}
+    assert planned(project, *overlay(evaluate={"split": "train"})) == {
+        "masks",
+        "evaluate",
+        *SHOWN,
+    }
 
 
 def test_where_and_how_it_runs_changes_nothing(project, overlay):
@@ -241,7 +253,7 @@ def test_where_and_how_it_runs_changes_nothing(project, overlay):
 
 def test_other_shards_remake_the_image_wise_steps_in_parts(project, overlay):
     jobs = planned(project, *overlay(run={"shards": 2}))
-    kept = {"mini_dataset-0", "convert", "classifier", "group"}
+    kept = {"mini_dataset-0", "convert", "classifier", "group", "jobs"}
     parts = {"cam", "saliency", "group_cam", "predict", "crf"}
     whole = {job for job in READS if job.split("-")[0] not in parts} - kept
     cut = {job for job in READS if job.split("-")[0] in parts}
@@ -259,7 +271,7 @@ def test_the_main_job_can_be_named(project):
 
 
 ROUND = {"targets-0", "train-0", "predict-0-train", "predict-0-val", "crf-0-train", "crf-0-val"}
-END = {"convert", *ROUND, "masks", "evaluate", "audit"}
+END = {"convert", *ROUND, "masks", "evaluate", "audit", *SHOWN}
 
 
 @pytest.mark.parametrize(
@@ -293,7 +305,8 @@ def test_later_rounds_reuse_the_first_proposals(project, overlay):
 
 
 def test_a_round_may_start_from_the_classifier(project, overlay):
-    assert planned(project, *overlay(rounds=rounds(1, weights="classifier"))) == below("train-1")
+    jobs = planned(project, *overlay(rounds=rounds(1, weights="classifier")))
+    assert jobs == below("train-1") | SHOWN
     truth = [{"supervise": "ground_truth", "weights": "classifier"}]
     other = overlay(pathvars={"results": "results/other"}, rounds=truth)
     assert planned(project, *other) == END | {"classifier"}
@@ -301,7 +314,11 @@ def test_a_round_may_start_from_the_classifier(project, overlay):
 
 def test_another_seed_is_another_made_up_data_set(project, overlay):
     convert = {"devkit": "mini-7/VOCdevkit/VOC2012", "sbd": "mini-7/benchmark_RELEASE/dataset"}
-    assert planned(project, *overlay(convert=convert)) == below("convert") | {"mini_dataset-7"}
+    assert planned(project, *overlay(convert=convert)) == {
+        *below("convert"),
+        *SHOWN,
+        "mini_dataset-7",
+    }
 
 
 @pytest.mark.parametrize(

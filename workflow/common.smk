@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import json
 import math
 import os
 import re
@@ -21,6 +22,7 @@ except ValidationError as error:
     sys.exit(f"config: {explain(error)}; mend config.yaml, the recipe or --config")
 
 run = settings.run
+RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
 shell.prefix(
     f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':$PATH PYTHONPATH='{ROOT}' "
     f"SEEDBED_DATA='{run.data}' SEEDBED_DEVICE={run.device} "
@@ -122,8 +124,10 @@ def project_files(dotted, seen):
         settings_only = parts[:depth] == ["stages", "settings"]
         if path.exists() and path not in seen and not settings_only:
             seen.add(path)
-            native = path.parent.glob("*.c[pu]*") if path == package else ()
-            seen.update(native)
+            beside = ("*.c[pu]*", "*.j2", "*.css", "*.js") if path == package else ()
+            seen.update(
+                file for pattern in beside for file in path.parent.glob(pattern)
+            )
             for name in imported(path, ".".join(parts[:depth])):
                 project_files(name, seen)
     return seen
@@ -147,8 +151,18 @@ def imported(path, dotted):
 
 
 def convert_inputs(wildcards):
-    """The devkit's lists; one line says what is missing when nothing can make it."""
+    """The files that say which images there are and what is on them."""
     block = settings.convert
+    if block.folder:
+        return [given("convert.folder.labels", block.folder.labels)]
+    if block.coco:
+        files = filter(None, [block.coco.instances, block.coco.val_instances])
+        return [given("convert.coco", path) for path in files]
+    return devkit_lists(block)
+
+
+def devkit_lists(block):
+    """The devkit's lists; one line says what is missing when nothing can make it."""
     names = [block.train_list, block.val_list, *filter(None, [block.test_list])]
     is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", block.devkit)
     made = MINI_LISTS if is_mini else []
@@ -309,6 +323,21 @@ def audited(wildcards):
     if NEEDS_PSEUDO_LABELS:
         steps["pseudo_labels"] = "<results>/pseudo_labels.h5"
     return steps
+
+
+def report_inputs(wildcards):
+    """What the page shows beside all that is scored: further maps, and the trainings' logs."""
+    uses = settings.pseudo_labels.attention if COMPUTES_PSEUDO_LABELS else None
+    trained = ["classifier"] if NEEDS_CAM and not settings.cam.maps else []
+    shown = {}
+    if uses in ("group", "maximum"):
+        shown["group_cams"] = shards_of("group/cam")
+        trained += [] if settings.group_cam.maps else ["group"]
+    if uses == "random_walk":
+        shown["walks"] = shards_of("affinity/cam")
+        trained.append("affinity")
+    trained += [f"rounds/{n}" for n in range(LAST_ROUND + 1)]
+    return {**shown, "logs": [f"<results>/{name}/log.tsv" for name in trained]}
 
 
 @functools.cache

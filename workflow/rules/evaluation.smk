@@ -1,4 +1,4 @@
-# The final figure, and the quality of every step on the way.
+# The final figure, the quality of every step on the way, and the page that shows them.
 
 
 rule evaluate:
@@ -7,9 +7,9 @@ rule evaluate:
         masks="<results>/masks.h5",
         truth="<results>/dataset/masks.h5",
     output:
-        report="<results>/miou.txt",
+        report=report("<results>/miou.txt", caption="../report/miou.rst"),
         metrics="<results>/metrics.json",
-        confusion="<results>/confusion.png",
+        confusion=report("<results>/confusion.png", caption="../report/confusion.rst"),
     log:
         "<results>/logs/evaluate.log",
     benchmark:
@@ -29,7 +29,7 @@ rule audit:
         index="<results>/dataset/index.json",
         truth="<results>/dataset/masks.h5",
     output:
-        "<results>/quality.tsv",
+        report("<results>/quality.tsv", caption="../report/quality.rst"),
     log:
         "<results>/logs/audit.log",
     benchmark:
@@ -61,3 +61,46 @@ rule cam_curve:
     shell:
         "python -m stages.cam_curve {params.options} --output {output.table:q}"
         " --picture {output.picture:q} 2>&1 | tee {log:q}"
+
+
+rule jobs:
+    output:
+        "<results>/jobs.dot",
+    log:
+        "<results>/logs/jobs.log",
+    params:
+        config=json.dumps({**config, "run": {"data": run.data}}, sort_keys=True),
+        snakefile=os.path.relpath(workflow.main_snakefile),
+        targets=[f"{RESULTS}/quality.tsv", f"{RESULTS}/miou.txt"],
+    shell:
+        # The page draws its picture; that of a run half done would tell when this was.
+        "snakemake --dag --forceall --snakefile {params.snakefile:q}"
+        " --configfile <(echo {params.config:q})"
+        " -- {params.targets:q} > {output:q} 2> {log:q}"
+
+
+rule report:
+    input:
+        unpack(audited),
+        unpack(report_inputs),
+        index="<results>/dataset/index.json",
+        truth="<results>/dataset/masks.h5",
+        quality="<results>/quality.tsv",
+        metrics="<results>/metrics.json",
+        jobs="<results>/jobs.dot",
+    output:
+        page=report("<results>/report.html", caption="../report/report.rst"),
+        files=directory("<results>/report_files"),
+    log:
+        "<results>/logs/report.log",
+    threads: cpus(64)
+    params:
+        settings=settings.report.model_dump_json(),
+        config=settings.model_dump_json(exclude={"run"}),
+        code=code_digest("stages.report"),
+        options=lambda wildcards, input: options(input),
+        benchmarks=f"{RESULTS}/benchmarks",
+    shell:
+        "python -m stages.report --params {params.settings:q} {params.options}"
+        " --config {params.config:q} --benchmarks {params.benchmarks:q} --output {output.page:q}"
+        " --files {output.files:q} --workers {threads} 2>&1 | tee {log:q}"

@@ -1,0 +1,86 @@
+"""Runs beside each other: the figures of each as a row."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from seedbed.artefacts import read_tsv
+from seedbed.report.tables import (
+    IOU,
+    RuleCost,
+    StepQuality,
+    quality_by_list,
+    read_metrics,
+    rule_costs,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left: final figures, quality of the steps by list, costs of the rules."""
+
+    name: str
+    metrics: dict[str, Any]
+    quality: dict[str, list[StepQuality]]
+    costs: list[RuleCost]
+
+    @property
+    def seconds(self) -> float | None:
+        """Time of all jobs together; None if it was not measured."""
+        return sum(cost.seconds for cost in self.costs) if self.costs else None
+
+    @property
+    def megabytes(self) -> float | None:
+        """Memory of the job that took the most; None if it was not measured."""
+        return max((cost.megabytes for cost in self.costs), default=None)
+
+    def miou(self, name: str, step: str) -> float | None:
+        """Mean IoU of a step on a list; None where this run has none."""
+        return next((s.miou for s in self.quality.get(name, []) if s.name == step), None)
+
+
+def read_run(name: str, *, metrics: Path, quality: Path, benchmarks: Path) -> Run | None:
+    """Read a run's files, those that there are; None if it has neither figures nor table."""
+    if not metrics.exists() and not quality.exists():
+        return None
+    return Run(
+        name,
+        read_metrics(metrics) if metrics.exists() else {},
+        quality_by_list(read_tsv(quality)) if quality.exists() else {},
+        rule_costs(benchmarks) if benchmarks.exists() else [],
+    )
+
+
+def classes_of(runs: Sequence[Run]) -> list[str]:
+    """The classes of all runs, in the order in which they come up."""
+    return _in_order(run.metrics.get("iou", {}) for run in runs)
+
+
+def steps_of(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """The steps of all runs by list, in the order in which they come up."""
+    return {
+        name: _in_order([step.name for step in run.quality.get(name, [])] for run in runs)
+        for name in _in_order(run.quality for run in runs)
+    }
+
+
+def _in_order(groups: Iterable[Iterable[str]]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(groups)))
+
+
+def as_rows(runs: Sequence[Run]) -> list[dict[str, object]]:
+    """A row a run, all with the same columns; None where a run has no such figure."""
+    classes, steps = classes_of(runs), steps_of(runs)
+    return [
+        {
+            "run": run.name,
+            **{name: run.metrics.get(name) for name in ("split", "images", "variant", "miou")},
+            "seconds": run.seconds,
+            "max_rss": run.megabytes,
+            **{IOU + name: run.metrics.get("iou", {}).get(name) for name in classes},
+            **{f"{name}: {step}": run.miou(name, step) for name in steps for step in steps[name]},
+        }
+        for run in runs
+    ]

@@ -1,0 +1,36 @@
+"""What a page was made with: versions and device."""
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+PACKAGES = (
+    *("seedbed", "snakemake", "torch", "numpy", "scipy", "scikit-image", "h5py", "pillow"),
+    *("pydensecrf2", "matplotlib", "jinja2"),
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that are installed, by name."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words: the GPU's name, or the CPU's with the number that may be used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    name = match[1] if match else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} × {name}"
