@@ -6,20 +6,23 @@ Sources: Zhou et al., CVPR 2016 (CAM); the scales and their sum: Ahn & Kwak, CVP
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from seedbed.resampling import resize
 
-def combine_scales(maps: Sequence[Tensor], size: tuple[int, int], power: float = 1.0) -> Tensor:
+
+def combine_scales(
+    maps: Sequence[Tensor],
+    size: tuple[int, int],
+    power: float = 1.0,
+    resampling: str = "half_pixel",
+) -> Tensor:
     """Sum the positive parts of one image's maps at several scales, each brought to `size`.
 
-    Each of `maps` is (K, h_i, w_i); returns (K, *size), resampled bilinearly (half-pixel centres).
-    `power` is applied before resampling: 0.5 is the square root of PSA's VGG-16 variant.
+    Each of `maps` is (K, h_i, w_i); returns (K, *size). `power` is applied before resampling: 0.5
+    is the square root of PSA's VGG-16 variant. `resampling` as in `seedbed.resampling.resize`.
     """
-    resized = [
-        F.interpolate(each.relu().pow(power)[None], size, mode="bilinear", align_corners=False)[0]
-        for each in maps
-    ]
+    resized = [resize(each.relu().pow(power)[None], size, resampling)[0] for each in maps]
     return torch.stack(resized).sum(dim=0)
 
 

@@ -50,8 +50,11 @@ class SeedGrowingObjective(Stateless):
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """Figures of one step: loss, its two parts, and the share of cells with a seed."""
-        probs = smooth_softmax(model(model.preprocess(batch.images)).float(), FLOOR)
-        refined = self._refine(batch.images, probs.detach())
+        logits = model(model.preprocess(batch.images)).float()
+        probs = smooth_softmax(logits, FLOOR)
+        # The port takes the logarithm of the softmax itself, which the floor does not stop.
+        unary = -probs if self.train_unary == "prob" else -logits.log_softmax(1)
+        refined = self._refine(batch.images, unary.detach())
         certain = refined if self.grow_on == "crf" else probs.detach()
         grown = grow_seeds(batch.cues, certain, batch.tags, **self.growing)
         seed = balanced_seed_loss(probs, grown)
@@ -64,10 +67,9 @@ class SeedGrowingObjective(Stateless):
             "grown": grown.any(1).float().mean(),
         }
 
-    def _refine(self, images: Tensor, probs: Tensor) -> Tensor:
+    def _refine(self, images: Tensor, unary: Tensor) -> Tensor:
         """Posterior of the CRF on the grid, floored and renormalised; no gradient."""
-        small = resize(images, probs.shape[-2:], self.crf_image)
+        small = resize(images, unary.shape[-2:], self.crf_image)
         levels = small.floor() if self.crf_image == "tf_legacy" else small.round()
-        unary = -probs if self.train_unary == "prob" else -probs.log()
         refined = self.crf(levels.clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
         return refined / refined.sum(1, keepdim=True)

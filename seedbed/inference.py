@@ -1,21 +1,28 @@
 """Networks over scales and flip."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seedbed.losses import smooth_softmax
+from seedbed.models import Network
 from seedbed.resampling import resize, resize_image
+
+LEAST = 0.05  # a class that is nowhere as probable is left out
 
 
 def scaled_sizes(
-    size: tuple[int, int], scales: Sequence[float], *, flip: bool
+    size: tuple[int, int], scales: Sequence[float], *, flip: bool, resampling: str = "antialias"
 ) -> list[tuple[int, int]]:
-    """Sizes of the images that `multi_scale` shows the network, one for each of its outputs."""
-    height, width = size
-    sizes = [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in scales]
+    """Sizes of the images that `multi_scale` shows the network, one for each of its outputs.
+
+    Rounded, but with "tf_legacy" cut, as TensorFlow 1 casts them.
+    """
+    whole = int if resampling == "tf_legacy" else round
+    sizes = [tuple(max(1, whole(side * scale)) for side in size) for scale in scales]
     return [size for size in sizes for _ in range(1 + flip)]
 
 
@@ -38,7 +45,7 @@ def multi_scale(
     pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
     whole = (size, size) if size else image.shape[:2]
     outputs: list[Tensor] = []
-    for target in scaled_sizes(whole, scales, flip=False):
+    for target in scaled_sizes(whole, scales, flip=False, resampling=resampling):
         scaled = resize_image(pixels, target, resampling)
         if flip:
             plain, mirrored = network(torch.cat([scaled, scaled.flip(-1)])).float()
@@ -97,3 +104,59 @@ def fuse_logits(
         fused = fused.clamp(min=0)
     fused = resize(fused, size, map_resampling)[0]
     return fused / fused.sum(0) if of_probabilities else fused.softmax(0)
+
+
+@torch.no_grad()
+def probable_classes(
+    model: Network,
+    image: np.ndarray,
+    image_id: str,
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    size: int | None,
+    resampling: str,
+    map_resampling: str,
+    fuse: str,
+    fuse_on: str,
+    seed: int,
+    device: torch.device,
+    keep: Collection[int] = (),
+) -> tuple[np.ndarray, list[int]]:
+    """What a segmentation network says of an image (H, W, 3) uint8.
+
+    `model` is in evaluation mode and on `device`. How it sees the image is said as in
+    `multi_scale`, what becomes of its logits as in `fuse_logits`; `image_id` and `seed` alone
+    decide what a dropout that stays on draws.
+
+    Returns probabilities (C', H, W) float16 and C' ascending class ids: background, those of
+    `keep`, and every class that is as probable as 0.05 somewhere.
+    """
+    height, width = image.shape[:2]
+    torch.manual_seed(_seed_of(image_id, seed))
+    outputs = multi_scale(
+        lambda images: model(model.preprocess(images)),
+        image,
+        scales=scales,
+        flip=flip,
+        size=size,
+        device=device,
+        resampling=resampling,
+    )
+    warped = (size, size) if size else (height, width)
+    probs = fuse_logits(
+        outputs,
+        (height, width),
+        fuse,
+        map_resampling=map_resampling,
+        fuse_on=fuse_on,
+        scaled=scaled_sizes(warped, scales, flip=flip, resampling=resampling),
+    )
+    stored = probs.amax((1, 2)) >= LEAST
+    stored[[0, *keep]] = True
+    return probs[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
+
+
+def _seed_of(image_id: str, seed: int) -> int:
+    """A seed from the image alone, whoever works on it."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8])

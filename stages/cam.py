@@ -65,7 +65,8 @@ def activation_maps(
         resampling=settings.resampling,
         device=device,
     )
-    maps = combine_scales(outputs, (entry.height, entry.width), settings.power)
+    size = (entry.height, entry.width)
+    maps = combine_scales(outputs, size, settings.power, settings.map_resampling)
     return quantise(normalise_cam(maps).cpu().numpy())
 
 

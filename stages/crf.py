@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import Maps, quantise, shard_of, write_maps
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.artefacts import Maps, shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map
+from seedbed.refinement import crf_labels, only_tagged
 from stages.command import Data, Workers, run_stage
 from stages.settings import MaskCRFSettings
 
@@ -41,15 +41,11 @@ def refine(
 ) -> np.ndarray:
     """Label and confidence · 255 (2, H, W) uint8 of one image."""
     probabilities = predictions.floats(entry.id)
-    classes = np.asarray(predictions.attributes(entry.id)["classes"], dtype=np.uint8)
+    classes = predictions.attributes(entry.id)["classes"]
     if settings.restrict_to_tags and entry.split == "train":
-        tagged = np.isin(classes, [0, *entry.labels])
-        probabilities, classes = probabilities[tagged], classes[tagged]
-    total = probabilities.sum(0, keepdims=True)
-    unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
+        probabilities, classes = only_tagged(probabilities, classes, entry.labels)
     params = settings.model_dump(exclude={"restrict_to_tags"})
-    posterior = dense_crf(read_image(data / entry.path), unary, params)
-    return np.stack([classes[posterior.argmax(0)], quantise(posterior.max(0))])
+    return crf_labels(read_image(data / entry.path), probabilities, classes, params)
 
 
 def main() -> None:

@@ -110,6 +110,7 @@ class Miner:
         """Maps (K of the image, h, w) from several groups, each plain and mirrored."""
         model = network_on(self.weights, self.device)
         rng = np.random.default_rng([self.settings.seed, position])
+        torch.manual_seed(self.settings.seed * 1_000_003 + position)  # of a dropout that stays on
         tagged = [c - 1 for c in self.entries[position].labels]
         outputs = []
         for _ in range(self.settings.groups):

@@ -1,6 +1,5 @@
 """A round's predictions of a split, over scales and flip."""
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +11,10 @@ from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import ordered_map, pick_device
-from seedbed.inference import fuse_logits, multi_scale, scaled_sizes
+from seedbed.inference import probable_classes
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import PredictSettings
-
-LEAST = 0.05  # a class that is nowhere as probable is not stored
 
 
 def predict(
@@ -44,7 +41,6 @@ def predict(
             maps.put(entry.id, found, classes=classes)
 
 
-@torch.no_grad()
 def probabilities(
     entry: ImageEntry,
     *,
@@ -54,35 +50,14 @@ def probabilities(
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
     """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
-    model = network_on(weights, device)
-    size = (entry.height, entry.width)
-    warped = (settings.size, settings.size) if settings.size else size
-    torch.manual_seed(seed_of(entry.id, settings.seed))
-    outputs = multi_scale(
-        lambda images: model(model.preprocess(images)),
+    return probable_classes(
+        network_on(weights, device),
         read_image(data / entry.path),
-        scales=settings.scales,
-        flip=settings.flip,
-        size=settings.size,
+        entry.id,
+        keep=entry.labels if entry.split == "train" else (),
         device=device,
-        resampling=settings.resampling,
+        **settings.model_dump(),
     )
-    probs = fuse_logits(
-        outputs,
-        size,
-        settings.fuse,
-        map_resampling=settings.map_resampling,
-        fuse_on=settings.fuse_on,
-        scaled=scaled_sizes(warped, settings.scales, flip=settings.flip),
-    )
-    stored = probs.amax((1, 2)) >= LEAST
-    stored[[0, *(entry.labels if entry.split == "train" else ())]] = True
-    return probs[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
-
-
-def seed_of(image_id: str, seed: int) -> int:
-    """What a dropout that stays on draws from: the image alone, whoever works on it."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8])
 
 
 def main() -> None:

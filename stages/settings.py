@@ -39,10 +39,29 @@ class MiniSettings(Block):
     size: Annotated[int, Field(ge=32)] = Field(128, description="side of an image in pixels")
 
 
+class FolderSettings(Block):
+    """A folder of images and a table of their labels; paths are relative to run.data."""
+
+    images: str = Field(description="folder of the images")
+    labels: str = Field(description="CSV: image, labels and perhaps split")
+    masks: str | None = Field(None, description="folder of {id}.png with class ids, or null")
+
+
+class CocoSettings(Block):
+    """COCO's instance annotations; paths are relative to run.data."""
+
+    instances: str = Field(description="JSON of the train images")
+    images: str = Field(description="folder of the train images")
+    val_instances: str | None = Field(None, description="JSON of the val images, or null")
+    val_images: str | None = Field(None, description="their folder; null: that of the train images")
+
+
 class ConvertSettings(Block):
-    """The data set: a VOC devkit and, if there is one, an SBD release."""
+    """The data set: a VOC devkit and, if there is one, an SBD release; or `folder`, or `coco`."""
 
     devkit: str = Field("VOCdevkit/VOC2012", description="VOC devkit, relative to run.data")
+    folder: FolderSettings | None = Field(None, description="a folder of images instead, or null")
+    coco: CocoSettings | None = Field(None, description="COCO's annotations instead, or null")
     sbd: str | None = Field(None, description="SBD's benchmark_RELEASE/dataset, or null")
     train_list: str = Field("train_aug", description="list in ImageSets/Segmentation")
     val_list: str = Field("val", description="list in ImageSets/Segmentation")
@@ -52,7 +71,7 @@ class ConvertSettings(Block):
         description="the one source of the image-level labels; cues: the file of seeds.cues",
     )
     classes: list[str] | None = Field(
-        None, description="class names in order; null: those that the train annotations name"
+        None, description="class names in order; null: those that the train images' labels name"
     )
     train_masks: str | None = Field(
         None, description="devkit folder of the train masks instead of VOC's own and SBD's"
@@ -61,6 +80,14 @@ class ConvertSettings(Block):
         False, description="control: deal the label vectors of the train images out at random"
     )
     seed: Seed = Field(0, description="of shuffle_tags")
+
+    @model_validator(mode="after")
+    def _one_layout_with_its_own_labels(self) -> "ConvertSettings":
+        if self.folder and self.coco:
+            raise ValueError("folder and coco: give one of the layouts")
+        if (self.folder or self.coco) and self.label_source != "annotations":
+            raise ValueError(f"label_source: {self.label_source} goes with a devkit alone")
+        return self
 
 
 class CRFSettings(Block):
@@ -118,8 +145,9 @@ class TrainingSettings(Block):
     placement: Literal["random", "top_left"] = Field(
         "random", description="where an image smaller than the crop lies in it"
     )
-    resampling: Literal["half_pixel", "tf_legacy"] = Field(
-        "half_pixel", description="of images; tf_legacy: TensorFlow 1's resize_bilinear"
+    resampling: Literal["half_pixel", "antialias", "tf_legacy"] = Field(
+        "half_pixel",
+        description="of warped images (Group-WSSS: antialias, which is Pillow's bilinear)",
     )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 5e-3
@@ -149,6 +177,8 @@ class TrainingSettings(Block):
             raise ValueError("long_side: the lower bound comes first")
         if self.long_side and self.geometry == "warp":
             raise ValueError("long_side: goes with geometry: crop")
+        if self.resampling != "half_pixel" and self.geometry == "crop":
+            raise ValueError(f"resampling: {self.resampling} goes with geometry: warp")
         if self.batch % self.accumulation:
             raise ValueError("accumulation: must divide the batch")
         if self.nesterov and self.momentum == 0:
@@ -190,6 +220,10 @@ class CamSettings(Block):
     size: Count | None = Field(None, description="warp to this square first; null: native size")
     power: Positive = Field(1.0, description="of every map; 0.5 fills peaky maps (PSA's VGG)")
     resampling: ImageResampling = Field("antialias", description="of the images (PSA: bicubic)")
+    map_resampling: Resampling = Field(
+        "half_pixel",
+        description="of the maps; corner_aligned, as the cues' grid: SEC, DSRG",
+    )
 
 
 class SaliencySettings(Block):
@@ -223,6 +257,11 @@ class GroupSettings(TrainingSettings):
     kinds = ("_group",)
     network: str = "tiny_group"
     group_size: Annotated[int, Field(ge=2)] = 3
+    partner_draws: Count | None = Field(
+        None,
+        description="failed draws of an equal partner after which one label is shared (Group-WSSS:"
+        " 1000); null: only where nobody is equal",
+    )
     before_weight: Share = Field(0.4, description="of the loss before the graph")
     pooling: PoolingSettings = PoolingSettings()
     accumulate_from_epoch: Annotated[int, Field(ge=0)] = 1
@@ -452,6 +491,12 @@ class AuditSettings(Block):
     cam_background: Share = Field(0.2, description="background score against the CAMs")
     saliency_threshold: Share = Field(0.5, description="of saliency × tags")
     label_confidence: Share = Field(0.7, description="of hard labels that a CRF starts from")
+
+
+class PredictImagesSettings(PredictSettings):
+    """Masks of new images: multi-scale and flip prediction, and the CRF where one is asked for."""
+
+    crf: CRFSettings = CRFSettings()
 
 
 class ReportSettings(Block):

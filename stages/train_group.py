@@ -42,7 +42,7 @@ def train_group(
     model = make_network(settings, dataset.num_classes - 1, initial, **options)
     grid = grid_of(model.eval().described, settings.crop)
     objective = make_objective(settings, entries, dataset.num_classes, grid)
-    groups = GroupIndex([entry.labels for entry in entries])
+    groups = GroupIndex([entry.labels for entry in entries], settings.partner_draws)
     view = make_view(settings, model)
     train_network(
         model,

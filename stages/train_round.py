@@ -65,6 +65,7 @@ def train_round(
         weights=weights,
         log=log,
         classes=dataset.class_names,
+        source_ids=dataset.table.source_ids.tolist(),
         key=digest(settings, code, [index, supervision, initial]),
         device=device,
         threads=threads,

@@ -1,7 +1,7 @@
 """What the three training stages share: from settings to a trained network on disk."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -87,12 +87,14 @@ def train_network(
     threads: int,
     deterministic: int,
     regroup: Callable[[Iterator[list[Request]]], Iterator[list[Request]]] = iter,
+    source_ids: Sequence[int] | None = None,
     **options: object,
 ) -> None:
     """Train to the end and write the network and its log.
 
     A checkpoint beside `weights` survives interruptions; `drop_checkpoint` ends it. `classes`
-    names the network's outputs, `options` are those that the settings' own lack.
+    names the network's outputs, `source_ids` says what the data set's own masks call them,
+    `options` are those that the settings' own lack.
     """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
@@ -117,7 +119,7 @@ def train_network(
         )
     write_tsv(log, rows)
     options = {**settings.options, **options}
-    save_network(weights, model.cpu(), settings.network, len(classes), options, classes)
+    save_network(weights, model.cpu(), settings.network, len(classes), options, classes, source_ids)
 
 
 def drop_checkpoint(weights: Path) -> None:

@@ -23,3 +23,8 @@ def test_scales_are_rectified_before_they_are_resampled_and_summed():
 def test_root_is_taken_of_each_scale():
     maps = [torch.tensor([[[4.0]]]), torch.tensor([[[9.0]]])]
     assert combine_scales(maps, (1, 1), power=0.5).item() == 5
+
+
+def test_maps_may_meet_corners_on_corners():
+    maps = combine_scales([torch.tensor([[[0.0, 4.0]]])], (1, 5), resampling="corner_aligned")
+    assert maps.tolist() == [[[0, 1, 2, 3, 4]]]

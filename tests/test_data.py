@@ -73,12 +73,27 @@ class TestImages:
         assert image.dtype == np.uint8 and image.shape == (2, 4, 3)
         assert (image == 255).all()
 
+    @pytest.mark.parametrize("name", ["a.png", "a.tif"])
+    def test_of_sixteen_bits_the_upper_eight_count(self, tmp_path, name):
+        grey = np.array([[0, 255, 256, 0x80FF, 65535]], np.uint16)
+        Image.fromarray(grey).save(tmp_path / name)
+        image = read_image(tmp_path / name)
+        assert image.tolist() == [[[level] * 3 for level in (0, 0, 1, 128, 255)]]
+
+    @pytest.mark.parametrize("kind", [np.int32, np.float32])
+    def test_levels_without_a_range_are_refused(self, tmp_path, kind):
+        Image.fromarray(np.ones((2, 2), kind)).save(tmp_path / "a.tif")
+        with pytest.raises(UserError, match=r"a\.tif has 32 bits"):
+            read_image(tmp_path / "a.tif")
+
     def test_exif_turns_it_upright(self, tmp_path):
         image = Image.new("RGB", (4, 2))
         exif = Image.Exif()
         exif[0x0112] = 6
         image.save(tmp_path / "a.jpg", exif=exif)
         assert read_image(tmp_path / "a.jpg").shape == (4, 2, 3)
+        Image.fromarray(np.zeros((2, 4), np.uint16)).save(tmp_path / "a.png", exif=exif)
+        assert read_image(tmp_path / "a.png").shape == (4, 2, 3)
 
     def test_no_image(self, tmp_path):
         with pytest.raises(UserError, match=r"none\.jpg is missing"):

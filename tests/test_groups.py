@@ -34,3 +34,18 @@ def test_an_image_alone_with_its_label_partners_itself():
 
 def test_groups_are_a_function_of_the_generator():
     assert groups_of(3, count=20) == groups_of(3, count=20)
+
+
+def test_partners_share_one_label_as_often_as_draws_fail():
+    labels = [(1,), (1,), *[(1, 2)] * 8]
+    groups = GroupIndex(labels, draws=3)
+    partners = [groups.group(0, 3, np.random.default_rng(seed))[1:] for seed in range(2000)]
+    # Each draw finds one of the two equals with 0.2, so three fail with 0.512; then any will do.
+    equal = np.mean([[partner < 2 for partner in pair] for pair in partners])
+    assert abs(equal - (0.488 + 0.512 * 0.2)) < 0.03
+    assert 0 in {pair[0] for pair in partners}
+
+
+def test_many_draws_find_an_equal_if_only_the_image_itself():
+    groups = GroupIndex(LABELS, draws=1000)
+    assert all(groups.group(5, 3, np.random.default_rng(seed)) == [5] * 3 for seed in range(50))

@@ -255,11 +255,17 @@ def test_the_stage_hands_the_settings_on(predicted):
 def test_the_stage_knows_the_sizes_that_the_network_saw(predicted, monkeypatch, size, whole):
     sizes = []
 
-    def record(outputs, *arguments, scaled, **options):
+    def record(outputs, *arguments, scaled=(), **options):
         sizes.extend(scaled)
         return fuse_logits(outputs, *arguments, scaled=scaled, **options)
 
-    monkeypatch.setattr("stages.predict.fuse_logits", record)
+    monkeypatch.setattr("seedbed.inference.fuse_logits", record)
     predicted("a", scales=[1.0, 0.5], size=size, map_resampling="scaled_then_nearest")
     half = (whole[0] // 2, whole[1] // 2)
     assert sizes == [whole, whole, half, half]
+
+
+def test_tensorflow_cuts_the_sizes_that_others_round():
+    assert scaled_sizes((375, 333), [0.75, 0.5], flip=False) == [(281, 250), (188, 166)]
+    cut = scaled_sizes((375, 333), [0.75, 0.5], flip=False, resampling="tf_legacy")
+    assert cut == [(281, 249), (187, 166)]

@@ -225,3 +225,21 @@ def test_checkpointing_keeps_less_and_learns_the_same():
     assert little < 0.5 * much
     assert all(math.isfinite(gradient.sum().item()) for gradient in expected.values())
     assert all(torch.equal(result[name], expected[name]) for name in expected)
+
+
+@torch.inference_mode()
+def test_tensorflows_padding_differs_where_a_side_is_even():
+    torch.manual_seed(0)
+    ours = resnet101_features()[:4].eval()
+    torch.manual_seed(0)
+    theirs = resnet101_features(padding="tf")[:4].eval()
+    odd, even = image(65, 65), image(64, 64)
+    torch.testing.assert_close(theirs(odd), ours(odd))
+    assert theirs(even).shape[2:] == (16, 16) and ours(even).shape[2:] == (17, 17)
+    want = F.conv2d(F.pad(even, (2, 3, 2, 3)), ours[0].weight, stride=2)
+    torch.testing.assert_close(theirs[0](even), want)
+
+
+def test_the_norms_epsilon_can_be_tensorflows():
+    network = on_meta(ResNet101DeepLab, 21, norm_epsilon=1e-3)
+    assert {m.eps for m in network.modules() if isinstance(m, FrozenBatchNorm)} == {1e-3}

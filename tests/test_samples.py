@@ -282,10 +282,11 @@ def test_a_long_side_comes_before_the_zoom(make_samples):
 
 
 @pytest.mark.parametrize("size", [8, 40])
-def test_the_warp_of_tensorflow(make_samples, noise, size):
+@pytest.mark.parametrize("how", ["tf_legacy", "antialias"])
+def test_a_warp_resizes_as_it_is_told(make_samples, noise, size, how):
     pixels = torch.from_numpy(noise).permute(2, 0, 1).float()
-    expected = resize(pixels[None], (size, size), "tf_legacy")[0]
-    samples = make_samples(noise, View(size, resampling="tf_legacy"))
+    expected = resize(pixels[None], (size, size), how)[0]
+    samples = make_samples(noise, View(size, resampling=how))
     seen = [samples[Request(step, 0, 0)] for step in range(12)]
     assert {bool(sample.mirrored) for sample in seen} == {True, False}
     for sample in seen:

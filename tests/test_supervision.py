@@ -133,7 +133,7 @@ def test_the_loss_is_that_of_the_parts(halves, grow_on, unary, gradient):
     probs = smooth_softmax(logits)
     small = torch.full((1, 3, 4, 4), 40, dtype=torch.uint8)
     small[..., 2:] = 200
-    energies = -probs if unary == "prob" else -probs.log()
+    energies = -probs if unary == "prob" else -logits.log_softmax(1)
     refined = objective.crf(small, energies.detach()).clamp(min=1e-4)
     refined = refined / refined.sum(1, keepdim=True)
     sure = refined if grow_on == "crf" else probs.detach()
@@ -210,7 +210,8 @@ def port_by_numpy(images, logits, tags, cues):
     """Losses of the TensorFlow port and their gradient at p, cell by cell, in double precision."""
     count, channels, height, width = logits.shape
     e = np.exp(logits - logits.max(1, keepdims=True))
-    p = e / e.sum(1, keepdims=True) + 1e-4
+    softmax = e / e.sum(1, keepdims=True)
+    p = softmax + 1e-4
     p /= p.sum(1, keepdims=True)
     seed, constraint, gradient, share = 0.0, 0.0, np.zeros_like(p), 0.0
     for n in range(count):
@@ -218,7 +219,7 @@ def port_by_numpy(images, logits, tags, cues):
         columns = np.arange(width) * images.shape[3] // width
         small = np.floor(images[n][:, rows][:, :, columns]).astype(np.uint8)
         crf = DenseCRF2D(width, height, channels)
-        crf.setUnaryEnergy(-np.log(p[n]).reshape(channels, -1).astype(np.float32))
+        crf.setUnaryEnergy(-np.log(softmax[n]).reshape(channels, -1).astype(np.float32))
         crf.addPairwiseGaussian(sxy=0.5, compat=3)
         crf.addPairwiseBilateral(
             sxy=5, srgb=13, rgbim=np.ascontiguousarray(small.transpose(1, 2, 0)), compat=4

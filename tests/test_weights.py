@@ -136,10 +136,10 @@ def test_nothing_is_executed(model, tmp_path, write):
     assert not (tmp_path / "trace").exists()
 
 
-def saved(path, name="tiny_seg", **options):
+def saved(path, name="tiny_seg", source_ids=None, **options):
     torch.manual_seed(5)
     model = build(name, 3, **options)
-    save_network(path, model, name, 3, options, ["background", "cat", "dog"])
+    save_network(path, model, name, 3, options, ["background", "cat", "dog"], source_ids)
     return model
 
 
@@ -151,10 +151,19 @@ def test_own_network_comes_back(tmp_path):
         "num_classes": 3,
         "options": {"skip": False, "dropout": 0.5},
         "classes": ["background", "cat", "dog"],
+        "source_ids": None,
     }
     assert again.stride == 8 and not again.training
     x = torch.randn(1, 3, 40, 56)
     assert torch.equal(model(x), again(x))
+
+
+def test_source_ids_come_back_if_the_file_has_them(tmp_path, write):
+    saved(tmp_path / "weights.pt", source_ids=np.array([0, 8, 12]))
+    assert load_network(tmp_path / "weights.pt")[1]["source_ids"] == [0, 8, 12]
+    content = torch.load(tmp_path / "weights.pt", weights_only=True)
+    del content["source_ids"]  # as files of an earlier version
+    assert load_network(write(content, "old.pt"))[1]["source_ids"] is None
 
 
 def test_own_networks_bytes_are_fixed(tmp_path):

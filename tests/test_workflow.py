@@ -73,6 +73,7 @@ EDITS = {
     "seedbed/models/tiny.py": TRAININGS,
     "seedbed/pseudo_labels.py": "pseudo_labels audit",
     "seedbed/psa_files.py": "cam",
+    "seedbed/refinement.py": "crf",
     "seedbed/report/page.css": "report",
     "seedbed/report/tables.py": "report",
     "seedbed/resampling.py": TRAININGS,

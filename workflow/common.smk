@@ -33,7 +33,7 @@ MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
 SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
-BEGINS_SELECTED = SUPERVISION[0] == "selected"
+BEGINS_SELECTED = settings.rounds[0].supervise == "selected"  # computed or given
 NEEDS_PSEUDO_LABELS = "pseudo_labels" in SUPERVISION or (
     "selected" in SUPERVISION and not BEGINS_SELECTED
 )
@@ -41,7 +41,7 @@ COMPUTES_SEEDS = "seeds" in SUPERVISION and settings.seeds.cues is None
 COMPUTES_PSEUDO_LABELS = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.masks is None
 NEEDS_CAM = (
     COMPUTES_SEEDS
-    or BEGINS_SELECTED
+    or SUPERVISION[0] == "selected"
     or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
 )
 NEEDS_SALIENCY = (

@@ -21,8 +21,8 @@ class View:
     scale: range of the zoom, which samples between the pixels and smooths nothing. rotate:
     degrees, both ways. jitter: ± share of brightness, contrast and saturation; hue: ± share of
     the colour circle. padding: RGB levels beyond the image, None: its mean. placement: "random",
-    or "top_left" of the view for an image that is smaller. resampling: "half_pixel", or
-    "tf_legacy": the image is warped as TensorFlow 1 resizes.
+    or "top_left" of the view for an image that is smaller. resampling: how the image is warped,
+    as in `seedbed.resampling.resize`; "half_pixel" comes with zoom and rotation in one step.
     """
 
     crop: int
@@ -48,8 +48,8 @@ class View:
             zoom = rng.integers(*self.long_side, endpoint=True) / max(height, width)
             size = max(1, round(height * zoom)), max(1, round(width * zoom))
             return resize_image(image[None], size, "bicubic")[0]
-        if self.warp and self.resampling == "tf_legacy":
-            return resize_image(image[None], (self.crop, self.crop), "tf_legacy")[0]
+        if self.warp and self.resampling != "half_pixel":
+            return resize_image(image[None], (self.crop, self.crop), self.resampling)[0]
         return image
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Tensor:

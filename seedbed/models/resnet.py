@@ -15,12 +15,14 @@ from seedbed.models.network import (
     Network,
     conv,
 )
+from seedbed.models.vgg import Padding, max_pool, pad_same
 
 # Blocks, inner channels, stride and dilation of layer1 to layer4: table 1 of He et al. (CVPR
 # 2016), the last two strides become dilations.
 STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (23, 256, 1, 2), (3, 512, 1, 4))
 EXPANSION = 4
 RATES = (6, 12, 18, 24)
+STEM = 7  # the kernel of the first convolution
 
 PREPROCESSINGS = {"caffe": DEEPLAB_MEAN, "imagenet": IMAGENET}
 
@@ -64,8 +66,25 @@ class Bottleneck(nn.Module):
         return self.relu(self.bn3(self.conv3(inner)) + self.downsample(features))
 
 
+class SameConv2d(nn.Conv2d):
+    """A convolution on TensorFlow's SAME grid."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, inputs, H, W) → (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        return super().forward(pad_same(features, self.kernel_size[0], self.stride[0]))
+
+
+def _stem(padding: Padding) -> nn.Conv2d:
+    layer = conv(3, 64, STEM, stride=2, bias=False)
+    if padding == "caffe":
+        return layer
+    same = SameConv2d(3, 64, STEM, stride=2, bias=False)
+    same.load_state_dict(layer.state_dict())
+    return same
+
+
 def resnet101_features(
-    *, stride_in_first: bool = True, checkpointing: bool = False
+    *, stride_in_first: bool = True, checkpointing: bool = False, padding: Padding = "caffe"
 ) -> nn.Sequential:
     """ResNet-101 up to layer4, its norms frozen; (N, 3, H, W) → (N, 2048, ~H/8, ~W/8).
 
@@ -74,13 +93,18 @@ def resnet101_features(
             release); False: in the 3x3 one, as torchvision's weights want it.
         checkpointing: keep only the blocks' inputs for the backward pass, which computes the
             rest again: about a third more time, a fraction of the memory.
+        padding: of the first convolution and the pool, Caffe's or TensorFlow's SAME, which differ
+            where a side is even.
+
+    Raises:
+        ValueError: if `padding` is neither of the two.
 
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv1=conv(3, 64, 7, stride=2, bias=False),
+        conv1=_stem(padding),
         bn1=FrozenBatchNorm(64),
         relu=nn.ReLU(inplace=True),
-        maxpool=nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True),
+        maxpool=max_pool(3, 2, ceil_mode=True, padding=padding),
     )
     inputs, reached = 64, 1
     for number, (blocks, channels, stride, dilation) in enumerate(STAGES, start=1):
@@ -124,8 +148,8 @@ class ResNet101DeepLab(Network):
     `preprocessing` "caffe" and `stride_in_first` belong to DeepLab's weights, "imagenet" and
     False to torchvision's. `norm_epsilon` is added to the norms' variances: 1e-3 in TensorFlow's
     slim, with which SPSM trains. `checkpointing` trades time for memory. The norms stay as loaded,
-    so without weights to load there is little to learn. Raises ValueError for another
-    `preprocessing`.
+    so without weights to load there is little to learn. `padding` as in `resnet101_features`.
+    Raises ValueError for another `preprocessing` or `padding`.
     """
 
     def __init__(
@@ -135,11 +159,14 @@ class ResNet101DeepLab(Network):
         preprocessing: Literal["caffe", "imagenet"] = "caffe",
         stride_in_first: bool = True,
         norm_epsilon: float = 1e-5,
+        padding: Padding = "caffe",
         checkpointing: bool = False,
     ) -> None:
         if preprocessing not in PREPROCESSINGS:
             raise ValueError(f"preprocessing: {preprocessing!r} is neither 'caffe' nor 'imagenet'")
-        features = resnet101_features(stride_in_first=stride_in_first, checkpointing=checkpointing)
+        features = resnet101_features(
+            stride_in_first=stride_in_first, checkpointing=checkpointing, padding=padding
+        )
         for layer in features.modules():
             if isinstance(layer, FrozenBatchNorm):
                 layer.eps = norm_epsilon

@@ -13,19 +13,29 @@ Padding = Literal["caffe", "tf"]
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
+def pad_same(features: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
+    """Pad (N, c, H, W) for TensorFlow's SAME grid: ceil(size / stride) cells, odd pads at the end.
+
+    A convolution or pool of that kernel and stride, without padding of its own, comes next.
+    """
+
+    def pads(size: int) -> tuple[int, int]:
+        cells = -(-size // stride)
+        total = max(0, (cells - 1) * stride + kernel - size)
+        return total // 2, total - total // 2
+
+    height, width = features.shape[2:]
+    return F.pad(features, (*pads(width), *pads(height)), value=value)
+
+
 class SameMaxPool2d(nn.MaxPool2d):
-    """Max pooling on TensorFlow's SAME grid: ceil(size / stride) cells, an odd pad at the end."""
+    """Max pooling on TensorFlow's SAME grid."""
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, c, H, W) → (N, c, ceil(H / stride), ceil(W / stride))."""
-        height, width = features.shape[2:]
-        padded = F.pad(features, (*self._pads(width), *self._pads(height)), value=-float("inf"))
-        return super().forward(padded)
-
-    def _pads(self, size: int) -> tuple[int, int]:
-        cells = -(-size // self.stride)
-        total = max(0, (cells - 1) * self.stride + self.kernel_size - size)
-        return total // 2, total - total // 2
+        return super().forward(
+            pad_same(features, self.kernel_size, self.stride, value=-float("inf"))
+        )
 
 
 def max_pool(kernel: int, stride: int, *, ceil_mode: bool, padding: Padding) -> nn.MaxPool2d:

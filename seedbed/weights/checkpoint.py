@@ -24,10 +24,12 @@ def save_network(
     num_classes: int,
     options: Mapping[str, Option],
     classes: Sequence[str],
+    source_ids: Sequence[int] | None = None,
 ) -> None:
     """Write a `model` made by `build(name, num_classes, **options)`; the same gives the same bytes.
 
-    `options` values are plain (numbers, strings, booleans); `classes` are class names.
+    `options` values are plain (numbers, strings, booleans); `classes` are class names,
+    `source_ids` the ids that the data set's own masks give them, background's 0 first.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     # Through memory, because torch writes the file's own name into the archive.
@@ -38,6 +40,7 @@ def save_network(
             "num_classes": num_classes,
             "options": dict(options),
             "classes": list(classes),
+            "source_ids": None if source_ids is None else [int(number) for number in source_ids],
             "state_dict": state,
         },
         buffer,
@@ -49,12 +52,12 @@ def save_network(
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """What `save_network` wrote: the network in evaluation mode, and {name, num_classes, …}.
 
-    Raises UserError for any other file.
+    `source_ids` is None where the file does not say them. Raises UserError for any other file.
     """
     content = read_file(path)
     if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
         raise UserError(f"{path} is not a network saved by this program; make it again")
-    meta = {key: content[key] for key in META}
+    meta = {key: content[key] for key in META} | {"source_ids": content.get("source_ids")}
     try:
         model = build(meta["name"], meta["num_classes"], **meta["options"])
         model.load_state_dict(content["state_dict"])
