@@ -5,7 +5,7 @@ import inspect
 import os
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -26,16 +26,28 @@ Deterministic = Annotated[
 Workers = Annotated[int, "worker processes", "SEEDBED_WORKERS", "1"]
 
 
-def run_stage(function: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
+def run_stage(
+    function: Callable[..., None],
+    arguments: Sequence[str] | None = None,
+    modes: Mapping[str, Callable[..., None]] | None = None,
+) -> None:
     """Call a stage's function with the values of the command line.
 
     A parameter `name: Annotated[Path, "help"]` becomes the option `--name`; a list takes several
-    values; a parameter whose default is None may be left out; a pydantic model is read from
-    `--params` as JSON. Exits with status 1 and one line on stderr if the user can mend the error.
+    values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
+    read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of its own.
+    Exits with status 1 and one line on stderr if the user can mend the error.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    modes = modes or {}
+    function = next((modes[flag] for flag in modes if flag in arguments), function)
     hints = typing.get_type_hints(function, include_extras=True)
     parser = _parser(function, hints)
+    for flag, other in modes.items():
+        about = inspect.getdoc(other) or ""
+        parser.add_argument(flag, action="store_true", help=about.partition("\n")[0], dest="mode")
     values = vars(parser.parse_args(arguments))
+    values.pop("mode", None)
     try:
         for name, hint in hints.items():
             model = _plain(hint)
@@ -90,6 +102,10 @@ def _add_option(
             "--params", default="{}", metavar="JSON", help=f"{kind.__name__} as JSON"
         )
         return
+    name = f"--{parameter.name.replace('_', '-')}"
+    if kind is bool:
+        parser.add_argument(name, action="store_true", help=about[0])
+        return
     option: dict[str, Any] = {"help": about[0], "metavar": parameter.name.upper()}
     if typing.get_origin(kind) is list:
         option["nargs"] = "*"
@@ -101,7 +117,7 @@ def _add_option(
         option["default"] = parameter.default
     else:
         option["required"] = True
-    parser.add_argument(f"--{parameter.name.replace('_', '-')}", **option)
+    parser.add_argument(name, **option)
 
 
 def _plain(hint: object) -> Any:  # noqa: ANN401 - any type object

@@ -1,138 +1,75 @@
-"""Read a VOC devkit (and SBD): check every file, write the index, the masks and a summary."""
+"""Read a data set: check every file, write the index, the masks and a summary.
+
+With --check nothing is written: it says what the data set holds and all that is wrong with it.
+"""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from seedbed.artefacts import write_maps, write_text, write_tsv
-from seedbed.cues import by_image, read_cue_labels
-from seedbed.data.classes import ClassTable, ids_in
-from seedbed.data.images import read_image
-from seedbed.data.index import SPLITS, ImageEntry, Index
-from seedbed.data.voc import Devkit, Labels, image_numbers, read_list, read_source_mask
+from seedbed.data.coco import coco_source
+from seedbed.data.dataset_check import check_images, describe, list_problems
+from seedbed.data.devkit import devkit_source
+from seedbed.data.folder import folder_source
+from seedbed.data.index import SPLITS, Index
+from seedbed.data.source import Complain, Source, check_classes, decode_all, refuse
+from seedbed.data.voc import Devkit, Labels
 from seedbed.errors import UserError
 from seedbed.mask_files import export_source_masks
 from stages.command import Data, Workers, run_stage
 from stages.settings import ConvertSettings
 
-BATCH = 256  # images whose masks are in memory at once
+CuePickle = Annotated[Path | None, "DSRG's pickle, for label_source cues"]
+CueList = Annotated[Path | None, "its input_list.txt; else the train list's order"]
 
 
-def read_lists(devkit: Devkit, settings: ConvertSettings) -> dict[str, str]:
-    """Give the split of every image id, in the order of the lists; no image has two splits."""
-    names = (settings.train_list, settings.val_list, settings.test_list)
-    splits: dict[str, str] = {}
-    for split, name in zip(SPLITS, names, strict=True):
-        path = devkit.image_list(name) if name else None
-        for image_id in read_list(path) if path else ():
-            if image_id in splits:
-                raise UserError(f"{image_id} in {path} is a {splits[image_id]} image: take it out")
-            splits[image_id] = split
-    return splits
-
-
-def audit_list(devkit: Devkit, train: Iterable[str]) -> tuple[str, ...]:
-    """Give the train images that are on VOC's own train list; none if there is no such list."""
-    path = devkit.image_list("train")
-    return tuple(sorted(set(read_list(path)) & set(train))) if path.is_file() else ()
-
-
-def check_train_labels(labels: Labels, table: ClassTable, train: list[str], source: str) -> None:
-    """See that every train image has a class, and every class a train image."""
-    for image_id in train:
-        if not labels.get(image_id):
-            raise UserError(
-                f"train image {image_id} has no class in {source}: label it, or unlist it"
-            )
-    seen = {class_id for image_id in train for class_id in labels[image_id]}
-    for class_id, info in enumerate(table.classes, 1):
-        if class_id not in seen:
-            raise UserError(
-                f"no train image has a {info.name} in {source}: take it off the classes"
-            )
-
-
-def cue_labels(
-    path: Path | None, listing: Path | None, table: ClassTable, train: list[str]
-) -> Labels:
-    """Read the class ids of the train images from the file of the localisation cues."""
-    if path is None:
-        raise UserError("label_source: cues needs --cue-pickle: name the file")
-    found = by_image(read_cue_labels(path), image_numbers(train, listing), path)
-    return {image_id: table.labels_of(ids, path) for image_id, ids in found.items()}
+def open_source(
+    settings: ConvertSettings,
+    data: Path,
+    complain: Complain,
+    cue_pickle: Path | None = None,
+    cue_list: Path | None = None,
+) -> Source:
+    """Read lists and labels of the layout that the settings name."""
+    if folder := settings.folder:
+        masks = data / folder.masks if folder.masks else None
+        return folder_source(
+            data / folder.images,
+            data / folder.labels,
+            masks,
+            classes=settings.classes,
+            complain=complain,
+        )
+    if coco := settings.coco:
+        return coco_source(
+            data / coco.instances,
+            data / coco.images,
+            data / coco.val_instances if coco.val_instances else None,
+            data / coco.val_images if coco.val_images else None,
+            classes=settings.classes,
+            complain=complain,
+        )
+    sbd = data / settings.sbd if settings.sbd else None
+    lists = (settings.train_list, settings.val_list, settings.test_list)
+    return devkit_source(
+        Devkit(data / settings.devkit, sbd, settings.train_masks),
+        lists=dict(zip(SPLITS, lists, strict=True)),
+        label_source=settings.label_source,
+        classes=settings.classes,
+        cue_pickle=cue_pickle,
+        cue_list=cue_list,
+        complain=complain,
+    )
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
     """Deal the label vectors of the train images out among them at random."""
     order = np.random.default_rng(seed).permutation(len(train))
     return labels | {one: labels[train[other]] for one, other in zip(train, order, strict=True)}
-
-
-@dataclass(frozen=True)
-class Checker:
-    """Decodes images with their masks and makes their index entries."""
-
-    data: Path
-    devkit: Devkit
-    table: ClassTable
-    labels: Labels
-
-    def __call__(self, image_id: str, split: str) -> tuple[ImageEntry, np.ndarray | None]:
-        """Give the entry of an image and its mask (H, W) of class ids, if it has one."""
-        path = self.devkit.image(image_id)
-        height, width, _ = read_image(path).shape
-        mask = self._mask(image_id, split, (height, width))
-        entry = ImageEntry(
-            id=image_id,
-            path=self._within_data(path),
-            height=height,
-            width=width,
-            labels=self._labels(image_id, mask),
-            split=split,
-            has_mask=mask is not None,
-            sha256=sha256(path.read_bytes()).hexdigest(),
-        )
-        return entry, mask
-
-    def _within_data(self, path: Path) -> str:
-        return (path.relative_to(self.data) if path.is_relative_to(self.data) else path).as_posix()
-
-    def _labels(self, image_id: str, mask: np.ndarray | None) -> tuple[int, ...]:
-        """Give an image's classes; those of its mask if the source of the labels lacks it."""
-        if image_id in self.labels or mask is None:
-            return self.labels.get(image_id, ())
-        return ids_in(mask)
-
-    def _mask(self, image_id: str, split: str, size: tuple[int, int]) -> np.ndarray | None:
-        path = self.devkit.mask(image_id, split)
-        if path is None and split == "val":
-            where = self.devkit.root / "SegmentationClass"
-            raise UserError(
-                f"val image {image_id} has no mask in {where}: put {image_id}.png there"
-            )
-        if path is None:
-            return None
-        mask = read_source_mask(path)
-        if mask.shape != size:
-            raise UserError(f"mask {path} is {mask.shape}, its image {size}: make it the same size")
-        return self.table.mask_of(mask, path)
-
-
-def check_all(
-    check: Checker, splits: dict[str, str], workers: int
-) -> Iterator[tuple[ImageEntry, np.ndarray | None]]:
-    """Check the images with some threads (decoding frees the interpreter), in order."""
-    items = list(splits.items())
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(items), BATCH):
-            batch = items[start : start + BATCH]
-            yield from pool.map(check, *zip(*batch, strict=True))
 
 
 def summarise(index: Index) -> list[dict[str, object]]:
@@ -158,39 +95,54 @@ def convert(
     settings: ConvertSettings,
     data: Data,
     workers: Workers = 1,
-    cue_pickle: Annotated[Path | None, "DSRG's pickle, for label_source cues"] = None,
-    cue_list: Annotated[Path | None, "its input_list.txt; else the train list's order"] = None,
+    cue_pickle: CuePickle = None,
+    cue_list: CueList = None,
 ) -> None:
-    """Convert a devkit; nothing is written unless every file of it is in order."""
-    sbd = data / settings.sbd if settings.sbd else None
-    devkit = Devkit(data / settings.devkit, sbd, settings.train_masks)
-    splits = read_lists(devkit, settings)
-    train = [image_id for image_id, split in splits.items() if split == "train"]
-    table = devkit.class_table(train, settings.classes)
-    if settings.label_source == "cues":
-        labels = cue_labels(cue_pickle, cue_list, table, train)
-    else:
-        labels = devkit.labels(settings.label_source, table, splits)
-    check_train_labels(labels, table, train, settings.label_source)
+    """Convert a data set; nothing is written unless every file of it is in order."""
+    source = open_source(settings, data, refuse, cue_pickle, cue_list)
+    check_classes(source, refuse)
     if settings.shuffle_tags:
-        labels = shuffle(labels, train, settings.seed)
+        dealt = shuffle(source.labels, source.train, settings.seed)
+        source = replace(source, labels=dealt)
     entries = []
     with write_maps(masks) as maps:
-        for entry, mask in check_all(Checker(data, devkit, table, labels), splits, workers):
+        for entry, mask in decode_all(source, data, workers, refuse):
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
-    export_source_masks(masks, mask_folder, table)
-    source = settings.label_source + (", shuffled" if settings.shuffle_tags else "")
-    made = Index(table.classes, tuple(entries), source, audit_list(devkit, train))
+    export_source_masks(masks, mask_folder, source.table)
+    label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
+    made = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
     made.save(index)
-    write_text(input_list, "".join(f"{one}.jpg {k}\n" for k, one in enumerate(train)))
+    write_text(input_list, "".join(f"{one}.jpg {k}\n" for k, one in enumerate(source.train)))
     write_tsv(summary, summarise(made))
+
+
+def check(
+    *,
+    settings: ConvertSettings,
+    data: Data,
+    workers: Workers = 1,
+    rounds: Annotated[int, "rounds of the recipe, for the disk space"] = 3,
+    cue_pickle: CuePickle = None,
+    cue_list: CueList = None,
+) -> None:
+    """Say what the data set holds and what is wrong with it, and write nothing."""
+    problems: list[str] = []
+    try:
+        source = open_source(settings, data, problems.append, cue_pickle, cue_list)
+        found = check_images(source, data, workers, problems)
+        print(describe(source, found, rounds))
+    except UserError as error:
+        problems.append(str(error))
+    if problems:
+        print(list_problems(problems))
+        raise UserError(f"problems in the data set: {len(problems)}; mend them first")
 
 
 def main() -> None:
     """Run the stage from the command line."""
-    run_stage(convert)
+    run_stage(convert, modes={"--check": check})
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def evaluate(
     about = {"split": settings.split, "images": len(entries), "variant": settings.variant}
     figures = {**about, **measure(matrix, names, settings.variant)}
     write_json(metrics, figures)
-    _draw(confusion, matrix.counts, names)
+    draw(confusion, matrix.counts, names)
     write_text(report, describe(figures))
 
 
@@ -120,14 +120,15 @@ def _figure(value: float | None) -> str:
     return f"{value:.4f}" if value < 1e4 else f"{value:.2e}"  # a class never hit: T÷TP astronomic
 
 
-def _draw(path: Path, counts: np.ndarray, names: list[str]) -> None:
+def draw(path: Path, counts: np.ndarray, names: list[str]) -> None:
     """Rows: truth, columns: prediction and void; shares of each row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2 + 0.4 * len(names)
     figure, axes = plt.subplots(figsize=(side + 0.5, side), layout="constrained")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names) + 1), [*names, "void"], rotation=90)
-    axes.set_yticks(range(len(names)), names)
+    plain = {"parse_math": False}  # a class may be called anything
+    axes.set_xticks(range(len(names) + 1), [*names, "void"], rotation=90, **plain)
+    axes.set_yticks(range(len(names)), names, **plain)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for row, column in np.ndindex(shares.shape):

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -91,6 +92,37 @@ def test_help_names_every_option(stage, capsys):
     assert "--options" not in text
 
 
+def other_mode(got):
+    """Another stage, as a mode: no option of the first is required there."""
+
+    def look(*, mask: Annotated[Path | None, "maybe"] = None, options: Options) -> None:
+        """Look only.
+
+        And more.
+        """
+        got.append((mask, options))
+
+    return look
+
+
+def test_a_flag_calls_another_function_with_its_own_options(stage):
+    got = []
+    modes = {"--look": other_mode(got)}
+    run_stage(stage, ["--mask", "m", "--look", "--params", '{"rate": 2}'], modes)
+    assert got == [(Path("m"), Options(rate=2))] and not hasattr(stage, "got")
+    run_stage(stage, ARGUMENTS, modes)
+    assert stage.got["times"] == 3 and "mode" not in stage.got and len(got) == 1
+
+
+def test_the_help_of_either_mode_names_the_flag(stage, capsys):
+    for arguments, listed in (["--help"], True), (["--look", "--help"], False):
+        with pytest.raises(SystemExit):
+            run_stage(stage, arguments, {"--look": other_mode([])})
+        text = capsys.readouterr().out
+        assert re.search(r"--look +Look only\.\n", text)
+        assert ("--source-file" in text) == listed
+
+
 def message(function, arguments=()):
     """The line that a user sees; exit code 1 is what a text in SystemExit gives."""
     with pytest.raises(SystemExit) as exit_:
@@ -141,3 +173,14 @@ def test_programming_errors_keep_their_traceback():
 
     with pytest.raises(ValueError, match="probs"):
         run_stage(wrong, [])
+
+
+def test_a_bool_is_a_flag():
+    got = []
+
+    def stage(*, loud: Annotated[bool, "say more"] = False) -> None:
+        got.append(loud)
+
+    run_stage(stage, ["--loud"])
+    run_stage(stage, [])
+    assert got == [True, False]

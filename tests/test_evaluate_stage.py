@@ -9,7 +9,7 @@ from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
 from seedbed.metrics import VARIANTS, ConfusionMatrix
-from stages.evaluate import RULES, describe, evaluate, measure
+from stages.evaluate import RULES, describe, draw, evaluate, measure
 from stages.settings import EvaluateSettings
 
 NAMES = ["background", "cat", "person"]
@@ -173,3 +173,9 @@ def test_the_text_shows_the_errors_in_both_ways(odd):
 def test_an_astronomic_error_stays_short():
     missed = measure(matrix_of([0, 1, 1, 2], [0, 0, 0, 2]), NAMES, "voc")
     assert " 1.00e+10" in describe({"split": "val", "images": 1, "variant": "voc", **missed})
+
+
+def test_a_class_may_be_called_anything(tmp_path):
+    names = ["background", r"$\frac$", "<script>", "größe 1"]
+    draw(tmp_path / "confusion.png", np.eye(3, 4, dtype=int), names[:3])
+    assert (tmp_path / "confusion.png").stat().st_size

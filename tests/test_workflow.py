@@ -305,6 +305,47 @@ def test_later_rounds_reuse_the_first_proposals(project, overlay):
     assert not {"seeds", "group", "pseudo_labels"} & jobs
 
 
+def test_given_masks_of_the_first_round_are_the_first_candidates_of_later_ones(project, overlay):
+    (project / "data/proxy").mkdir(exist_ok=True)
+    rounds = [{"supervise": "selected", "masks": "proxy"}, {"supervise": "selected"}]
+    recipe = overlay(pathvars={"results": "results/other"}, rounds=rounds)
+    jobs = planned(project, *recipe)
+    assert {"targets-0", "targets-1", "saliency"} <= jobs
+    assert not {"classifier", "cam", "group", "pseudo_labels"} & jobs
+    _, messages = snakemake(project, "--dry-run", *recipe)
+    made_of = re.findall(r"rule targets:\n    input: (.*)", messages)
+    assert any("results/other/rounds/0/targets.h5" in files for files in made_of)
+
+
+def test_what_is_given_need_not_be_made(project, overlay):
+    for name in ("cams", "maps", "salient", "pseudo", "low", "high"):
+        (project / "data" / name).mkdir(exist_ok=True)
+    (project / "data/cues.pickle").touch()
+    other = {"pathvars": {"results": "results/other"}}
+    cues = planned(project, *overlay(**other, seeds={"cues": "cues.pickle"}, rounds=rounds(9)[:1]))
+    assert "seeds" in cues and not {"cam", "classifier", "saliency"} & cues
+    walk = {"attention": "random_walk", "rule": "argmax"}
+    labels = [{"supervise": "pseudo_labels"}]
+    given = {"cam": {"maps": "cams"}, "affinity_scores": {"low": "low", "high": "high"}}
+    walked = planned(project, *overlay(**other, **given, pseudo_labels=walk, rounds=labels))
+    assert {"cam", "affinity_scores", "random_walk"} <= walked
+    assert not {"classifier", "saliency", "group"} & walked
+    maps = {"group_cam": {"maps": "maps"}, "saliency": {"maps": "salient"}}
+    mined = planned(project, *overlay(**other, **maps, rounds=labels))
+    assert {"group_cam", "saliency"} <= mined and "group" not in mined
+    masks = planned(project, *overlay(**other, pseudo_labels={"masks": "pseudo"}, rounds=labels))
+    assert "pseudo_labels" in masks and not {"saliency", "group", "group_cam"} & masks
+
+
+def test_a_round_may_go_on_from_the_round_before(project, overlay):
+    jobs = planned(project, *overlay(rounds=rounds(1, weights="previous")))
+    assert jobs == below("train-1") | SHOWN
+    status, messages = snakemake(
+        project, "--dry-run", *overlay(rounds=rounds(0, weights="previous"))
+    )
+    assert status == 1 and "rounds.0.weights: previous needs a round before it" in messages
+
+
 def test_a_round_may_start_from_the_classifier(project, overlay):
     jobs = planned(project, *overlay(rounds=rounds(1, weights="classifier")))
     assert jobs == below("train-1") | SHOWN

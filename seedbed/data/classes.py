@@ -47,13 +47,16 @@ class ClassTable:
         if len(ordered) >= VOID:
             raise UserError(f"classes: {len(ordered)} do not fit into 8-bit masks: 254 at most")
         # VOC's names stand in alphabetical order, so that sorted is ordered by source id.
-        names = _source_names(ordered)
+        names = VOC_CLASSES if set(ordered) <= set(VOC_CLASSES) else tuple(ordered)
         return cls(tuple(ClassInfo(name, names.index(name) + 1) for name in ordered))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all source ids of the data set, from 1."""
-        return _source_names([info.name for info in self.classes])
+        ours = {info.source_id: info.name for info in self.classes}
+        if all(VOC_CLASSES[i - 1 : i] == (name,) for i, name in ours.items()):
+            return VOC_CLASSES
+        return tuple(info.name for info in self.classes)
 
     @property
     def source_ids(self) -> np.ndarray:
@@ -106,10 +109,6 @@ class ClassTable:
         spread = np.zeros((len(self.names) + 1, *planes.shape[1:]), dtype=planes.dtype)
         spread[self.source_ids] = planes
         return spread
-
-
-def _source_names(names: list[str]) -> tuple[str, ...]:
-    return VOC_CLASSES if set(names) <= set(VOC_CLASSES) else tuple(names)
 
 
 def ids_in(mask: np.ndarray) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, in
         return {image_id: k for k, image_id in enumerate(train)}
     listed = {}
     for line in read_lines(input_list):
-        match = re.fullmatch(r"(\S+)\s+([0-9]+)", line)
+        match = re.fullmatch(r"(.*\S)\s+([0-9]+)", line)
         if not match:
             raise UserError(f"line {line!r} of {input_list} is no 'id.jpg k': mend it")
         listed[image_id_of(match[1])] = int(match[2])
