@@ -35,7 +35,8 @@ def run_stage(
 
     A parameter `name: Annotated[Path, "help"]` becomes the option `--name`; a list takes several
     values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
-    read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of its own.
+    read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of
+    its own.
     Exits with status 1 and one line on stderr if the user can mend the error.
     """
     arguments = sys.argv[1:] if arguments is None else arguments

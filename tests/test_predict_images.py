@@ -142,7 +142,7 @@ def test_masks_are_those_of_the_pipeline(folder, weights, call, settings, tags):
         options["labels"] = folder / "labels.csv"
     seen = set()
     for refine in (1, 0):
-        call(**options, crf=refine)
+        call(**options, crf=bool(refine))
         for name in refined:
             expected = refined[name][0]
             if not refine:
