@@ -8,9 +8,14 @@ BIN = $(VENV)/bin
 
 install: $(VENV)/installed
 
-$(VENV)/installed: constraints.txt pyproject.toml
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+$(VENV)/installed: constraints.txt pyproject.toml native/pyproject.toml seedbed/crf/lattice.cpp
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@mkdir -p build
+	@$(PIP) ./native >build/native.log 2>&1 || echo "No C++ module seedbed_lattice (build/native.log \
+	says why): the dense CRF runs with torch, about four times slower, and gives the same results."
 	touch $@
 
 run: install

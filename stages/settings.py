@@ -99,6 +99,9 @@ class CRFSettings(Block):
     bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
     bilateral_sxy: Positive = Field(80.0, description="pixels")
     bilateral_srgb: Positive = Field(13.0, description="grey levels")
+    backend: Literal["auto", "native", "torch", "pydensecrf"] = Field(
+        "auto", description="which program solves it: the same results but for rounding"
+    )
 
 
 SEGMENTATION = ("_seg", "_aspp", "_largefov", "_deeplab")

@@ -1,16 +1,25 @@
-"""Dense CRF: of full images (`dense_crf`) and of a training's small grids (`DenseCRFGrid`)."""
+"""Dense CRF: of full images (`dense_crf`) and of a training's small grids (`DenseCRFGrid`).
 
-from collections.abc import Mapping, Sequence
+Three programs solve it, with the same parameters and, but for rounding, the same results: one in
+C++ (`native`), which `make install` builds as the module seedbed_lattice, one with tensors
+(`torch`), for GPUs and where that module is not there, and pydensecrf, as a reference.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, overload
 
 import numpy as np
 import torch
 
-from seedbed.crf.meanfield import CRFParameters, mean_field
+from seedbed.crf.backends import Backend, choose, solve
+from seedbed.crf.meanfield import mean_field
+from seedbed.crf.parameters import CRFParameters, check
 
-__all__ = ["DenseCRFGrid", "dense_crf", "unary_from_probabilities"]
+__all__ = ["Backend", "DenseCRFGrid", "dense_crf", "unary_from_probabilities"]
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
+T = TypeVar("T")
 
 
 def unary_from_probabilities(probs: Array, floor: float = 1e-5) -> Array:
@@ -22,53 +31,64 @@ def unary_from_probabilities(probs: Array, floor: float = 1e-5) -> Array:
 
 
 @overload
-def dense_crf(image: Array, unary: Array, params: Mapping[str, float]) -> Array: ...
+def dense_crf(image: Array, unary: Array, params: Mapping[str, float | str]) -> Array: ...
 
 
 @overload
 def dense_crf(
-    image: Sequence[Array], unary: Sequence[Array], params: Mapping[str, float]
+    image: Sequence[Array], unary: Sequence[Array], params: Mapping[str, float | str]
 ) -> list[Array]: ...
 
 
 def dense_crf(
-    image: Array | Sequence[Array], unary: Array | Sequence[Array], params: Mapping[str, float]
+    image: Array | Sequence[Array],
+    unary: Array | Sequence[Array],
+    params: Mapping[str, float | str],
 ) -> Array | list[Array]:
     """Posterior of the fully connected CRF of Krähenbühl & Koltun (NIPS 2011).
 
     Args:
         image: RGB uint8 (H, W, 3), or a list of such images.
         unary: energies (C, H, W), the lower the likelier; a list if `image` is one.
-        params: exactly `iterations`, `gaussian_weight`, `gaussian_sxy`, `bilateral_weight`,
+        params: `iterations`, `gaussian_weight`, `gaussian_sxy`, `bilateral_weight`,
             `bilateral_sxy` (standard deviations in pixels) and `bilateral_srgb` (in levels of
-            256). 10, 3, 3, 10, 80, 13 are usual for full-size photographs.
+            256). 10, 3, 3, 10, 80, 13 are usual for full-size photographs. And perhaps `backend`:
+            "native", "torch" (on the device of `unary`), "pydensecrf", or "auto", which is torch
+            for tensors on a GPU, else native if it is there, else torch.
 
     Returns:
         Float32 (C, H, W) that sums to 1 over C: a tensor on `unary`'s device if that is a tensor,
-        else an array. For lists a list; its images are worked on one after the other.
+        else an array. For lists a list; with `native`, `torch.get_num_threads()` threads work on
+        its images.
 
     Raises:
         ValueError: a parameter unknown, missing or out of range; a wrong shape; an image that is
-            not uint8; an energy that is not finite.
+            not uint8; an energy that is not finite; a standard deviation too small for the image.
+        UserError: `native` is asked for but not built.
 
     """
-    parameters = CRFParameters.from_mapping(params)
+    kernels = {name: value for name, value in params.items() if name != "backend"}
+    parameters, backend = CRFParameters.from_mapping(kernels), params.get("backend", "auto")
     if not isinstance(image, list | tuple):
-        return _posterior(image, unary, parameters)
+        return _posterior(image, unary, parameters, backend)
     if not isinstance(unary, list | tuple) or len(unary) != len(image):
         raise ValueError(f"unary must be a list of {len(image)}, one for each image")
-    return [_posterior(*pair, parameters) for pair in zip(image, unary, strict=True)]
+    jobs = [(*pair, parameters, backend) for pair in zip(image, unary, strict=True)]
+    return _map(_posterior, jobs, choose(backend))
 
 
 class DenseCRFGrid:
     """Dense CRF of a batch, without gradient: the one inside DSRG's training (CVPR 2018).
 
-    The keyword arguments are `params` of `dense_crf`. Spatial standard deviations are in cells of
-    the grid, so the caller has divided those of the full image by the network's scale.
+    The keyword arguments are `params` and `backend` of `dense_crf`. Spatial standard deviations
+    are in cells of the grid, so the caller has divided those of the full image by the network's
+    scale.
     """
 
-    def __init__(self, **params: float) -> None:
+    def __init__(self, *, backend: Backend = "auto", **params: float) -> None:
         self.params = CRFParameters.from_mapping(params)
+        self.backend = backend
+        choose(backend)
 
     @torch.no_grad()
     def __call__(
@@ -88,23 +108,65 @@ class DenseCRFGrid:
                 "images and unary must have the shapes (N, 3, H, W) and (N, C, H, W), "
                 f"not {tuple(images.shape)} and {tuple(unary.shape)}"
             )
-        present = torch.ones(unary.shape[:2]) if labels is None else labels
+        present = unary.new_ones(unary.shape[:2]) if labels is None else labels
         if present.shape != unary.shape[:2]:
             raise ValueError(f"labels must have the shape (N, C), not {tuple(present.shape)}")
-        posterior = torch.zeros(unary.shape, dtype=torch.float32)
-        pictures, energies = images.permute(0, 2, 3, 1).cpu(), unary.cpu()
-        for index, channels in enumerate(present.cpu() != 0):
-            if channels.any():
-                one = energies[index, channels]
-                posterior[index, channels] = _posterior(pictures[index], one, self.params)
-        return posterior.to(unary.device)
-
-
-def _posterior(image: Array, unary: Array, parameters: CRFParameters) -> Array:
-    posterior = mean_field(_numpy(image), _numpy(unary), parameters)
-    if isinstance(unary, torch.Tensor):
+        images, unary = images.permute(0, 2, 3, 1), unary.float()
+        check(images, unary, self.params, batch=len(images))
+        present = present.to(unary.device) != 0
+        backend = choose(self.backend, unary.device)
+        if backend == "torch":
+            return _batch(images, unary, present, self.params)
+        posterior = np.zeros(unary.shape, np.float32)
+        masks = present.cpu().numpy()
+        energies = [one[mask] for one, mask in zip(_numpy(unary), masks, strict=True)]
+        pictures = np.ascontiguousarray(_numpy(images))
+        some = masks.any(1).nonzero()[0]
+        jobs = [(backend, pictures[i], energies[i], self.params) for i in some]
+        for i, solved in zip(some, _map(solve, jobs, backend), strict=True):
+            posterior[i, masks[i]] = solved
         return torch.from_numpy(posterior).to(unary.device)
+
+
+def _posterior(image: Array, unary: Array, parameters: CRFParameters, backend: Backend) -> Array:
+    device = unary.device if isinstance(unary, torch.Tensor) else torch.device("cpu")
+    backend = choose(backend, device)
+    if backend == "torch" and device.type != "cpu":
+        pixels, energies = torch.as_tensor(image), unary.detach().float()
+        check(pixels, energies, parameters)
+        return mean_field(pixels[None], energies[None], parameters)[0]
+    pixels, energies = np.ascontiguousarray(_numpy(image)), _numpy(unary)
+    # numpy's warning about an overflow would say less than the check that follows.
+    with np.errstate(over="ignore"):
+        energies = np.ascontiguousarray(energies, dtype=np.float32)
+    check(pixels, energies, parameters)
+    posterior = solve(backend, pixels, energies, parameters)
+    return torch.from_numpy(posterior).to(device) if isinstance(unary, torch.Tensor) else posterior
+
+
+def _batch(
+    images: torch.Tensor, unary: torch.Tensor, present: torch.Tensor, params: CRFParameters
+) -> torch.Tensor:
+    """As `DenseCRFGrid` with torch: all images at once, each one's present channels first."""
+    most = int(present.sum(1).max())
+    order = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    absent = ~present.gather(1, order)[:, :, None, None]
+    channels = order[:, :, None, None].expand(-1, -1, *unary.shape[2:])
+    energies = unary.gather(1, channels).masked_fill(absent, torch.inf)
+    posterior = torch.zeros(unary.shape, device=unary.device)
+    if most:
+        solved = mean_field(images, energies, params).masked_fill(absent, 0)
+        posterior.scatter_(1, channels, solved)
     return posterior
+
+
+def _map(function: Callable[..., T], jobs: Sequence[tuple], backend: str) -> list[T]:
+    """Results of a function in order; only our C++ leaves the other threads free to work."""
+    workers = min(len(jobs), torch.get_num_threads()) if backend == "native" else 1
+    if workers <= 1:
+        return [function(*job) for job in jobs]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda job: function(*job), jobs))
 
 
 def _numpy(array: Array) -> np.ndarray:

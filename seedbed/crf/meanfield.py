@@ -1,4 +1,4 @@
-"""The fully connected CRF of Krähenbühl & Koltun (NIPS 2011), solved by pydensecrf for one image.
+"""The fully connected CRF of Krähenbühl & Koltun (NIPS 2011): mean field with tensors.
 
 Two Potts kernels over all pairs of pixels: a Gaussian one of position and a bilateral one of
 position and colour, both normalised symmetrically, D^-1/2 K D^-1/2. A pixel's message includes
@@ -6,72 +6,56 @@ the pixel itself, as in Krähenbühl's own code, so a Gaussian kernel narrower t
 strengthens whatever the pixel already believes.
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from numbers import Real
-from typing import Self
+import torch
+from torch import Tensor
 
-import numpy as np
-from pydensecrf.densecrf import DenseCRF2D
+from seedbed.crf.lattice import Lattice, SumOfLattices
+from seedbed.crf.parameters import CRFParameters
 
-
-@dataclass(frozen=True)
-class CRFParameters:
-    """Mean-field iterations, kernel weights and standard deviations (pixels; colour levels)."""
-
-    iterations: int
-    gaussian_weight: float
-    gaussian_sxy: float
-    bilateral_weight: float
-    bilateral_sxy: float
-    bilateral_srgb: float
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isinstance(value, Real) or not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} must be a finite number, 0 or more, not {value!r}")
-            if value == 0 and name.endswith(("sxy", "srgb")):
-                raise ValueError(f"{name} must be greater than 0")
-        if self.iterations != int(self.iterations):
-            raise ValueError(f"iterations must be a whole number, not {self.iterations}")
-
-    @classmethod
-    def from_mapping(cls, params: Mapping[str, float]) -> Self:
-        """Check the names and the values; ValueError names what is wrong."""
-        known = {field.name for field in fields(cls)}
-        if wrong := sorted(known ^ set(params)):
-            raise ValueError(f"params: unknown or missing {', '.join(wrong)}")
-        return cls(**params)
+LOWEST = -60.0  # exp of less ends as denormals, which slow the CPU down
+HIGHEST = 60.0  # up to here exp is far from overflow
 
 
-def mean_field(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
-    """Approximate posterior float32 (C, H, W) of `image` uint8 (H, W, 3) and energies (C, H, W)."""
-    # numpy's warning about an overflow would say less than the check that follows.
-    with np.errstate(over="ignore"):
-        energies = np.array(unary, dtype=np.float32, order="C")
-    _check(image, energies)
-    channels, height, width = energies.shape
-    if channels == 1:
-        return np.ones_like(energies)
-    crf = DenseCRF2D(width, height, channels)
-    crf.setUnaryEnergy(energies.reshape(channels, -1))
-    crf.addPairwiseGaussian(sxy=params.gaussian_sxy, compat=params.gaussian_weight)
-    crf.addPairwiseBilateral(
-        sxy=params.bilateral_sxy,
-        srgb=params.bilateral_srgb,
-        rgbim=np.ascontiguousarray(image),
-        compat=params.bilateral_weight,
+@torch.no_grad()
+def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
+    """Approximate posterior float32 (N, C, H, W), on the device of `unary`.
+
+    Args:
+        images: RGB uint8 (N, H, W, 3).
+        unary: energies float32 (N, C, H, W); a channel of +inf takes no part.
+        params: the kernels' weights and standard deviations, and the number of iterations.
+
+    """
+    batch, channels, height, width = unary.shape
+    logits = unary.amin(1, keepdim=True) - unary
+    logits = logits.permute(0, 2, 3, 1).reshape(-1, channels)
+    rows, columns = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=unary.device),
+        torch.arange(width, dtype=torch.float32, device=unary.device),
+        indexing="ij",
     )
-    return np.array(crf.inference(int(params.iterations)), np.float32).reshape(energies.shape)
+    place = torch.stack([columns, rows], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
+    colour = images.to(unary.device).reshape(batch, -1, 3).float()
+    far = torch.cat([place / params.bilateral_sxy, colour / params.bilateral_srgb], dim=2)
+    near_extents, far_extents = params.extents(height, width)
+    kernels = SumOfLattices(
+        [
+            Lattice(place / params.gaussian_sxy, near_extents, params.gaussian_weight),
+            Lattice(far, far_extents, params.bilateral_weight),
+        ]
+    )
+    # No label's message exceeds that of a posterior of 1 everywhere. Where this is moderate, there
+    # is no need to find and subtract each row's largest logit, which is slow.
+    moderate = bool(kernels(logits.new_ones(len(logits), 1)).max() < HIGHEST)
+    posterior = softmax_(logits.clone(), moderate)
+    for _ in range(int(params.iterations)):
+        posterior = softmax_(kernels(posterior).add_(logits), moderate)
+    return posterior.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
 
 
-def _check(image: np.ndarray, unary: np.ndarray) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(f"image must have the shape (H, W, 3), not {image.shape}")
-    if image.dtype != np.uint8:
-        raise ValueError(f"image must be uint8, not {image.dtype}")
-    if unary.ndim != 3 or unary.shape[0] == 0 or unary.shape[1:] != image.shape[:2]:
-        raise ValueError(f"unary must have the shape (C, *{image.shape[:2]}), not {unary.shape}")
-    if not np.isfinite(unary).all():
-        raise ValueError("unary holds NaN or infinity; floor probabilities before the logarithm")
+def softmax_(logits: Tensor, moderate: bool) -> Tensor:
+    """Softmax of rows (…, C) in their place; `moderate`: their largest lie from 0 to HIGHEST."""
+    if not moderate:
+        logits -= logits.amax(1, keepdim=True)
+    logits.clamp_(min=LOWEST).exp_()
+    return logits.div_(logits.sum(1, keepdim=True))

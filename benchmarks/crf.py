@@ -1,0 +1,142 @@
+"""The dense CRF's backends against pydensecrf: `python -m benchmarks.crf`; prints a table.
+
+All take turns in one process, on the same images: photographs of 500 × 375 pixels with 21 and with
+4 labels, and the 41 × 41 grids of a training step. Times are those of an image (of a whole batch
+of grids) by the wall clock and by the CPU clock of all threads, medians over the turns; a ratio is
+that of pydensecrf on one thread to the backend in the same turn; agreement is the share of pixels
+with the same arg max.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from seedbed.crf import DenseCRFGrid, dense_crf, unary_from_probabilities
+
+PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "crf-images"
+COUNT = 4
+SIZE = (500, 375)  # width and height of most VOC images
+GRID, BATCH = 41, 20
+PARAMS = {
+    "iterations": 10,
+    "gaussian_weight": 3,
+    "gaussian_sxy": 3,
+    "bilateral_weight": 10,
+    "bilateral_sxy": 80,
+    "bilateral_srgb": 13,
+}
+GRID_PARAMS = PARAMS | {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12}
+
+
+@dataclass
+class Case:
+    """What is solved, by a function of the backend that returns posteriors (…, C, H, W)."""
+
+    name: str
+    solve: Callable[[str], list[np.ndarray]]
+    images: int
+
+
+def smooth_noise(rng: np.random.Generator, channels: int, cells: int) -> np.ndarray:
+    """Float (C, height, width) that varies over about width / cells pixels."""
+    coarse = rng.normal(size=(channels, cells, cells)).astype(np.float32)
+    layers = [Image.fromarray(one).resize(SIZE, Image.Resampling.BICUBIC) for one in coarse]
+    return np.stack([np.asarray(layer) for layer in layers])
+
+
+def photographs() -> list[np.ndarray]:
+    """RGB uint8 (375, 500, 3): the photographs at hand, then pictures of patches and noise."""
+    paths = sorted(PHOTOGRAPHS.glob("im*.png"))[:COUNT]
+    pictures = [np.array(Image.open(path).convert("RGB").resize(SIZE)) for path in paths]
+    rng = np.random.default_rng(0)
+    while len(pictures) < COUNT:
+        patches = 90 * (smooth_noise(rng, 3, 6) > 0) + 15 * smooth_noise(rng, 3, 60)
+        patches += 80 + rng.normal(0, 4, patches.shape)
+        pictures.append(patches.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return pictures
+
+
+def unaries(labels: int) -> list[np.ndarray]:
+    """Energies (C, 375, 500) of blurred, unsure probabilities."""
+    rng = np.random.default_rng(1)
+    logits = [torch.from_numpy(2.5 * smooth_noise(rng, labels, 24)) for _ in range(COUNT)]
+    return [unary_from_probabilities(one.softmax(0)).numpy() for one in logits]
+
+
+def cases() -> list[Case]:
+    """The three of the table."""
+    images = photographs()
+
+    def full(labels: int) -> Case:
+        energies = unaries(labels)
+        return Case(
+            f"image, {labels} labels",
+            lambda b: dense_crf(images, energies, PARAMS | {"backend": b}),
+            COUNT,
+        )
+
+    def shrink(batch: list[np.ndarray]) -> torch.Tensor:
+        whole = torch.stack([torch.from_numpy(batch[i % COUNT]).float() for i in range(BATCH)])
+        shifted = torch.stack([one.roll(7 * i, -1) for i, one in enumerate(whole)])
+        return torch.nn.functional.interpolate(shifted, (GRID, GRID), mode="bilinear")
+
+    pictures = shrink([image.transpose(2, 0, 1) for image in images]).round().byte()
+    energies = -shrink([np.exp(-unary) for unary in unaries(21)])  # DSRG's energies are −p
+
+    def grids(backend: str) -> list[np.ndarray]:
+        return list(DenseCRFGrid(**GRID_PARAMS, backend=backend)(pictures, energies).numpy())
+
+    return [full(21), full(4), Case(f"{BATCH} grids, 21 labels", grids, 1)]
+
+
+def milliseconds(case: Case, backend: str, threads: int) -> tuple[float, float]:
+    """Wall time of one image, and CPU time of all threads."""
+    torch.set_num_threads(threads)
+    wall, cpu = time.perf_counter(), time.process_time()
+    case.solve(backend)
+    scale = 1e3 / case.images
+    return (time.perf_counter() - wall) * scale, (time.process_time() - cpu) * scale
+
+
+def measure(case: Case, contenders: list[tuple[str, int]], turns: int) -> None:
+    """Print a case's rows of the table."""
+    labels = {backend: [q.argmax(0) for q in case.solve(backend)] for backend, _ in contenders}
+    times = np.array(
+        [[milliseconds(case, *one) for one in contenders] for _ in range(turns)]
+    )  # (turn, contender, clock)
+    ratios = times[:, :1] / times
+    for column, (backend, threads) in enumerate(contenders):
+        same = np.mean([a == b for a, b in zip(labels[backend], labels["pydensecrf"], strict=True)])
+        wall, cpu = np.median(times[:, column], axis=0)
+        faster, cheaper = np.median(ratios[:, column], axis=0)
+        least, most = ratios[:, column, 0].min(), ratios[:, column, 0].max()
+        print(
+            f"| {case.name} | {backend} | {threads} | {wall:.1f} | {faster:.1f} "
+            f"| {least:.1f}–{most:.1f} | {cpu:.1f} | {cheaper:.1f} | {same:.6f} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--backends", nargs="+", default=["native", "torch"])
+    parser.add_argument("--turns", type=int, default=7)
+    options = parser.parse_args()
+    contenders = [("pydensecrf", 1)]
+    contenders += [(b, threads) for b in options.backends for threads in options.threads]
+    print("| what | backend | threads | ms | ratio | least–most | CPU ms | ratio | agreement |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case in cases():
+        measure(case, contenders, options.turns)
+
+
+if __name__ == "__main__":
+    main()
