@@ -94,9 +94,11 @@ class CRFSettings(Block):
     """Dense CRF (Krähenbühl & Koltun 2011), Potts, symmetric normalisation."""
 
     iterations: Annotated[int, Field(ge=0)] = Field(10, description="mean-field iterations")
-    gaussian_weight: Annotated[float, Field(ge=0)] = 3.0
+    gaussian_weight: Annotated[float, Field(ge=0)] = Field(3.0, description="of nearness")
     gaussian_sxy: Positive = Field(3.0, description="pixels")
-    bilateral_weight: Annotated[float, Field(ge=0)] = 10.0
+    bilateral_weight: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="of nearness and like colour"
+    )
     bilateral_sxy: Positive = Field(80.0, description="pixels")
     bilateral_srgb: Positive = Field(13.0, description="grey levels")
     backend: Literal["auto", "native", "torch", "pydensecrf"] = Field(
@@ -108,9 +110,9 @@ SEGMENTATION = ("_seg", "_aspp", "_largefov", "_deeplab")
 
 
 class TrainingSettings(Block):
-    """What every training has in common; `kinds` are the endings of the networks' names."""
+    """What every training has in common."""
 
-    kinds: ClassVar[tuple[str, ...]] = SEGMENTATION
+    kinds: ClassVar[tuple[str, ...]] = SEGMENTATION  # endings of the networks' names
 
     network: str = Field("tiny_seg", description="name for seedbed.models.build")
     options: dict[str, Any] = Field({}, description="further options of the network")
@@ -125,8 +127,8 @@ class TrainingSettings(Block):
         " (SPSM; weights for other classes)",
     )
     seed: Seed = Field(0, description="of initialisation, order, augmentation and dropout")
-    iterations: Count = 300
-    batch: Count = 16
+    iterations: Count = Field(300, description="updates of the weights")
+    batch: Count = Field(16, description="images an update; of a group network, groups")
     accumulation: Count = Field(
         1, description="parts that a batch is computed in, one after the other, to save memory"
     )
@@ -152,19 +154,21 @@ class TrainingSettings(Block):
         "half_pixel",
         description="of warped images (Group-WSSS: antialias, which is Pillow's bilinear)",
     )
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 5e-3
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with momentum")
+    learning_rate: Positive = Field(5e-3, description="at its highest, before the multipliers")
     multipliers: tuple[float, float, float, float] = Field(
         (1.0, 1.0, 1.0, 1.0),
         description="of the rate: body weights, body biases, new weights, new biases",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    decay_biases: bool = False
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of the weights")
+    decay_biases: bool = Field(False, description="of biases and of norms' scales too")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9, description="of SGD; 5e-4 in the code of PSA and its kin, by mistake"
     )
     nesterov: bool = Field(False, description="of SGD")
-    schedule: Literal["constant", "poly", "step", "multi_step", "one_cycle"] = "one_cycle"
+    schedule: Literal["constant", "poly", "step", "multi_step", "one_cycle"] = Field(
+        "one_cycle", description="of the rate over the iterations"
+    )
     power: Positive = Field(0.9, description="of poly")
     step_every: Count = Field(1000, description="iterations between the steps of step")
     step_factor: Positive = Field(0.1, description="of the rate at each step or milestone")
@@ -203,7 +207,7 @@ class ClassifierSettings(TrainingSettings):
 
     kinds = ("_cls", "_cam")
     network: str = "tiny_cls"
-    pooling: PoolingSettings = PoolingSettings()
+    pooling: PoolingSettings = Field(PoolingSettings(), description="class maps → class scores")
 
     @model_validator(mode="after")
     def _nothing_comes_before(self) -> "ClassifierSettings":
@@ -218,8 +222,10 @@ class CamSettings(Block):
     maps: str | None = Field(
         None, description="folder of PSA's {id}.npy to take instead, relative to run.data"
     )
-    scales: list[Positive] = Field([1.0, 0.5, 1.5, 2.0], min_length=1)
-    flip: bool = True
+    scales: list[Positive] = Field(
+        [1.0, 0.5, 1.5, 2.0], min_length=1, description="sizes at which the network sees an image"
+    )
+    flip: bool = Field(True, description="each of them mirrored as well")
     size: Count | None = Field(None, description="warp to this square first; null: native size")
     power: Positive = Field(1.0, description="of every map; 0.5 fills peaky maps (PSA's VGG)")
     resampling: ImageResampling = Field("antialias", description="of the images (PSA: bicubic)")
@@ -259,15 +265,17 @@ class GroupSettings(TrainingSettings):
 
     kinds = ("_group",)
     network: str = "tiny_group"
-    group_size: Annotated[int, Field(ge=2)] = 3
+    group_size: Annotated[int, Field(ge=2)] = Field(3, description="images seen together")
     partner_draws: Count | None = Field(
         None,
         description="failed draws of an equal partner after which one label is shared (Group-WSSS:"
         " 1000); null: only where nobody is equal",
     )
     before_weight: Share = Field(0.4, description="of the loss before the graph")
-    pooling: PoolingSettings = PoolingSettings()
-    accumulate_from_epoch: Annotated[int, Field(ge=0)] = 1
+    pooling: PoolingSettings = Field(PoolingSettings(), description="class maps → class scores")
+    accumulate_from_epoch: Annotated[int, Field(ge=0)] = Field(
+        1, description="first epoch, from 0, whose maps are kept"
+    )
     accumulate_score: Share = Field(0.1, description="skip a map whose class scores lower")
 
 
@@ -296,7 +304,7 @@ class AffinityScoreSettings(Block):
     high: str | None = Field(None, description="the same of the high alpha")
     low_alpha: Positive = Field(4.0, description="background is (1 − CAM)^alpha: much background")
     high_alpha: Positive = Field(32.0, description="little background")
-    crf: CRFSettings = CRFSettings()
+    crf: CRFSettings = Field(CRFSettings(), description="on the scores")
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "AffinityScoreSettings":
@@ -318,7 +326,7 @@ class RandomWalkSettings(Block):
 
     alpha: Positive = Field(16.0, description="background is (1 − CAM)^alpha")
     beta: Positive = Field(8.0, description="power of the affinities")
-    steps: Count = 256
+    steps: Count = Field(256, description="length of the walk")
     border_sources: bool = Field(False, description="link cells at the border too; PSA does not")
 
 
@@ -332,7 +340,9 @@ class PseudoLabelSettings(Block):
         "group",
         description="maps of the group network, of the classifier, their maximum, or PSA's walk",
     )
-    rule: Literal["saliency_guided", "argmax"] = "saliency_guided"
+    rule: Literal["saliency_guided", "argmax"] = Field(
+        "saliency_guided", description="Group-WSSS' rule, or the strongest score (PSA)"
+    )
     conflict_threshold: Share = Field(0.9, description="two scores above it: void")
     attention_threshold: Share = Field(0.8, description="background above it: void")
     saliency_threshold: Annotated[int, Field(ge=0, le=256)] = Field(
@@ -358,8 +368,8 @@ class DSRGSettings(Block):
     train_unary: Literal["prob", "logprob"] = Field(
         "prob", description="−p (Caffe) or −log p (SEC, TF); the thresholds hang on it"
     )
-    foreground_threshold: Share = 0.85
-    background_threshold: Share = 0.99
+    foreground_threshold: Share = Field(0.85, description="a cell above it may join a class")
+    background_threshold: Share = Field(0.99, description="the same of background")
     prefill_seeds: bool = Field(True, description="Caffe: true, TF port: false")
     crf: CRFSettings = Field(
         CRFSettings(gaussian_sxy=0.25, bilateral_sxy=80 / 12),
@@ -402,8 +412,10 @@ class SelectionSettings(Block):
 class PredictSettings(Block):
     """Multi-scale and flip prediction."""
 
-    scales: list[Positive] = Field([1.0], min_length=1)
-    flip: bool = True
+    scales: list[Positive] = Field(
+        [1.0], min_length=1, description="sizes at which the network sees an image"
+    )
+    flip: bool = Field(True, description="each of them mirrored as well")
     size: Count | None = Field(None, description="warp to this square first; null: native size")
     resampling: ImageResampling = Field("antialias", description="of the images")
     map_resampling: Literal["half_pixel", "corner_aligned", "tf_legacy", "scaled_then_nearest"] = (
@@ -433,8 +445,12 @@ class MaskCRFSettings(CRFSettings):
 class RoundSettings(TrainingSettings):
     """One round of segmentation training, and the prediction that follows it."""
 
-    supervise: Literal["seeds", "pseudo_labels", "predictions", "selected", "ground_truth"]
-    method: Literal["cross_entropy", "dsrg"] = "cross_entropy"
+    supervise: Literal["seeds", "pseudo_labels", "predictions", "selected", "ground_truth"] = Field(
+        description="what the round is trained on; predictions: the round before's after the CRF"
+    )
+    method: Literal["cross_entropy", "dsrg"] = Field(
+        "cross_entropy", description="dsrg: seeds that grow, with seeds alone"
+    )
     masks: str | None = Field(
         None,
         description="folder of {id}.png to train on, made elsewhere, relative to run.data;"
@@ -447,8 +463,8 @@ class RoundSettings(TrainingSettings):
     label_sampling: Resampling = Field(
         "half_pixel", description="of masks at that stride; corner_aligned: exactly every n-th"
     )
-    dsrg: DSRGSettings = DSRGSettings()
-    selection: SelectionSettings = SelectionSettings()
+    dsrg: DSRGSettings = Field(DSRGSettings(), description="of method dsrg")
+    selection: SelectionSettings = Field(SelectionSettings(), description="of supervise: selected")
     predict: PredictSettings = Field(PredictSettings(), description="over the block predict")
     crf: MaskCRFSettings = Field(MaskCRFSettings(), description="over the block crf")
 
@@ -479,7 +495,7 @@ class TargetSettings(Block):
 class EvaluateSettings(Block):
     """The final figure."""
 
-    split: Literal["train", "val"] = "val"
+    split: Literal["train", "val"] = Field("val", description="whose masks are scored")
     masks: str | None = Field(
         None, description="folder of {id}.png to score instead, relative to run.data"
     )
@@ -499,7 +515,7 @@ class AuditSettings(Block):
 class PredictImagesSettings(PredictSettings):
     """Masks of new images: multi-scale and flip prediction, and the CRF where one is asked for."""
 
-    crf: CRFSettings = CRFSettings()
+    crf: CRFSettings = Field(CRFSettings(), description="with --crf")
 
 
 class ReportSettings(Block):
