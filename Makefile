@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run test test-recipes lint clean
+.PHONY: install run test test-recipes bench lint clean
 
 install: $(VENV)/installed
 
@@ -26,6 +26,12 @@ test: install lint
 
 test-recipes: install
 	$(BIN)/pytest -q -n 2 tests/test_recipe_runs.py
+
+bench: install
+	$(BIN)/python -m benchmarks.crf
+	$(BIN)/python -m benchmarks.growing
+	$(BIN)/python -m benchmarks.random_walk
+	$(BIN)/python -m benchmarks.evaluation
 
 lint: install
 	$(BIN)/ruff check .

@@ -4,13 +4,10 @@ Both forms take turns in one process, on one thread, on the grid of a VOC image 
 with 2 and with 20 classes beside background. The dense form is checked to give the same scores.
 """
 
-import statistics
-import time
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from benchmarks.pairs import Comparison, compare
 from seedbed.pixel_pairs import pair_offsets
 from seedbed.random_walk import random_walk
 
@@ -39,15 +36,9 @@ def dense_walk(affinities: Tensor, scores: Tensor) -> Tensor:
     return (scores.flatten(1) @ transition).view_as(scores)
 
 
-def seconds(function: Callable[[], Tensor]) -> float:
-    """How long one call takes."""
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def compare(channels: int) -> None:
-    """Print the medians of both forms and their ratio."""
+def measure(channels: int) -> Comparison:
+    """Both forms in turns, on one thread."""
+    torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(SEED)
     affinities = torch.rand(len(pair_offsets()), *GRID, generator=generator)
     scores = torch.rand(channels, *GRID, generator=generator)
@@ -58,24 +49,11 @@ def compare(channels: int) -> None:
     def dense() -> Tensor:
         return dense_walk(affinities, scores)
 
-    torch.testing.assert_close(stepwise(), dense(), rtol=1e-3, atol=1e-5)  # and warms both up
-    times = [(seconds(stepwise), seconds(dense)) for _ in range(TURNS)]
-    one, other = (statistics.median(each) for each in zip(*times, strict=True))
-    ratios = [b / a for a, b in times]
-    print(
-        f"{channels:2} channels: step by step {one:.3f} s, dense {other:.2f} s, "
-        f"ratio {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    )
-
-
-def main() -> None:
-    """Run from the command line."""
-    torch.set_num_threads(1)
-    size = f"{GRID[0]} x {GRID[1]} cells"
-    print(f"{size}, seed {SEED}, {TURNS} turns, one thread, torch {torch.__version__}")
-    for channels in CHANNELS:
-        compare(channels)
+    torch.testing.assert_close(stepwise(), dense(), rtol=1e-3, atol=1e-5)
+    return compare(stepwise, dense, TURNS)
 
 
 if __name__ == "__main__":
-    main()
+    for channels in CHANNELS:
+        size = f"{GRID[0]} x {GRID[1]} cells, {channels} channels"
+        print(f"random walk, {size}, one thread, seed {SEED}: {measure(channels)}")
