@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -52,17 +52,22 @@ def ordered_map(
     """Results of `function` in the order of `items`, worked on by forked processes.
 
     Each worker computes on one thread, so that a result does not depend on their number. At most
-    four items a worker are under way: results wait in memory no longer than that. Shows progress.
+    four items a worker are under way: results wait in memory no longer than that. Shows progress,
+    of results.
     """
     torch.set_num_threads(1)  # before the fork: a child of a threaded OpenMP parent may hang
     workers = min(workers, available_cpus())
-    if workers <= 1:
-        yield from map(function, progress(items))
-        return
+    results = map(function, items) if workers <= 1 else _forked_map(function, items, workers)
+    yield from progress(results, total=len(items) if isinstance(items, Sized) else None)
+
+
+def _forked_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
     fork = get_context("fork")  # workers inherit the function: it need not be picklable
     with ProcessPoolExecutor(workers, fork, initializer=_remember, initargs=(function,)) as pool:
         under_way: deque = deque()
-        for item in progress(items):
+        for item in items:
             under_way.append(pool.submit(_call, item))
             if len(under_way) >= 4 * workers:
                 yield under_way.popleft().result()

@@ -18,6 +18,8 @@ from seedbed.artefacts import atomic
 from seedbed.data.samples import Batch
 from seedbed.device import mixed_precision
 from seedbed.errors import UserError
+from seedbed.event_log import EventLog
+from seedbed.previews import Preview
 from seedbed.progress import progress
 
 CHECKPOINT_SECONDS = 30.0
@@ -182,12 +184,15 @@ def train(
     device: torch.device,
     checkpoint: Checkpoint,
     seed: int,
+    events: Path | None = None,
+    preview: Preview | None = None,
 ) -> list[dict[str, float]]:
     """Train in place and return the log, a row every few iterations.
 
     batches(start): the batches of the steps from `start` on. Dropout and the like are drawn from
     (seed, step), so a resumed training ends with the bytes of an undisturbed one. A loss that is
-    not finite ends it with a UserError that names the step; the last checkpoint stays.
+    not finite ends it with a UserError that names the step; the last checkpoint stays. events: a
+    folder for TensorBoard. preview: refreshed now and then, and at the end.
     """
     model.to(device).train()
     optimizer = make_optimizer(model, optimisation)
@@ -202,21 +207,28 @@ def train(
     }
     step = checkpoint.restore(parts)
     saved = time.monotonic()
-    for batch in progress(batches(step), total=optimisation.iterations, done=step):
-        torch.manual_seed(seed * 1_000_003 + step)
-        optimizer.zero_grad(set_to_none=True)
-        figures = _accumulate(
-            model, objective, batch.parts(optimisation.accumulation), step, device
-        )
-        optimizer.step()
-        log.add(step, schedule.get_last_lr()[-1], figures)
-        schedule.step()
-        step += 1
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            log.check(step)
-            checkpoint.save(step, parts)
-            saved = time.monotonic()
-    return log.close(step)
+    with EventLog(events, log.rows, step) as event_log:
+        for batch in progress(batches(step), total=optimisation.iterations, done=step):
+            torch.manual_seed(seed * 1_000_003 + step)
+            optimizer.zero_grad(set_to_none=True)
+            figures = _accumulate(
+                model, objective, batch.parts(optimisation.accumulation), step, device
+            )
+            optimizer.step()
+            log.add(step, schedule.get_last_lr()[-1], figures)
+            event_log.write(log.rows)
+            schedule.step()
+            step += 1
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                log.check(step)
+                checkpoint.save(step, parts)
+                saved = time.monotonic()
+            if preview is not None:
+                preview.refresh(model)
+        event_log.write(log.close(step))
+    if preview is not None:
+        preview.write(model)
+    return log.rows
 
 
 def _accumulate(

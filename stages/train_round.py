@@ -5,10 +5,14 @@ from typing import Annotated
 
 from seedbed.artefacts import Maps
 from seedbed.crf import DenseCRFGrid
+from seedbed.cues import cue_preview
+from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.samples import Samples
 from seedbed.dsrg import SeedGrowingObjective
 from seedbed.errors import UserError
+from seedbed.overlay import overlay
+from seedbed.previews import Preview
 from seedbed.supervision import MaskObjective
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import DSRGSettings, RoundSettings
@@ -20,6 +24,8 @@ from stages.training_run import (
     make_view,
     train_network,
 )
+
+PREVIEWED = 6
 
 
 def train_round(
@@ -35,6 +41,7 @@ def train_round(
     cues: Annotated[Path | None, "seeds/cues.h5, for method dsrg"] = None,
     targets: Annotated[Path | None, "the round's targets.h5, for cross_entropy"] = None,
     initial: Annotated[Path | None, "initial weights"] = None,
+    preview: Annotated[Path | None, "to write: a picture, refreshed while training"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train a segmentation network from its initial weights."""
@@ -45,8 +52,9 @@ def train_round(
     dataset = Index.load(index)
     model = make_network(settings, dataset.num_classes, initial)
     maps = Maps([supervision])
+    entries = supervised(dataset.split("train"), maps)
     samples = Samples(
-        supervised(dataset.split("train"), maps),
+        entries,
         dataset.num_classes,
         data,
         make_view(settings, model),
@@ -66,6 +74,7 @@ def train_round(
         log=log,
         classes=dataset.class_names,
         source_ids=dataset.table.source_ids.tolist(),
+        preview=preview and make_preview(preview, entries[:PREVIEWED], maps, data, settings),
         key=digest(settings, code, [index, supervision, initial]),
         device=device,
         threads=threads,
@@ -80,6 +89,18 @@ def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:
     if not chosen:
         raise UserError("no train image has a target: lower the round's selection.threshold")
     return chosen
+
+
+def make_preview(
+    path: Path, entries: list[ImageEntry], maps: Maps, data: Path, settings: RoundSettings
+) -> Preview:
+    """The picture of the images, seen as in training, and of what supervises them."""
+    paint = cue_preview if settings.method == "dsrg" else overlay
+    photos = [read_image(data / entry.path) for entry in entries]
+    targets = [paint(photo, maps[e.id]) for photo, e in zip(photos, entries, strict=True)]
+    return Preview(
+        path, photos, targets, size=settings.crop if settings.geometry == "warp" else None
+    )
 
 
 def make_growing(settings: DSRGSettings) -> SeedGrowingObjective:

@@ -12,6 +12,7 @@ from seedbed.artefacts import write_tsv
 from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
 from seedbed.device import be_deterministic, pick_device
 from seedbed.models import Network, build
+from seedbed.previews import Preview
 from seedbed.training import Checkpoint, Objective, Optimisation, train
 from seedbed.weights import load, save_network
 from stages.settings import TrainingSettings
@@ -88,13 +89,14 @@ def train_network(
     deterministic: int,
     regroup: Callable[[Iterator[list[Request]]], Iterator[list[Request]]] = iter,
     source_ids: Sequence[int] | None = None,
+    preview: Preview | None = None,
     **options: object,
 ) -> None:
-    """Train to the end and write the network and its log.
+    """Train to the end and write the network and its log, TensorBoard's events beside it.
 
     A checkpoint beside `weights` survives interruptions; `drop_checkpoint` ends it. `classes`
     names the network's outputs, `source_ids` says what the data set's own masks call them,
-    `options` are those that the settings' own lack.
+    `preview` is a picture to refresh, `options` are those that the settings' own lack.
     """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
@@ -116,6 +118,8 @@ def train_network(
             device=place,
             checkpoint=checkpoint,
             seed=settings.seed,
+            events=log.with_name("tensorboard"),
+            preview=preview,
         )
     write_tsv(log, rows)
     options = {**settings.options, **options}

@@ -70,6 +70,31 @@ def test_items_are_taken_as_results_are(monkeypatch):
     results.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("items", "total"), [([3, 4, 5], 3), ({3: 0, 4: 0, 5: 0}.items(), 3)])
+def test_progress_counts_results(monkeypatch, workers, items, total):
+    shown = []
+
+    def record(results, *, total):
+        shown.append(total)
+        for result in results:
+            shown.append(result)
+            yield result
+
+    monkeypatch.setattr(device, "progress", record)
+    results = ordered_map(lambda item: [item], items, workers)
+    assert next(results) == [next(iter(items))]
+    assert shown == [total, [next(iter(items))]]  # though all of them have been handed out
+    assert len(list(results)) == 2 and len(shown) == 4
+
+
+def test_progress_of_a_number_unknown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(device, "progress", lambda results, total: [shown.append(total)])
+    list(ordered_map(lambda item: item, iter([1]), 1))
+    assert shown == [None]
+
+
 @pytest.mark.parametrize("visible", [False, True])
 def test_pick_device(monkeypatch, visible):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: visible)

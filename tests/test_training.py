@@ -1,4 +1,6 @@
 import multiprocessing
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -6,12 +8,17 @@ import torch
 from PIL import Image
 from torch import nn
 
-from seedbed import training
-from seedbed.artefacts import read_tsv, write_maps
+from seedbed import previews, training
+from seedbed.artefacts import Maps, read_tsv, write_maps
+from seedbed.cues import cue_preview
+from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.data.samples import Request
 from seedbed.errors import UserError
+from seedbed.event_log import EventLog
 from seedbed.models import build
+from seedbed.overlay import overlay
+from seedbed.previews import GAP
 from seedbed.training import (
     Checkpoint,
     Optimisation,
@@ -23,7 +30,7 @@ from seedbed.training import (
 from seedbed.weights import load_network, save_network
 from stages.settings import ClassifierSettings, RoundSettings, TrainingSettings
 from stages.train_classifier import train_classifier
-from stages.train_round import train_round
+from stages.train_round import make_preview, train_round
 from stages.training_run import make_network, make_view, train_network
 
 torch.set_num_threads(1)
@@ -91,6 +98,7 @@ def run(
     accumulation=1,
     model=Toy,
     objective=Regression,
+    **watching,
 ):
     torch.manual_seed(0)
     model, objective = model(), objective()
@@ -104,6 +112,7 @@ def run(
         device=CPU,
         checkpoint=Checkpoint(path, digest),
         seed=5,
+        **watching,
     )
     return model, objective, rows
 
@@ -162,6 +171,50 @@ def test_a_finished_training_that_was_not_taken_up_ends_at_once(
     always(monkeypatch)
     first = run(batches_until(), tmp_path / "w")
     assert same(run(batches_until(stop=33), tmp_path / "w"), first)
+
+
+def test_events_are_the_log_without_doubled_steps(batches_until, tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, log_dir, purge_step):
+            assert log_dir == tmp_path / "events"
+            written[:] = [one for one in written if one[0] < (purge_step or 0)]
+
+        def add_scalar(self, name, figure, step):
+            written.append((step, name, figure))
+
+        flush = close = lambda self: None
+
+    module = ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    saves = iter([False] * 13 + [True] + [False] * 99)
+    save = Checkpoint.save
+    monkeypatch.setattr(
+        Checkpoint, "save", lambda *arguments: save(*arguments) if next(saves) else None
+    )
+    always(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(batches_until(stop=25), tmp_path / "w", events=tmp_path / "events")
+    assert {step for step, *_ in written} == {10, 20}  # and the checkpoint is of step 14
+    _, _, rows = run(batches_until(), tmp_path / "w", events=tmp_path / "events")
+    assert written == [
+        (row["step"], name, row[name]) for row in rows for name in ("rate", "loss", "total")
+    ]
+
+
+def test_a_preview_is_refreshed_every_step_and_written_at_the_end(batches_until, tmp_path):
+    class Preview:
+        def refresh(self, model):
+            calls.append("refresh")
+
+        def write(self, model):
+            calls.append(model)
+
+    calls = []
+    model, *_ = run(batches_until(), tmp_path / "w", preview=Preview())
+    assert calls == ["refresh"] * 33 + [model]
 
 
 class Plain(Toy):
@@ -457,6 +510,78 @@ def test_a_round_begins_with_the_weights_of_the_round_before(project):
     assert float(rows[-1]["rate"]) == pytest.approx(1e-13)
 
 
+GROWN = {"supervise": "seeds", "method": "dsrg", "loss_stride": 8}
+MASKED = {"supervise": "ground_truth", "loss_stride": 8}
+
+
+@pytest.mark.parametrize(
+    ("options", "geometry", "source"),
+    [(MASKED, "crop", "targets"), (MASKED, "warp", "targets"), (GROWN, "warp", "cues")],
+)
+def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, geometry, source):
+    monkeypatch.setattr(previews, "PAUSE_SECONDS", -1)
+    monkeypatch.setattr(previews, "COST", 1e9)
+    monkeypatch.setattr("stages.train_round.PREVIEWED", 2)
+    drawn = []
+    write = previews.Preview.write
+    monkeypatch.setattr(
+        previews.Preview,
+        "write",
+        lambda self, model: (write(self, model), drawn.append(self.path.read_bytes())),
+    )
+    settings = RoundSettings(**options, **{**CUT, "geometry": geometry, "long_side": None})
+    inputs = {source: project.folder / f"{source}.h5"}
+    _, rows = project(train_round, settings, **inputs)
+    weights = (project.folder / "train_round.pt").read_bytes()
+    assert not drawn
+    for _ in range(2):
+        path = project.folder / "preview.png"
+        _, same_rows = project(train_round, settings, **inputs, preview=path)
+        assert (project.folder / "train_round.pt").read_bytes() == weights and same_rows == rows
+    assert len(drawn) == 8 and drawn[:4] == drawn[4:]
+    assert drawn[3] == path.read_bytes()
+    with Image.open(path) as picture:
+        assert picture.size == (2 * (40 + GAP) + GAP, 3 * (40 + GAP) + GAP)
+        first = np.asarray(picture)[GAP : GAP + 40, GAP + 2 : GAP + 38]
+    assert np.array_equal(first, read_image(project.folder / "a.png"))
+
+
+def test_a_preview_shows_what_supervises(project, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        "stages.train_round.Preview", lambda *parts, **options: shown.append((parts, options))
+    )
+    entries = Index.load(project.folder / "index.json").split("train")
+    cut = RoundSettings(**MASKED, **CUT)
+    warped = RoundSettings(**GROWN, **{**CUT, "geometry": "warp", "long_side": None})
+    for name, settings in (("targets", cut), ("cues", warped)):
+        maps = Maps(project.folder / f"{name}.h5")
+        make_preview(project.folder / "p.png", entries, maps, project.folder, settings)
+    (masks, cues), sizes = zip(*shown, strict=True)
+    assert [size["size"] for size in sizes] == [None, 33]
+    for (path, photos, targets), name, paint in (
+        (masks, "targets", overlay),
+        (cues, "cues", cue_preview),
+    ):
+        assert path == project.folder / "p.png" and len(photos) == 3
+        for entry, photo, target in zip(entries, photos, targets, strict=True):
+            assert np.array_equal(photo, read_image(project.folder / entry.path))
+            wanted = paint(photo, Maps(project.folder / f"{name}.h5")[entry.id])
+            assert np.array_equal(target, wanted)
+
+
+def test_events_lie_beside_the_log(project, monkeypatch):
+    asked = []
+
+    def record(folder, rows, step):
+        asked.append((folder, step))
+        return EventLog(None, rows, step)
+
+    monkeypatch.setattr(training, "EventLog", record)
+    project(train_classifier, ClassifierSettings(**CUT))
+    assert asked == [(project.folder / "tensorboard", 0)]
+
+
 @pytest.mark.parametrize("sampling", ["half_pixel", "corner_aligned", "tf_legacy"])
 def test_a_round_trains_on_any_grid_of_labels(project, monkeypatch, sampling):
     handed_on = []
@@ -521,10 +646,10 @@ def test_the_view_is_the_settings_one():
         hue=0.1,
         padding="black",
         placement="top_left",
-        resampling="tf_legacy",
     )
     model = make_network(settings, 3, None)
     view = vars(make_view(settings, model))
     assert view.pop("warp") is False and view.pop("padding") == (0, 0, 0)
     assert view == {name: getattr(settings, name) for name in view}
     assert make_view(TrainingSettings(), model).padding is None
+    assert make_view(TrainingSettings(resampling="tf_legacy"), model).resampling == "tf_legacy"

@@ -33,6 +33,7 @@ rule train:
     output:
         weights="<results>/rounds/{round}/weights.pt",
         log="<results>/rounds/{round}/log.tsv",
+        preview="<results>/rounds/{round}/preview.png",
     log:
         "<results>/logs/train/{round}.log",
     benchmark:
@@ -50,4 +51,5 @@ rule train:
         options=lambda wildcards, input: options(input),
     shell:
         "python -m stages.train_round --params {params.settings:q} --code {params.code}"
-        " {params.options} --weights {output.weights:q} --log {output.log:q} 2>&1 | tee {log:q}"
+        " {params.options} --weights {output.weights:q} --log {output.log:q}"
+        " --preview {output.preview:q} 2>&1 | tee {log:q}"
