@@ -9,6 +9,7 @@ from typing import Annotated
 from seedbed.artefacts import Maps, atomic, write_mask
 from seedbed.data.index import Index
 from seedbed.errors import UserError
+from seedbed.progress import progress
 from stages.command import run_stage
 
 VOID = 255
@@ -31,7 +32,7 @@ def archive(
     found = Maps(masks)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for entry in entries:
+        for entry in progress(entries):
             mask = found[entry.id]
             labels = mask if mask.ndim == 2 else mask[0]
             if (labels == VOID).any():

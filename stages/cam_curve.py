@@ -12,6 +12,7 @@ from seedbed.artefacts import Maps, atomic, write_tsv
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
 from seedbed.metrics import background_curve
+from seedbed.progress import progress
 from seedbed.psa_files import read_cam
 from stages.command import run_stage
 
@@ -87,7 +88,7 @@ def pairs(
     entries: list[ImageEntry], read: Callable[[ImageEntry], ClassMaps], true: Maps
 ) -> Iterator[tuple[ClassMaps, np.ndarray]]:
     """Maps and truth, image by image."""
-    for entry in entries:
+    for entry in progress(entries):
         maps, mask = read(entry), true[entry.id]
         shape = next(iter(maps.values())).shape
         if shape != mask.shape:

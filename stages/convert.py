@@ -20,6 +20,7 @@ from seedbed.data.source import Complain, Source, check_classes, decode_all, ref
 from seedbed.data.voc import Devkit, Labels
 from seedbed.errors import UserError
 from seedbed.mask_files import export_source_masks
+from seedbed.progress import progress
 from stages.command import Data, Workers, run_stage
 from stages.settings import ConvertSettings
 
@@ -106,7 +107,8 @@ def convert(
         source = replace(source, labels=dealt)
     entries = []
     with write_maps(masks) as maps:
-        for entry, mask in decode_all(source, data, workers, refuse):
+        decoded = decode_all(source, data, workers, refuse)
+        for entry, mask in progress(decoded, total=len(source.splits)):
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)

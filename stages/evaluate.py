@@ -10,6 +10,7 @@ from seedbed.artefacts import Maps, atomic, write_json, write_text
 from seedbed.data.index import Index
 from seedbed.errors import UserError
 from seedbed.metrics import VARIANTS, ConfusionMatrix
+from seedbed.progress import progress
 from stages.command import run_stage
 from stages.settings import EvaluateSettings
 
@@ -49,7 +50,7 @@ def evaluate(
         raise UserError(f"{index}: no image of split {settings.split} has a mask to score against")
     found, true = Maps([masks]), Maps([truth])
     matrix = ConfusionMatrix(dataset.num_classes)
-    for entry in entries:
+    for entry in progress(entries):
         matrix.update(true[entry.id], found[entry.id])
     names = dataset.class_names
     about = {"split": settings.split, "images": len(entries), "variant": settings.variant}

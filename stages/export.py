@@ -1,6 +1,6 @@
 """An artefact as a folder in the format of a published system, in the data set's own class ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from seedbed.attention_files import write_attention
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.progress import progress
 from seedbed.psa_files import write_cam, write_scores
 from stages.command import run_stage
 
@@ -87,51 +88,51 @@ def export(
     if not entries:
         raise UserError("--maps: there is no image in the files: remake them, or give others")
     with atomic_folder(folder) as temporary:
-        FORMATS[what](Source(found, dataset.table, style), entries, temporary)
+        FORMATS[what](Source(found, dataset.table, style), progress(entries), temporary)
 
 
-def write_cams(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_cams(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """PSA's `{id}.npy`: float32 (H, W) by source id - 1."""
     for entry in entries:
         write_cam(folder / f"{entry.id}.npy", source.by_class(entry))
 
 
-def write_low_scores(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_low_scores(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """PSA's `{id}.npy` after the CRF, of the low alpha: float32 (H, W), background under 0."""
     _write_scores(source, entries, folder, alpha=0)
 
 
-def write_high_scores(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_high_scores(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """The same of the high alpha."""
     _write_scores(source, entries, folder, alpha=1)
 
 
-def _write_scores(source: Source, entries: list[ImageEntry], folder: Path, alpha: int) -> None:
+def _write_scores(source: Source, entries: Iterable[ImageEntry], folder: Path, alpha: int) -> None:
     for entry in entries:
         scores = source.floats(entry, 4)[alpha]
         by_class = zip(source.classes(entry), scores, strict=True)
         write_scores(folder / f"{entry.id}.npy", dict(by_class))
 
 
-def write_saliency(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_saliency(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """Grey PNGs `{id}.png`, 8 bits, 255 = most salient."""
     for entry in entries:
         _save_grey(folder / f"{entry.id}.png", quantise(source.floats(entry, 2)))
 
 
-def write_attentions(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_attentions(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """Group-WSSS's `{id}_{source id - 1}.png`: grey, 8 bits, at the maps' own size."""
     for entry in entries:
         write_attention(folder, entry.id, source.by_class(entry))
 
 
-def write_masks(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_masks(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """Index PNGs `{id}.png` in source ids, 255 = void."""
     for entry in entries:
         MASK_WRITERS[source.style](folder / f"{entry.id}.png", source.labels(entry))
 
 
-def write_selected(source: Source, entries: list[ImageEntry], folder: Path) -> None:
+def write_selected(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
     """SPSM's training list, `list.txt`, and the masks of the images that are trained on."""
     kept = [entry for entry in entries if source.kept(entry)]
     (folder / "masks").mkdir()

@@ -7,6 +7,7 @@ from seedbed.artefacts import Maps, write_maps
 from seedbed.data.index import Index
 from seedbed.errors import UserError
 from seedbed.mask_files import export_source_masks, read_given_mask
+from seedbed.progress import progress
 from stages.command import run_stage
 
 
@@ -24,7 +25,7 @@ def masks(
         raise UserError("give the masks either as --refined or as --given")
     dataset, found = Index.load(index), Maps(refined)
     with write_maps(output, split=split) as maps:
-        for entry in dataset.split(split):
+        for entry in progress(dataset.split(split)):
             if given:
                 maps.put(entry.id, read_given_mask(given, entry, dataset.table))
             else:

@@ -14,6 +14,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.voc import image_numbers
 from seedbed.errors import UserError
+from seedbed.progress import progress
 from stages.command import Data, run_stage
 from stages.settings import SeedSettings
 
@@ -66,7 +67,7 @@ def made_cues(
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),
         )
-        for entry in dataset.split("train")
+        for entry in progress(dataset.split("train"))
     ]
 
 

@@ -28,7 +28,7 @@ rule affinity:
         scores=shards_of("affinity/scores"),
     output:
         weights="<results>/affinity/weights.pt",
-        log="<results>/affinity/log.tsv",
+        log=report("<results>/affinity/log.tsv", caption="../report/training.rst"),
     log:
         "<results>/logs/affinity.log",
     benchmark:

@@ -7,7 +7,7 @@ rule classifier:
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
-        log="<results>/classifier/log.tsv",
+        log=report("<results>/classifier/log.tsv", caption="../report/training.rst"),
     log:
         "<results>/logs/classifier.log",
     benchmark:

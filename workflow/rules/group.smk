@@ -7,7 +7,7 @@ rule group:
         index="<results>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
-        log="<results>/group/log.tsv",
+        log=report("<results>/group/log.tsv", caption="../report/training.rst"),
         maps="<results>/group/maps.h5",
     log:
         "<results>/logs/group.log",

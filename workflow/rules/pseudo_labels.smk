@@ -8,7 +8,9 @@ rule pseudo_labels:
     output:
         masks="<results>/pseudo_labels.h5",
         folder=directory("<results>/pseudo_labels"),
-        summary="<results>/pseudo_labels.tsv",
+        summary=report(
+            "<results>/pseudo_labels.tsv", caption="../report/pseudo_labels.rst"
+        ),
     log:
         "<results>/logs/pseudo_labels.log",
     benchmark:

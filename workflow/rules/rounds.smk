@@ -8,7 +8,9 @@ rule targets:
     output:
         masks="<results>/rounds/{round}/targets.h5",
         folder=directory("<results>/rounds/{round}/targets"),
-        selection="<results>/rounds/{round}/selection.tsv",
+        selection=report(
+            "<results>/rounds/{round}/selection.tsv", caption="../report/selection.rst"
+        ),
     log:
         "<results>/logs/targets/{round}.log",
     benchmark:
@@ -32,7 +34,7 @@ rule train:
         index="<results>/dataset/index.json",
     output:
         weights="<results>/rounds/{round}/weights.pt",
-        log="<results>/rounds/{round}/log.tsv",
+        log=report("<results>/rounds/{round}/log.tsv", caption="../report/training.rst"),
         preview="<results>/rounds/{round}/preview.png",
     log:
         "<results>/logs/train/{round}.log",
