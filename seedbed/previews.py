@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from seedbed.artefacts import atomic
-from seedbed.inference import fuse_logits, multi_scale
 from seedbed.models import Network
 from seedbed.overlay import overlay
+from seedbed.resampling import resize
 
 PAUSE_SECONDS = 30.0
 COST = 0.02  # the share of a training's time that its previews may take
@@ -60,16 +60,11 @@ class Preview:
 
     def _classes(self, model: Network, photo: np.ndarray) -> np.ndarray:
         """The most probable class of each pixel, (H, W) uint8."""
-        outputs = multi_scale(
-            lambda images: model(model.preprocess(images)),
-            photo,
-            scales=[1.0],
-            flip=False,
-            size=self.size,
-            device=next(model.parameters()).device,
-        )
-        probabilities = fuse_logits(outputs, photo.shape[:2], "mean")
-        return probabilities.argmax(0).to(torch.uint8).cpu().numpy()
+        device = next(model.parameters()).device
+        pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1)[None].float()
+        seen = resize(pixels, (self.size, self.size), "antialias") if self.size else pixels
+        logits = resize(model(model.preprocess(seen)).float(), photo.shape[:2], "half_pixel")
+        return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @contextmanager
