@@ -57,6 +57,18 @@ def test_network_maps_are_the_members_own_by_tag_and_side(miner):
     assert found.tolist() == [[row] * 4 for row in NETWORK]
 
 
+def test_a_dropout_that_stays_on_draws_the_same_for_an_image(miner, monkeypatch):
+    class Noisy(Colours):
+        def __call__(self, groups):
+            return SimpleNamespace(maps=groups + torch.rand_like(groups))
+
+    monkeypatch.setattr(stage, "network_on", lambda weights, device: Noisy())
+    first = miner(source="network").maps(1)
+    torch.rand(5)
+    assert np.array_equal(miner(source="network").maps(1), first)
+    assert not np.array_equal(miner(source="network", seed=1).maps(1), first)
+
+
 def test_accumulated_maps_are_divided_by_their_maximum(miner):
     found = miner(source="accumulated", groups=1).maps(1)
     assert found.tolist() == [[[255] * 4] * 4, (np.eye(4, dtype=int) * 255).tolist()]

@@ -269,3 +269,21 @@ def test_tensorflow_cuts_the_sizes_that_others_round():
     assert scaled_sizes((375, 333), [0.75, 0.5], flip=False) == [(281, 250), (188, 166)]
     cut = scaled_sizes((375, 333), [0.75, 0.5], flip=False, resampling="tf_legacy")
     assert cut == [(281, 249), (187, 166)]
+
+
+def test_the_network_sees_the_sizes_that_are_told(predicted, monkeypatch):
+    told, seen = [], []
+
+    def fuse(outputs, *arguments, scaled=(), **options):
+        told.extend(scaled)
+        return fuse_logits(outputs, *arguments, scaled=scaled, **options)
+
+    def look(images, size, how):
+        seen.append(size)
+        return resize(images, size, how)
+
+    monkeypatch.setattr("seedbed.inference.fuse_logits", fuse)
+    monkeypatch.setattr("seedbed.inference.resize_image", look)
+    options = {"flip": False, "map_resampling": "scaled_then_nearest"}
+    predicted("a", scales=[1.0, 0.7], resampling="tf_legacy", **options)
+    assert seen == told == [(20, 28), (14, 19)]  # 19.6 is cut

@@ -153,3 +153,26 @@ def test_settings_do_not_change():
 def test_settings_import_no_torch():
     check = "import sys, stages.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("block", "values", "message"),
+    [
+        ("classifier", {"network": "tiny_seg"}, "classifier.*tiny_seg must end in one of _cls"),
+        ("affinity", {"network": "vgg16_cls"}, "affinity.*must end in one of _affinity"),
+        ("group", {"network": "tiny_cls"}, "group.*must end in one of _group"),
+        ("training", {"network": "vgg16_cam"}, "must end in one of _seg, _aspp"),
+        ("training", {"geometry": "crop", "resampling": "antialias"}, "goes with geometry: warp"),
+        ("training", {"geometry": "warp", "long_side": (3, 4)}, "goes with geometry: crop"),
+        ("training", {"geometry": "crop", "long_side": (4, 3)}, "the lower bound comes first"),
+        ("training", {"batch": 10, "accumulation": 4}, "must divide the batch"),
+        ("convert", {"label_source": "cues"}, "cues needs seeds.cues"),
+        ("group", {"weights": "previous"}, "group.weights: previous needs a round"),
+        ("pseudo_labels", {"attention": "random_walk"}, "after a random walk it is argmax"),
+        ("affinity_scores", {"low": "folder"}, "give both folders or none"),
+    ],
+)
+def test_values_that_do_not_go_together(block, values, message):
+    rounds = [{"supervise": "pseudo_labels"}]
+    with pytest.raises(ValidationError, match=f"(?s){message}"):
+        Settings.model_validate({"rounds": rounds, block: values})

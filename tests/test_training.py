@@ -28,7 +28,13 @@ from seedbed.training import (
     train,
 )
 from seedbed.weights import load_network, save_network
-from stages.settings import ClassifierSettings, RoundSettings, TrainingSettings
+from stages import train_group as group_stage
+from stages.settings import (
+    ClassifierSettings,
+    GroupSettings,
+    RoundSettings,
+    TrainingSettings,
+)
 from stages.train_classifier import train_classifier
 from stages.train_round import make_preview, train_round
 from stages.training_run import make_network, make_view, train_network
@@ -653,3 +659,27 @@ def test_the_view_is_the_settings_one():
     assert view == {name: getattr(settings, name) for name in view}
     assert make_view(TrainingSettings(), model).padding is None
     assert make_view(TrainingSettings(resampling="tf_legacy"), model).resampling == "tf_legacy"
+
+
+def test_a_new_head_is_not_the_files(tmp_path):
+    torch.manual_seed(5)
+    torch.save(build("tiny_seg", 3).state_dict(), tmp_path / "w.pth")
+    whole = make_network(TrainingSettings(), 3, tmp_path / "w.pth").state_dict()
+    anew = make_network(TrainingSettings(new_head=True), 3, tmp_path / "w.pth").state_dict()
+    same = {name for name in whole if torch.equal(whole[name], anew[name])}
+    assert {name for name in whole if name.startswith("features.")} <= same
+    assert "head.classes.weight" not in same
+
+
+def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
+    asked = []
+
+    class Recorded(group_stage.GroupIndex):
+        def __init__(self, labels, draws=None):
+            asked.append(draws)
+            super().__init__(labels, draws)
+
+    monkeypatch.setattr(group_stage, "GroupIndex", Recorded)
+    brief = {"iterations": 1, "batch": 1, "crop": 32, "partner_draws": 7}
+    project(group_stage.train_group, GroupSettings(**brief), maps=project.folder / "maps.h5")
+    assert asked == [7]
