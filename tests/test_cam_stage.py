@@ -113,10 +113,10 @@ def test_computed_maps_look_at_images_resampled_as_the_settings_say(
 
 
 def test_computed_maps_come_to_the_image_as_the_settings_say(made, tmp_path, monkeypatch):
-    coarse = torch.tensor([[[0.0, 4.0]], [[4.0, 0.0]]])
+    coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
     monkeypatch.setattr(stage, "network_on", lambda weights, device: None)
     monkeypatch.setattr(stage, "multi_scale", lambda network, image, **options: [coarse])
     for entry in IMAGES:
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
     aligned = made(weights=tmp_path / "w.pt", map_resampling="corner_aligned")["a"]
-    assert aligned.tolist() == [[[0, 127, 255]] * 2, [[255, 127, 0]] * 2]
+    assert aligned.tolist() == [[[255, 64, 0]] * 2, [[0, 64, 255]] * 2]
