@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
+#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
@@ -39,26 +39,84 @@ struct Settings {
   double gaussian_weight, gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb;
 };
 
-// Memory that is not set to zero, in large pages if there is much of it.
-template <class T>
-class Array {
+// Memory is kept for the next image instead of being given back: to get it anew from the system,
+// page by page and one thread at a time, takes a third of an image's time. Sizes are powers of two.
+class Store {
  public:
-  explicit Array(size_t size) {
-    const size_t bytes = size * sizeof(T), unit = bytes < PAGE ? LINE : PAGE;
-    data_.reset(static_cast<T*>(std::aligned_alloc(unit, (bytes / unit + 1) * unit)));
-    if (!data_) throw std::bad_alloc();
+  static void* take(size_t bytes) {
+    const int kind = kind_of(bytes);
+    {
+      const std::lock_guard<std::mutex> lock(mutex());
+      auto& kept = shelves()[kind];
+      if (!kept.empty()) {
+        void* data = kept.back();
+        kept.pop_back();
+        return data;
+      }
+    }
+    const size_t size = size_t(1) << kind;
+    void* data = std::aligned_alloc(std::min(size, PAGE), size);
+    if (!data) throw std::bad_alloc();
 #ifdef __linux__
-    if (unit == PAGE) madvise(data_.get(), bytes, MADV_HUGEPAGE);
+    if (size >= PAGE) madvise(data, size, MADV_HUGEPAGE);
 #endif
+    return data;
   }
-  operator T*() const { return data_.get(); }
+
+  static void give(void* data, size_t bytes) {
+    const int kind = kind_of(bytes);
+    if (kind > LARGEST) return std::free(data);
+    const std::lock_guard<std::mutex> lock(mutex());
+    shelves()[kind].push_back(data);
+  }
 
  private:
   static constexpr size_t LINE = 64, PAGE = 1 << 21;
-  struct Free {
-    void operator()(T* data) const { std::free(data); }
-  };
-  std::unique_ptr<T[], Free> data_;
+  static constexpr int LARGEST = 28;  // 256 MiB; what is larger is rare and goes back
+  static int kind_of(size_t bytes) { return 64 - __builtin_clzll(std::max(bytes, LINE) - 1); }
+  static std::mutex& mutex() {
+    static std::mutex mutex;
+    return mutex;
+  }
+  static std::vector<void*>* shelves() {
+    static std::vector<void*> shelves[64];
+    return shelves;
+  }
+};
+
+template <class T>
+struct Stored {
+  typedef T value_type;
+  Stored() = default;
+  template <class U>
+  Stored(const Stored<U>&) {}
+  T* allocate(size_t size) { return static_cast<T*>(Store::take(size * sizeof(T))); }
+  void deallocate(T* data, size_t size) { Store::give(data, size * sizeof(T)); }
+  bool operator==(const Stored&) const { return true; }
+  bool operator!=(const Stored&) const { return false; }
+};
+
+template <class T>
+using Vector = std::vector<T, Stored<T>>;
+
+// As Vector, but not set to zero.
+template <class T>
+class Array {
+ public:
+  explicit Array(size_t size) : size_(size), data_(Stored<T>().allocate(size)) {}
+  Array(Array&& other) : size_(other.size_), data_(std::exchange(other.data_, nullptr)) {}
+  ~Array() {
+    if (data_) Stored<T>().deallocate(data_, size_);
+  }
+  void swap(Array& other) {
+    std::swap(size_, other.size_);
+    std::swap(data_, other.data_);
+  }
+  operator T*() const { return data_; }
+
+ private:
+  size_t size_;
+  T* data_;
 };
 
 // The image is worked on by tiles, so that the rows of the tables in use stay in the nearest
@@ -69,8 +127,8 @@ struct Tile {
   int size() const { return width * height; }
 };
 
-std::vector<Tile> tiles_of(const Settings& s) {
-  std::vector<Tile> tiles;
+Vector<Tile> tiles_of(const Settings& s) {
+  Vector<Tile> tiles;
   int first = 0;
   for (int y = 0; y < s.height; y += Tile::HIGH)
     for (int x = 0; x < s.width; x += Tile::WIDE) {
@@ -85,7 +143,7 @@ std::vector<Tile> tiles_of(const Settings& s) {
 // Vertices by key, numbered as they are met: a hash table, at most a quarter full.
 class Vertices {
  public:
-  std::vector<uint64_t> keys;
+  Vector<uint64_t> keys;
 
   // The number, or -1.
   INLINE int32_t find(uint64_t key) const { return slots_[place(key)].number; }
@@ -101,7 +159,7 @@ class Vertices {
     int32_t number;
   };
   int bits_ = 12;
-  std::vector<Slot> slots_ = std::vector<Slot>(size_t(1) << bits_, Slot{0, -1});
+  Vector<Slot> slots_ = Vector<Slot>(size_t(1) << bits_, Slot{0, -1});
 
   INLINE size_t place(uint64_t key) const {
     const size_t mask = slots_.size() - 1;
@@ -136,7 +194,7 @@ struct Lattice {
   size_t vertices = 0;
   bool diagonal = false;
   // For each axis the vertices with neighbours on it, line by line, each line ended by -1.
-  std::vector<int32_t> lines[D + 1];
+  Vector<int32_t> lines[D + 1];
   explicit Lattice(size_t points) : places(points) {}
 };
 
@@ -245,10 +303,10 @@ INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* 
 // The lines of vertices along one axis, and some more numbers so that blurring can look ahead.
 constexpr int AHEAD = 24;
 
-std::vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
+Vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
   const size_t count = vertices.keys.size();
-  std::vector<int32_t> next(count), lines;
-  std::vector<char> inner(count);
+  Vector<int32_t> next(count), lines;
+  Vector<char> inner(count);
   for (size_t v = 0; v < count; ++v) {
     next[v] = vertices.find(vertices.keys[v] + step);
     if (next[v] >= 0) inner[next[v]] = 1;
@@ -264,7 +322,7 @@ std::vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
 
 // Convolve with 1/2 1 1/2 along one axis, in place. A row has n values, taken N at a time.
 template <class T, int N>
-INLINE void blur(T* table, int n, const std::vector<int32_t>& lines) {
+INLINE void blur(T* table, int n, const Vector<int32_t>& lines) {
   const int32_t* line = lines.data();
   const int32_t* end = line + lines.size() - AHEAD;
   while (line < end) {
@@ -295,7 +353,7 @@ INLINE void blur(T* table, int n, const std::vector<int32_t>& lines) {
 // does the root of the kernel's weight. Energies are to base 2; a row of a table has `row` floats.
 template <int D>
 INLINE void normalise(Lattice<D>& lattice, int points, double weight, int row) {
-  std::vector<float> table(lattice.vertices);
+  Vector<float> table(lattice.vertices);
   Place<D>* places = lattice.places;
   for (int p = 0; p < points; ++p)
     for (int r = 0; r <= D; ++r) table[places[p].vertex[r]] += places[p].weight[r];
@@ -468,7 +526,7 @@ struct Tables {
   size_t size;
   explicit Tables(size_t size) : now(size), next(size), size(size) {}
   void turn() {
-    std::swap(now, next);
+    now.swap(next);
     std::memset(next, 0, size * sizeof(Floats));
   }
 };
@@ -482,7 +540,7 @@ template <int N>
 INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
                        const Lattice<5>& bilateral, const float* unary, float* posterior) {
   const int n = N ? N : count;
-  const std::vector<Tile> tiles = tiles_of(s);
+  const Vector<Tile> tiles = tiles_of(s);
   const size_t points = size_t(s.height) * s.width;
   const bool alone = gaussian.diagonal;
   const float own_weight = float(M_LOG2E * s.gaussian_weight);

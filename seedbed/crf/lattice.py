@@ -46,34 +46,38 @@ class Lattice:
         lows, strides, total = vertex_keys(extents, batch)
         corner, rank, shares = enclosing_simplices(features.flatten(0, 1).t())
         count = batch * points
-        base = torch.arange(batch, device=features.device).repeat_interleave(points) * total
+        kind = torch.int32 if total * batch < 2**31 else torch.int64  # half as wide, sorted faster
+        first = torch.arange(0, batch * total, total, dtype=kind, device=features.device)
+        base = first.repeat_interleave(points)
         for coordinate, low, stride in zip(corner, lows, strides, strict=False):
-            base += (coordinate.long() - low) * stride
+            base += (coordinate.to(kind) - low) * stride
         # From each vertex of a simplex to the next: all coordinates grow by 1, and the one of the
         # largest rank left falls by d + 1.
         steps = [sum(strides) - (dimensions + 1) * stride for stride in [*strides, 0]]
         axis = torch.arange(dimensions + 1, device=base.device)[:, None].expand_as(rank)
         falling = torch.empty_like(axis).scatter_(0, dimensions - rank.long(), axis)[:-1]
-        keys = torch.cat([base[None], base.new_tensor(steps)[falling]]).cumsum(0)
+        keys = torch.cat([base[None], base.new_tensor(steps)[falling]]).cumsum(0, dtype=kind)
 
         keys, entry = keys.flatten().sort(stable=True)
-        first = torch.ones_like(keys, dtype=torch.bool)
-        first[1:] = keys[1:] != keys[:-1]
+        fresh = torch.ones_like(keys, dtype=torch.bool)
+        fresh[1:] = keys[1:] != keys[:-1]
         vertex = torch.empty_like(entry, dtype=torch.int32)
-        vertex[entry] = first.cumsum(0, dtype=torch.int32) - 1
+        vertex[entry] = fresh.cumsum(0, dtype=torch.int32) - 1
         self.vertices = vertex.view(dimensions + 1, -1).t().contiguous()
         self._points = (entry % count).int()
-        starts = first.nonzero().flatten()
+        starts = fresh.nonzero().flatten()
         # One empty bag more: a vertex that stands for all that are not there, and stays 0.
         self._bags = torch.cat([starts, starts.new_tensor([len(keys)])]).int()
         self.size = len(self._bags)
         keys = keys[starts]
         self._neighbours = [neighbours(keys, step) for step in steps]
         self._taps = shares.new_tensor([0.5, 1, 0.5]).repeat(self.size, 1)
+        self._threes = bags_of(self._taps)
 
         self.shares = shares.t().contiguous()
         self._entries = shares.flatten()[entry]
-        degree = weighted_sums(self.vertices, self.spread(shares.new_ones(count, 1)), self.shares)
+        rows = self.spread(shares.new_ones(count, 1))
+        degree = weighted_sums(self.vertices, rows, self.shares, bags_of(self.shares))
         factor = (weight / (degree + 1e-20)).sqrt()
         self.shares *= factor
         self._entries *= factor.flatten()[self._points]
@@ -88,7 +92,7 @@ class Lattice:
         """Splat float32 (N · P, C), and blur: rows (V + 1, C) of all vertices, the last one 0."""
         values = weighted_sums(self._points, values, self._entries, self._bags)
         for each in self._neighbours:
-            values = weighted_sums(each, values, self._taps)
+            values = weighted_sums(each, values, self._taps, self._threes)
         return values
 
 
@@ -104,13 +108,14 @@ class SumOfLattices:
             parts = [one.vertices + at for one, at in zip(self._lattices, starts, strict=True)]
             self._vertices = torch.cat(parts, 1)
             self._shares = torch.cat([one.shares for one in self._lattices], 1)
+            self._bags = bags_of(self._shares)
 
     def __call__(self, values: Tensor) -> Tensor:
         """Filter float32 (N · P, C)."""
         if not self._lattices:
             return values * self._own
         rows = torch.cat([one.spread(values) for one in self._lattices])
-        sums = weighted_sums(self._vertices, rows, self._shares)
+        sums = weighted_sums(self._vertices, rows, self._shares, self._bags)
         return sums.add_(values, alpha=self._own) if self._own else sums
 
 
@@ -185,8 +190,13 @@ def neighbours(keys: Tensor, step: int) -> Tensor:
     return ids
 
 
-def weighted_sums(
-    indices: Tensor, values: Tensor, weights: Tensor, bags: Tensor | None = None
-) -> Tensor:
-    """Sums of weighted rows (B, C): of rows of `indices` (B, K), or of bags of a flat list."""
+def bags_of(weights: Tensor) -> Tensor:
+    """Where the rows of weights (B, K) begin in the flat list; made once, as it costs a tenth."""
+    count, width = weights.shape
+    return torch.arange(0, count * width, width, dtype=torch.int32, device=weights.device)
+
+
+def weighted_sums(indices: Tensor, values: Tensor, weights: Tensor, bags: Tensor) -> Tensor:
+    """Sums of weighted rows (B, C): of the rows at `indices`, which `bags` cuts into B lists."""
+    indices, weights = indices.flatten(), weights.flatten()
     return F.embedding_bag(indices, values, bags, mode="sum", per_sample_weights=weights)
