@@ -109,9 +109,9 @@ def _seed_classes(seeds: Tensor) -> Tensor:
 
 def _spread(starts: Tensor, components: Tensor) -> Tensor:
     """Mark every cell of each component that holds a start: (N, H, W) bool."""
-    hit = torch.zeros(components.numel() + 1, dtype=torch.bool, device=starts.device)
-    hit[components[starts]] = True
-    return hit[components]
+    hit = torch.zeros(components.numel() + 1, dtype=torch.uint8, device=starts.device)
+    hit.scatter_reduce_(0, components.flatten(), starts.flatten().to(torch.uint8), "amax")
+    return hit.bool()[components]
 
 
 def _components_by_scan(region: Tensor) -> Tensor:
@@ -122,30 +122,35 @@ def _components_by_scan(region: Tensor) -> Tensor:
 
 
 def _components_by_hooking(region: Tensor) -> Tensor:
-    """Minimum-label propagation: hook roots on their neighbours' roots, then halve the paths.
+    """Borůvka's rounds: every tree joins the neighbour tree whose root is the lowest.
 
-    Rounds grow with the logarithm of a component's length, where plain neighbour propagation
-    would need as many rounds as a spiral is long.
+    Each round at least halves the trees of a component, so their number is known beforehand, and
+    the host never waits for a result. Two trees that choose each other are the only circle there
+    can be; the lower root stays one.
     """
-    root = torch.arange(region.numel(), device=region.device)
-    while True:
-        lowest = _lowest_neighbour(root.view_as(region), region).flatten()
-        hooked = root.scatter_reduce(0, root, lowest, "amin").minimum(lowest)
-        for _ in range(2):
-            hooked = hooked[hooked]
-        if torch.equal(hooked, root):
-            return root.view_as(region)
-        root = hooked
+    doublings = region[0].numel().bit_length()
+    cells = torch.arange(region.numel(), device=region.device)
+    root, none = cells, region.numel()
+    for _ in range(doublings):
+        beside = _lowest_other(root.view_as(region), region).flatten()
+        chosen = torch.full_like(root, none).scatter_reduce(0, root, beside, "amin")
+        parent = torch.where(chosen < none, chosen, root)
+        parent = torch.where((parent[parent] == cells) & (cells < parent), cells, parent)
+        for _ in range(doublings):
+            parent = parent[parent]
+        root = parent
+    return root.view_as(region)
 
 
-def _lowest_neighbour(value: Tensor, region: Tensor) -> Tensor:
-    """The least value of a cell and those of its 8 neighbours that have the cell's class."""
+def _lowest_other(root: Tensor, region: Tensor) -> Tensor:
+    """The least other root among a cell's neighbours of its class; the number of cells if none."""
     height, width = region.shape[1:]
-    values = F.pad(value, (1, 1, 1, 1), value=value.numel())
+    none = root.numel()
+    roots = F.pad(root, (1, 1, 1, 1), value=none)
     regions = F.pad(region, (1, 1, 1, 1), value=-1)
-    lowest = value
+    lowest = torch.full_like(root, none)
     for row, column in ((r, c) for r in range(3) for c in range(3)):
         window = (..., slice(row, row + height), slice(column, column + width))
-        same = regions[window] == region
-        lowest = torch.where(same, torch.minimum(lowest, values[window]), lowest)
+        other = (regions[window] == region) & (roots[window] != root)
+        lowest = torch.where(other, torch.minimum(lowest, roots[window]), lowest)
     return lowest

@@ -207,6 +207,22 @@ def test_both_component_searches_agree(classes):
     assert canonical(region.numpy(), scan) == canonical(region.numpy(), hooking)
 
 
+@pytest.mark.parametrize("side", [1, 2, 7, 41])
+def test_hooking_needs_no_more_rounds_for_long_paths(side):
+    rows, columns = np.indices((side, side))
+    comb = (columns % 2 == 0) | (rows == side - 1)
+    region = torch.from_numpy(np.stack([comb, spiral(side), rows % 2 == columns % 2]) - 1)
+    scan, hooking = (f(region).numpy() for f in (_components_by_scan, _components_by_hooking))
+    assert canonical(region.numpy(), scan) == canonical(region.numpy(), hooking)
+
+
+def test_the_host_never_waits_for_a_device():
+    # Tensors without contents: whatever would have to be read from the device raises.
+    seeds = torch.zeros(2, 3, 9, 9, device="meta")
+    grown = grow_seeds(seeds, torch.zeros_like(seeds), torch.ones(2, 3, device="meta"), **CAFFE)
+    assert grown.shape == seeds.shape and grown.device.type == "meta"
+
+
 def test_images_of_a_batch_do_not_touch():
     seeds = torch.zeros(2, 2, 1, 1)
     seeds[0, 1] = 1
