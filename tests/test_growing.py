@@ -207,13 +207,19 @@ def test_both_component_searches_agree(classes):
     assert canonical(region.numpy(), scan) == canonical(region.numpy(), hooking)
 
 
-@pytest.mark.parametrize("side", [1, 2, 7, 41])
-def test_hooking_needs_no_more_rounds_for_long_paths(side):
-    rows, columns = np.indices((side, side))
-    comb = (columns % 2 == 0) | (rows == side - 1)
-    region = torch.from_numpy(np.stack([comb, spiral(side), rows % 2 == columns % 2]) - 1)
-    scan, hooking = (f(region).numpy() for f in (_components_by_scan, _components_by_hooking))
-    assert canonical(region.numpy(), scan) == canonical(region.numpy(), hooking)
+def comb(teeth):
+    """Teeth on a common row, their lengths so ordered that trees can only join pair by pair."""
+    bits = teeth.bit_length() - 1
+    lengths = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(teeth)]
+    rows, columns = np.indices((teeth + 1, 2 * teeth))
+    return (rows == teeth) | ((columns % 2 == 0) & (rows > np.array(lengths)[columns // 2]))
+
+
+@pytest.mark.parametrize("mask", [np.ones((1, 1)), spiral(41), comb(4), comb(128)])
+def test_hooking_ends_in_the_rounds_that_it_has(mask):
+    region = torch.from_numpy(mask.astype(int) - 1)[None]
+    numbers = _components_by_hooking(region)[region == 0]
+    assert (numbers == numbers[0]).all()
 
 
 def test_the_host_never_waits_for_a_device():
