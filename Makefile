@@ -1,10 +1,10 @@
 # make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
-# All make the environment first.
+# make soak: faults and fuzzing with full counts. All make the environment first.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run test test-recipes bench lint clean
+.PHONY: install run test test-recipes soak bench lint clean
 
 install: $(VENV)/installed
 
@@ -22,16 +22,21 @@ run: install
 	$(BIN)/snakemake --cores all
 
 test: install lint
-	$(BIN)/pytest -q -n auto -m 'not recipes'
+	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'
 
 test-recipes: install
 	$(BIN)/pytest -q -n 2 tests/test_recipe_runs.py
+
+soak: install
+	$(BIN)/pytest -q -s -m soak
 
 bench: install
 	$(BIN)/python -m benchmarks.crf
 	$(BIN)/python -m benchmarks.growing
 	$(BIN)/python -m benchmarks.random_walk
 	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.growth
 
 lint: install
 	$(BIN)/ruff check .

@@ -1,8 +1,11 @@
 """Scoring masks against a mask a class: `python -m benchmarks.evaluation`.
 
 Theirs counts truth, prediction and hits of each class from boolean masks, as the evaluators used
-with PSA and SEAM do. 60 made-up masks of 375 x 500 pixels; both ways give the same counts.
+with PSA and SEAM do. 60 made-up masks of 375 x 500 pixels for each process; both count the same.
 """
+
+from collections.abc import Callable
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -10,6 +13,7 @@ from benchmarks.pairs import Comparison, compare
 from seedbed.metrics import ConfusionMatrix
 
 IMAGES, CLASSES, SIZE = 60, 21, (375, 500)
+PROCESSES = (1, 2)
 TURNS = 5
 SEED = 0
 
@@ -47,13 +51,31 @@ def count_at_once(pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return np.stack([matrix.counts.sum(1), counts.sum(0), counts.diagonal()])
 
 
-def measure() -> Comparison:
-    """Both ways in turns, in one process."""
+def measure(processes: int) -> Comparison:
+    """Both ways in turns, each process counting all the masks."""
     pairs = masks()
     if not np.array_equal(count_at_once(pairs), count_by_class(pairs)):
         raise AssertionError("the two ways differ")
-    return compare(lambda: count_at_once(pairs), lambda: count_by_class(pairs), TURNS)
+    with get_context("fork").Pool(processes, _remember, [pairs]) as pool:
+
+        def everywhere(count: Callable[[list], np.ndarray]) -> Callable[[], object]:
+            return lambda: pool.map(_count, [count] * processes, chunksize=1)
+
+        return compare(everywhere(count_at_once), everywhere(count_by_class), TURNS)
+
+
+_pairs: list[tuple[np.ndarray, np.ndarray]] = []
+
+
+def _remember(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    _pairs[:] = pairs
+
+
+def _count(count: Callable[[list], np.ndarray]) -> np.ndarray:
+    return count(_pairs)
 
 
 if __name__ == "__main__":
-    print(f"evaluation, {IMAGES} masks of {SIZE[0]} x {SIZE[1]}, seed {SEED}: {measure()}")
+    for processes in PROCESSES:
+        title = f"{IMAGES} masks of {SIZE[0]} x {SIZE[1]}, processes {processes}, seed {SEED}"
+        print(f"evaluation, {title}: {measure(processes)}")

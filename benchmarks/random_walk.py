@@ -1,8 +1,11 @@
 """The random walk step by step against PSA's dense matrix: `python -m benchmarks.random_walk`.
 
-Both forms take turns in one process, on one thread, on the grid of a VOC image (500 x 375 pixels)
-with 2 and with 20 classes beside background. The dense form is checked to give the same scores.
+Both forms take turns in one process, on as many threads each, on the grid of a VOC image (500 x 375
+pixels) with 2 and with 20 classes beside background. The dense form is checked to give the same
+scores.
 """
+
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -13,6 +16,7 @@ from seedbed.random_walk import random_walk
 
 GRID = (63, 47)
 CHANNELS = (3, 21)
+THREADS = (1, 2)
 TURNS = 3
 SEED = 0
 BETA = 8.0
@@ -36,9 +40,9 @@ def dense_walk(affinities: Tensor, scores: Tensor) -> Tensor:
     return (scores.flatten(1) @ transition).view_as(scores)
 
 
-def measure(channels: int) -> Comparison:
-    """Both forms in turns, on one thread."""
-    torch.set_num_threads(1)
+def measure(channels: int, threads: int) -> Comparison:
+    """Both forms in turns."""
+    torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(SEED)
     affinities = torch.rand(len(pair_offsets()), *GRID, generator=generator)
     scores = torch.rand(channels, *GRID, generator=generator)
@@ -54,6 +58,6 @@ def measure(channels: int) -> Comparison:
 
 
 if __name__ == "__main__":
-    for channels in CHANNELS:
+    for channels, threads in product(CHANNELS, THREADS):
         size = f"{GRID[0]} x {GRID[1]} cells, {channels} channels"
-        print(f"random walk, {size}, one thread, seed {SEED}: {measure(channels)}")
+        print(f"random walk, {size}, threads {threads}, seed {SEED}: {measure(channels, threads)}")
