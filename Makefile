@@ -35,6 +35,7 @@ bench: install
 	$(BIN)/python -m benchmarks.growing
 	$(BIN)/python -m benchmarks.random_walk
 	$(BIN)/python -m benchmarks.evaluation
+	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.growth
 

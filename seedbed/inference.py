@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.device import mixed_precision
 from seedbed.losses import smooth_softmax
 from seedbed.models import Network
 from seedbed.resampling import resize, resize_image
@@ -40,18 +41,19 @@ def multi_scale(
 
     network: raw images (N, 3, h, w) in [0, 255] → maps (N, C, ., .). size: warp the image to this
     square times each scale, None: keep its aspect. resampling: as in `seedbed.resampling.resize`.
-    With flip every scale also gives the mirrored image's output, mirrored back.
+    With flip every scale also gives the mirrored image's output, mirrored back: the two are one
+    batch. Other images never join it, for a batch of another size is summed in another order, and
+    what an image gives would hang on its neighbours. On a GPU the network works in bfloat16.
     """
     pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
     whole = (size, size) if size else image.shape[:2]
     outputs: list[Tensor] = []
     for target in scaled_sizes(whole, scales, flip=False, resampling=resampling):
         scaled = resize_image(pixels, target, resampling)
-        if flip:
-            plain, mirrored = network(torch.cat([scaled, scaled.flip(-1)])).float()
-            outputs += [plain, mirrored.flip(-1)]
-        else:
-            outputs.append(network(scaled)[0].float())
+        sides = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
+        with mixed_precision(device):
+            plain, *mirrored = network(sides).float()
+        outputs += [plain, *(side.flip(-1) for side in mirrored)]
     return outputs
 
 

@@ -1,9 +1,10 @@
 """Every step's masks against the truth, with the same code, so that the steps can be compared."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -59,19 +60,46 @@ def audit(
         *label_steps("pseudo_labels", None, Maps(pseudo_labels), refine),
         *round_steps(targets, predictions, refined),
     ]
-    true = Maps([truth])
-    rows = []
-    for step in steps:
-        for name, entries in scored_lists(dataset, step.split).items():
-            score = partial(confusion, step=step, truth=true, num_classes=dataset.num_classes)
-            matrix = ConfusionMatrix(dataset.num_classes)
-            images = 0
-            for counts in ordered_map(score, entries, workers):
-                if counts is not None:
-                    matrix, images = matrix + counts, images + 1
-            if images:
-                rows.append(figures(step, name, images, matrix, dataset.class_names))
-    write_tsv(output, rows)
+    write_tsv(output, scored(dataset, steps, Maps([truth]), workers))
+
+
+@dataclass
+class Sum:
+    """The confusion matrix of a step's masks on a list, and of how many."""
+
+    matrix: ConfusionMatrix
+    images: int = 0
+
+    def add(self, matrix: ConfusionMatrix) -> None:
+        """Add one image's."""
+        self.matrix.merge(matrix)
+        self.images += 1
+
+
+def scored(
+    dataset: Index, steps: Sequence[Step], truth: Maps, workers: int
+) -> list[dict[str, object]]:
+    """A row for each step and list; an image is scored once, for all of them."""
+    lists = {step.split: scored_lists(dataset, step.split) for step in steps}
+    sums = {
+        (number, name): Sum(ConfusionMatrix(dataset.num_classes))
+        for number, step in enumerate(steps)
+        for name in lists[step.split]
+    }
+    for split, its_lists in lists.items():
+        its_steps = {n: step for n, step in enumerate(steps) if step.split == split}
+        ids = {name: {entry.id for entry in entries} for name, entries in its_lists.items()}
+        work = partial(confusions, steps=its_steps, truth=truth, num_classes=dataset.num_classes)
+        entries = its_lists.get(split, [])
+        for entry, found in zip(entries, ordered_map(work, entries, workers), strict=True):
+            for number, name in product(found, ids):
+                if entry.id in ids[name]:
+                    sums[number, name].add(found[number])
+    return [
+        figures(steps[number], name, total.images, total.matrix, dataset.class_names)
+        for (number, name), total in sums.items()
+        if total.images
+    ]
 
 
 def scored_lists(dataset: Index, split: str) -> dict[str, list[ImageEntry]]:
@@ -84,16 +112,18 @@ def scored_lists(dataset: Index, split: str) -> dict[str, list[ImageEntry]]:
     return lists
 
 
-def confusion(
-    entry: ImageEntry, *, step: Step, truth: Maps, num_classes: int
-) -> ConfusionMatrix | None:
-    """Confusion matrix of one image, None if the step has no mask of it."""
-    mask = step.label(entry)
-    if mask is None:
-        return None
-    matrix = ConfusionMatrix(num_classes)
-    matrix.update(truth[entry.id], mask)
-    return matrix
+def confusions(
+    entry: ImageEntry, *, steps: Mapping[int, Step], truth: Maps, num_classes: int
+) -> dict[int, ConfusionMatrix]:
+    """One image's confusion matrices, by the numbers of the steps that have a mask of it."""
+    true = truth[entry.id]
+    found = {}
+    for number, step in steps.items():
+        mask = step.label(entry)
+        if mask is not None:
+            found[number] = ConfusionMatrix(num_classes)
+            found[number].update(true, mask)
+    return found
 
 
 def figures(

@@ -12,9 +12,10 @@ from seedbed.cam import combine_scales, normalise_cam
 from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map, pick_device
+from seedbed.device import device_map, ordered_map, pick_device
 from seedbed.errors import UserError
 from seedbed.inference import multi_scale
+from seedbed.models import Network
 from seedbed.psa_files import read_cam
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
@@ -37,13 +38,16 @@ def cam(
     entries = shard_of(dataset.split("train"), shard)
     if settings.maps:
         work = partial(given_maps, folder=data / settings.maps, table=dataset.table)
+        results = ordered_map(work, entries, workers)
     elif weights:
         place = pick_device(device)
-        workers = workers if place.type == "cpu" else 1
-        work = partial(activation_maps, weights=weights, data=data, settings=settings, device=place)
+        model = network_on(weights, place)  # before the fork: its workers share it
+        work = partial(activation_maps, model=model, settings=settings, device=place)
+        results = device_map(
+            lambda entry: read_image(data / entry.path), work, entries, place, workers
+        )
     else:
         raise UserError("no maps: give --weights, or set cam.maps to a folder")
-    results = ordered_map(work, entries, workers)
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
         for entry, found in zip(entries, results, strict=True):
             maps.put(entry.id, found, classes=list(entry.labels))
@@ -51,14 +55,18 @@ def cam(
 
 @torch.no_grad()
 def activation_maps(
-    entry: ImageEntry, *, weights: Path, data: Path, settings: CamSettings, device: torch.device
+    entry: ImageEntry,
+    image: np.ndarray,
+    *,
+    model: Network,
+    settings: CamSettings,
+    device: torch.device,
 ) -> np.ndarray:
     """Maps (K of the image, H, W) uint8, each divided by its maximum."""
-    model = network_on(weights, device)
     tagged = [c - 1 for c in entry.labels]
     outputs = multi_scale(
         lambda images: model.maps(model.preprocess(images))[:, tagged],
-        read_image(data / entry.path),
+        image,
         scales=settings.scales,
         flip=settings.flip,
         size=settings.size,

@@ -1,5 +1,6 @@
 """The final figure: masks against the truth."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,12 +12,13 @@ from seedbed.data.index import Index
 from seedbed.errors import UserError
 from seedbed.metrics import VARIANTS, ConfusionMatrix
 from seedbed.progress import progress
-from stages.command import run_stage
+from stages.command import Workers, run_stage
 from stages.settings import EvaluateSettings
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+WORTH_TORCH = 3000  # images whose scoring takes longer than to load it
 RULES = {
     "voc": "over the classes in truth or masks; void in a mask is a miss",
     "dsrg": "over the classes hit at least once",
@@ -42,22 +44,45 @@ def evaluate(
     metrics: Annotated[Path, "to write: the figures for programs"],
     confusion: Annotated[Path, "to write: the confusion matrix as a picture"],
     settings: EvaluateSettings,
+    workers: Workers = 1,
 ) -> None:
     """Score every image of the split that has a true mask."""
     dataset = Index.load(index)
     entries = [entry for entry in dataset.split(settings.split) if entry.has_mask]
     if not entries:
         raise UserError(f"{index}: no image of split {settings.split} has a mask to score against")
-    found, true = Maps([masks]), Maps([truth])
-    matrix = ConfusionMatrix(dataset.num_classes)
-    for entry in progress(entries):
-        matrix.update(true[entry.id], found[entry.id])
+    ids, maps = [entry.id for entry in entries], (Maps([masks]), Maps([truth]))
+    matrix = confusion_matrix(ids, *maps, dataset.num_classes, workers)
     names = dataset.class_names
     about = {"split": settings.split, "images": len(entries), "variant": settings.variant}
     figures = {**about, **measure(matrix, names, settings.variant)}
     write_json(metrics, figures)
     draw(confusion, matrix.counts, names)
     write_text(report, describe(figures))
+
+
+def confusion_matrix(
+    ids: list[str], found: Maps, truth: Maps, num_classes: int, workers: int
+) -> ConfusionMatrix:
+    """Pixel counts of all images, many of them counted by worker processes."""
+    count = partial(pixel_counts, found=found, truth=truth, num_classes=num_classes)
+    if workers > 1 and len(ids) >= WORTH_TORCH:
+        from seedbed.device import ordered_map  # it loads torch, which takes a second or two
+
+        counted = ordered_map(count, ids, workers)
+    else:
+        counted = map(count, progress(ids))
+    total = ConfusionMatrix(num_classes)
+    for matrix in counted:
+        total.merge(matrix)
+    return total
+
+
+def pixel_counts(image_id: str, *, found: Maps, truth: Maps, num_classes: int) -> ConfusionMatrix:
+    """Pixel counts of one image."""
+    matrix = ConfusionMatrix(num_classes)
+    matrix.update(truth[image_id], found[image_id])
+    return matrix
 
 
 def measure(matrix: ConfusionMatrix, names: list[str], variant: str) -> dict[str, Any]:

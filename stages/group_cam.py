@@ -1,12 +1,13 @@
 """Attention maps of the group network, or of a folder, at image size."""
 
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from seedbed.artefacts import Maps, quantise, shard_of, write_maps
@@ -16,11 +17,15 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map, pick_device
+from seedbed.device import device_map, mixed_precision, ordered_map, pick_device
 from seedbed.errors import UserError
+from seedbed.models.group import GroupNetwork, between
+from seedbed.resampling import resize
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import GroupCamSettings
+
+BLOCK = 1000  # images whose partners' class maps are in memory at a time
 
 
 def group_cam(
@@ -43,16 +48,15 @@ def group_cam(
     if settings.maps:
         folder = data / settings.maps
         work = partial(given_maps, folder=folder, table=dataset.table, settings=settings)
-        results = ordered_map(work, entries, workers)
+        results = zip(entries, ordered_map(work, entries, workers), strict=True)
     elif weights and kept:
         place = pick_device(device)
         miner = Miner(train, weights, kept, group_size, settings, data, place)
-        positions = shard_of(range(len(train)), shard)
-        results = ordered_map(miner.maps, positions, workers if place.type == "cpu" else 1)
+        results = miner.maps(shard_of(range(len(train)), shard), workers)
     else:
         raise UserError("no maps: give --weights and --kept, or set group_cam.maps to a folder")
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
-        for entry, found in zip(entries, results, strict=True):
+        for entry, found in results:
             maps.put(entry.id, found, classes=list(entry.labels))
 
 
@@ -72,7 +76,7 @@ def given_maps(
 
 
 class Miner:
-    """Maps of one image after the other, by its position among the train images."""
+    """Maps of the images of a data set, kept from the training or seen in groups, or both."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Miner:
         device: torch.device,
     ) -> None:
         self.entries = entries
-        self.groups = GroupIndex([entry.labels for entry in entries])
+        self.index = GroupIndex([entry.labels for entry in entries])
         self.weights = weights
         self.kept = Maps([kept])
         self.group_size = group_size
@@ -93,39 +97,81 @@ class Miner:
         self.data = data
         self.device = device
 
-    @torch.no_grad()
-    def maps(self, position: int) -> np.ndarray:
-        """Maps (K of the image, H, W) uint8, each divided by its maximum."""
-        entry = self.entries[position]
-        size = (entry.height, entry.width)
-        found = []
-        if self.settings.source != "network":
-            kept = torch.from_numpy(self.kept.floats(entry.id))
-            found.append(combine_scales([kept], size))
-        if self.settings.source != "accumulated":
-            found.append(combine_scales(self._seen_in_groups(position), size))
-        return finish(found, self.settings)
+    def maps(
+        self, positions: Sequence[int], workers: int
+    ) -> Iterator[tuple[ImageEntry, np.ndarray]]:
+        """Images, by their positions in the data set, and their maps, (K of the image, H, W) uint8.
 
-    def _seen_in_groups(self, position: int) -> list[Tensor]:
-        """Maps (K of the image, h, w) from several groups, each plain and mirrored."""
-        model = network_on(self.weights, self.device)
+        An image's maps, each divided by its maximum, hang on it and the data set alone, whichever
+        other positions there are. Images with the same labels come together: they share partners.
+        """
+        alike = sorted(positions, key=lambda position: self.entries[position].labels)
+        for start in range(0, len(alike), BLOCK):
+            block = alike[start : start + BLOCK]
+            groups = {position: self._groups(position) for position in block}
+            work = partial(self._finished, groups=groups, nodes=self._nodes(groups, workers))
+            found = device_map(self._kept_maps, work, block, self.device, workers)
+            yield from zip((self.entries[position] for position in block), found, strict=True)
+
+    def _groups(self, position: int) -> list[list[int]]:
+        if self.settings.source == "accumulated":
+            return []
         rng = np.random.default_rng([self.settings.seed, position])
+        count = range(self.settings.groups)
+        return [self.index.group(position, self.group_size, rng) for _ in count]
+
+    def _nodes(self, groups: dict[int, list[list[int]]], workers: int) -> dict[int, np.ndarray]:
+        """Class maps before the graph of every member (plain and mirrored, K, h, w)."""
+        members = sorted({member for drawn in groups.values() for member in chain(*drawn)})
+        if not members:
+            return {}
+        work = partial(self._nodes_of, model=network_on(self.weights, self.device))
+        found = device_map(self._image, work, members, self.device, workers)
+        return dict(zip(members, found, strict=True))
+
+    def _image(self, position: int) -> np.ndarray:
+        return read_image(self.data / self.entries[position].path)
+
+    @torch.no_grad()
+    def _nodes_of(self, _: int, image: np.ndarray, *, model: GroupNetwork) -> np.ndarray:
+        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
+        square = resize(pixels, (self.settings.size, self.settings.size), "antialias")
+        with mixed_precision(self.device):
+            nodes = model.nodes(model.preprocess(torch.cat([square, square.flip(-1)])))
+        return nodes.float().cpu().numpy()
+
+    def _kept_maps(self, position: int) -> list[np.ndarray]:
+        if self.settings.source == "network":
+            return []
+        return [self.kept.floats(self.entries[position].id)]
+
+    def _finished(
+        self,
+        position: int,
+        kept: list[np.ndarray],
+        *,
+        groups: dict[int, list[list[int]]],
+        nodes: dict[int, np.ndarray],
+    ) -> np.ndarray:
+        entry = self.entries[position]
+        seen = self._seen(position, [[nodes[member] for member in g] for g in groups[position]])
+        sources = [maps for maps in (list(map(torch.from_numpy, kept)), seen) if maps]
+        size = (entry.height, entry.width)
+        return finish([combine_scales(maps, size) for maps in sources], self.settings)
+
+    @torch.no_grad()
+    def _seen(self, position: int, groups: list[list[np.ndarray]]) -> list[Tensor]:
+        """Maps (K of the image, h, w) from groups of nodes, each plain and mirrored back."""
         torch.manual_seed(self.settings.seed * 1_000_003 + position)  # of a dropout that stays on
         tagged = [c - 1 for c in self.entries[position].labels]
         outputs = []
-        for _ in range(self.settings.groups):
-            group = self.groups.group(position, self.group_size, rng)
-            images = torch.stack([self._square(member) for member in group])
-            both = model.preprocess(torch.cat([images, images.flip(-1)]))
-            maps = model(both.unflatten(0, (2, self.group_size))).maps[:, 0, tagged].float()
-            outputs += [maps[0], maps[1].flip(-1)]
+        for group in groups:
+            before = torch.from_numpy(np.stack(group, axis=1)).to(self.device)
+            with mixed_precision(self.device):
+                after = network_on(self.weights, self.device).mined(before)
+            plain, mirrored = between(before, after.float())[:, 0, tagged]
+            outputs += [plain, mirrored.flip(-1)]
         return outputs
-
-    def _square(self, position: int) -> Tensor:
-        image = torch.from_numpy(read_image(self.data / self.entries[position].path))
-        pixels = image.to(self.device).permute(2, 0, 1)[None].float()
-        size = (self.settings.size, self.settings.size)
-        return F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0]
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ import torch
 from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map, pick_device
+from seedbed.device import device_map, pick_device
 from seedbed.inference import probable_classes
+from seedbed.models import Network
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import PredictSettings
@@ -33,8 +34,9 @@ def predict(
     """Write the probabilities of each image's probable classes."""
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
-    work = partial(probabilities, weights=weights, data=data, settings=settings, device=place)
-    results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
+    model = network_on(weights, place)  # before the fork: its workers share it
+    work = partial(probabilities, model=model, settings=settings, device=place)
+    results = device_map(lambda entry: read_image(data / entry.path), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
     with write_maps(output, **about) as maps:
         for entry, (found, classes) in zip(entries, results, strict=True):
@@ -43,16 +45,16 @@ def predict(
 
 def probabilities(
     entry: ImageEntry,
+    image: np.ndarray,
     *,
-    weights: Path,
-    data: Path,
+    model: Network,
     settings: PredictSettings,
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
     """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
     return probable_classes(
-        network_on(weights, device),
-        read_image(data / entry.path),
+        model,
+        image,
         entry.id,
         keep=entry.labels if entry.split == "train" else (),
         device=device,

@@ -11,7 +11,7 @@ import torch
 from seedbed.artefacts import write_mask
 from seedbed.data.images import read_image
 from seedbed.data.photos import photos_in, tags_of
-from seedbed.device import ordered_map, pick_device
+from seedbed.device import device_map, pick_device
 from seedbed.errors import UserError
 from seedbed.inference import probable_classes
 from seedbed.models import Network
@@ -79,14 +79,16 @@ class Prediction:
     crf: bool
     overlay: bool
 
-    def __call__(self, photo: tuple[str, Path]) -> str | None:
-        """Write the files of one image, given by name and path; or say why there is no mask."""
+    def __call__(self, photo: tuple[str, Path], image: np.ndarray | str) -> str | None:
+        """Write the files of one image, given by name and path; or say why there is no mask.
+
+        `image` is its pixels (H, W, 3) uint8, or says why there are none.
+        """
+        if isinstance(image, str):
+            return image
         name, path = photo
         try:
-            image = read_image(path)
             mask = self.numbers[self.classes(image, name)]
-        except UserError as error:
-            return str(error)
         except (RuntimeError, MemoryError) as error:  # too large, or no cell left of few pixels
             reason = str(error).partition("\n")[0]
             return f"image {path} does not go through the network: {reason}; resize it"
@@ -114,10 +116,17 @@ class Prediction:
         return np.asarray(classes, np.uint8)[probabilities.argmax(0)]
 
 
+def pixels(photo: tuple[str, Path]) -> np.ndarray | str:
+    """The pixels (H, W, 3) uint8 of one image, given by name and path; or why there are none."""
+    try:
+        return read_image(photo[1])
+    except UserError as error:
+        return str(error)
+
+
 def write_masks(predict: Prediction, photos: dict[str, Path], workers: int) -> None:
     """Write the masks of all images that have one; UserError after the last if any has not."""
-    workers = workers if predict.device.type == "cpu" else 1
-    results = ordered_map(predict, photos.items(), workers)
+    results = device_map(pixels, predict, photos.items(), predict.device, workers)
     if complaints := [complaint for complaint in results if complaint]:
         print(*complaints, sep="\n", file=sys.stderr)
         raise UserError(f"{len(complaints)} of {len(photos)} images have no mask: see above")

@@ -3,17 +3,18 @@ import pytest
 from PIL import Image
 
 from seedbed.artefacts import Maps, write_maps
-from seedbed.data.index import ImageEntry
+from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.metrics import ConfusionMatrix
 from stages.audit import (
     Refine,
     Step,
     best_class,
     by_round_and_split,
-    confusion,
+    confusions,
     cue_steps,
     figures,
     kept_target,
+    scored,
     seed_mask,
 )
 from stages.settings import AuditSettings, CRFSettings
@@ -68,8 +69,60 @@ def test_targets_that_are_not_trained_on_do_not_count(tmp_path):
     kept = Maps(stored(tmp_path / "k.h5", mask, kept=True))
     dropped = Maps(stored(tmp_path / "d.h5", mask, kept=False))
     assert kept_target(ENTRY, masks=kept).tolist() == mask.tolist()
-    step = Step("targets", "train", lambda entry: kept_target(entry, masks=dropped))
-    assert confusion(ENTRY, step=step, truth=kept, num_classes=3) is None
+    steps = {
+        4: Step("targets", "train", lambda entry: kept_target(entry, masks=dropped)),
+        7: Step("targets", "train", lambda entry: kept_target(entry, masks=kept)),
+    }
+    found = confusions(ENTRY, steps=steps, truth=kept, num_classes=3)
+    assert list(found) == [7] and found[7].counts.tolist() == np.diag([1, 0, 2, 0])[:3].tolist()
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two train images, one of them on VOC's own list, one of val, and their truth: class 1."""
+    images = tuple(
+        ImageEntry(name, f"{name}.png", 1, 2, (1,), split, has_mask, "")
+        for name, split, has_mask in [
+            ("a", "train", True),
+            ("b", "train", True),
+            ("bare", "train", False),
+            ("v", "val", True),
+        ]
+    )
+    with write_maps(tmp_path / "truth.h5") as maps:
+        for name in "abv":
+            maps.put(name, np.uint8([[1, 1]]))
+    classes = (ClassInfo("x", 1), ClassInfo("y", 2))
+    index = Index(classes, images, "annotations", ("b",))
+    return index, Maps(tmp_path / "truth.h5")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_by_step_and_list(dataset, workers, monkeypatch):
+    monkeypatch.setattr("seedbed.device.available_cpus", lambda: 2)
+    labels = {"a": [[1, 1]], "b": [[1, 2]], "v": [[0, 0]]}
+    steps = [
+        Step("first", "train", lambda entry: np.uint8(labels[entry.id]), 3),
+        Step("on val", "val", lambda entry: np.uint8(labels[entry.id])),
+        Step("of a alone", "train", lambda e: np.uint8([[2, 2]]) if e.id == "a" else None),
+        Step("of none", "train", lambda entry: None),
+    ]
+    rows = scored(dataset[0], steps, dataset[1], workers)
+    own = "train (VOC's own list)"
+    facts = [(r["step"], r["round"], r["list"], r["images"], r["recall"]) for r in rows]
+    assert facts == [
+        ("first", 3, "train", 2, 3 / 4),
+        ("first", 3, own, 1, 1 / 2),
+        ("on val", None, "val", 1, 0),
+        ("of a alone", None, "train", 1, 0),
+    ]
+
+
+def test_an_image_is_labelled_once_though_it_is_on_two_lists(dataset):
+    labelled = []
+    step = Step("s", "train", lambda entry: labelled.append(entry.id) or np.uint8([[1, 1]]))
+    assert len(scored(dataset[0], [step], dataset[1], 1)) == 2
+    assert labelled == ["a", "b"]
 
 
 def test_figures_by_hand():

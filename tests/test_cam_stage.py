@@ -10,7 +10,9 @@ from PIL import Image
 from seedbed.artefacts import Maps
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.models import build
 from seedbed.psa_files import write_cam
+from seedbed.weights import save_network
 from stages import cam as stage
 from stages.settings import CamSettings
 
@@ -30,7 +32,7 @@ def made(tmp_path):
     """Run the stage on the train images."""
     Index(CLASSES, IMAGES, "annotations").save(tmp_path / "index.json")
 
-    def run(shard="1-of-1", weights=None, **settings):
+    def run(shard="1-of-1", weights=None, workers=1, **settings):
         stage.cam(
             index=tmp_path / "index.json",
             shard=shard,
@@ -38,7 +40,7 @@ def made(tmp_path):
             settings=CamSettings(**settings),
             data=tmp_path,
             device="cpu",
-            workers=1,
+            workers=workers,
             weights=weights,
         )
         return Maps(tmp_path / "cam.h5")
@@ -120,3 +122,21 @@ def test_computed_maps_come_to_the_image_as_the_settings_say(made, tmp_path, mon
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
     aligned = made(weights=tmp_path / "w.pt", map_resampling="corner_aligned")["a"]
     assert aligned.tolist() == [[[255, 64, 0]] * 2, [[0, 64, 255]] * 2]
+
+
+def test_shards_and_workers_change_nothing(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("seedbed.device.available_cpus", lambda: 2)
+    random = np.random.default_rng(0)
+    for entry in IMAGES:
+        Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
+    torch.manual_seed(0)
+    save_network(tmp_path / "w.pt", build("tiny_cls", 2), "tiny_cls", 2, {}, ["dog", "cat"])
+
+    def found(**options):
+        maps = made(weights=tmp_path / "w.pt", scales=[1.0, 4.0], **options)
+        return {name: array.tolist() for name, array in maps.items()}
+
+    whole = found(workers=1)
+    assert list(whole) == ["a", "b"] and np.any(whole["a"])
+    assert found(workers=2) == whole
+    assert {**found(shard="1-of-2"), **found(shard="2-of-2")} == whole

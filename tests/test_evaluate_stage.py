@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import write_maps
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
 from seedbed.metrics import VARIANTS, ConfusionMatrix
+from stages import evaluate as stage
 from stages.evaluate import RULES, describe, draw, evaluate, measure
 from stages.settings import EvaluateSettings
 
@@ -87,6 +88,32 @@ def test_images_of_the_split_with_a_true_mask_are_scored(call):
 def test_the_same_masks_give_the_same_bytes(call):
     first, second = call(MASKS, TRUTH), call(MASKS, TRUTH, "again")
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
+
+
+@pytest.mark.parametrize(("workers", "enough", "elsewhere"), [(1, 12, 0), (2, 13, 0), (2, 12, 1)])
+def test_many_images_are_scored_by_workers_and_the_same(
+    tmp_path, monkeypatch, workers, enough, elsewhere
+):
+    monkeypatch.setattr(stage, "WORTH_TORCH", enough)
+    monkeypatch.setattr("seedbed.device.available_cpus", lambda: 2)
+    random, expected = np.random.default_rng(0), ConfusionMatrix(3)
+    ids = [f"i{number}" for number in range(12)]
+    with write_maps(tmp_path / "m.h5") as masks, write_maps(tmp_path / "t.h5") as truth:
+        for image_id in ids:
+            mask, true = random.choice([0, 1, 2, 255], (2, 4, 5)).astype(np.uint8)
+            masks.put(image_id, mask)
+            truth.put(image_id, true)
+            expected.update(true, mask)
+    scored = []  # by this process, for a fork's list is its own
+    count = stage.pixel_counts
+    monkeypatch.setattr(
+        stage, "pixel_counts", lambda name, **maps: scored.append(name) or count(name, **maps)
+    )
+    found = stage.confusion_matrix(
+        ids, Maps(tmp_path / "m.h5"), Maps(tmp_path / "t.h5"), 3, workers
+    )
+    np.testing.assert_array_equal(found.counts, expected.counts)
+    assert scored == ([] if elsewhere else ids)
 
 
 def test_a_split_without_truth_is_refused(call, tmp_path):

@@ -1,22 +1,26 @@
+import os
+import threading
+import time
 from math import exp, log
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.ndimage import zoom
 
 from seedbed.data.index import ImageEntry
+from seedbed.device import device_map
+from seedbed.errors import UserError
 from seedbed.inference import fuse_logits, multi_scale, scaled_sizes
 from seedbed.models import build
 from seedbed.resampling import resize
-from seedbed.weights import save_network
+from seedbed.weights import load_network, save_network
 from stages.predict import probabilities
 from stages.settings import PredictSettings
 
 torch.set_num_threads(1)
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture
@@ -92,6 +96,66 @@ def test_flip_shows_the_network_the_mirrored_image(image):
     plain, mirrored = scaled(image, pair, flip=True)
     assert plain[0, 0].tolist() == [1.0] * 5 + [0.0] * 5
     assert mirrored[0, 0].tolist() == [0.0] * 5 + [1.0] * 5
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_each_scale_is_one_batch_of_its_sides_channels_last(image, flip):
+    model, seen = build("tiny_seg", 3).eval(), []
+
+    def network(images):
+        ready = model.preprocess(images)
+        assert ready.is_contiguous(memory_format=torch.channels_last)
+        seen.append(tuple(ready.shape))
+        return ready
+
+    scaled(image, network, flip=flip, scales=[1.0, 0.5])
+    assert seen == [(1 + flip, 3, 6, 10), (1 + flip, 3, 3, 5)]
+
+
+@pytest.mark.parametrize("name", ["tiny_seg", "squeezenet1_0_seg", "vgg16_largefov"])
+def test_memory_layout_and_batch_change_nothing_but_the_last_bits(name):
+    torch.manual_seed(0)
+    model = build(name, 3).eval()
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 56, 3), np.uint8)
+
+    @torch.no_grad()
+    def outputs(image=pixels, layout=torch.channels_last, flip=True):
+        model.to(memory_format=layout)
+        show = lambda images: model(model.preprocess(images).contiguous(memory_format=layout))  # noqa: E731
+        return scaled(image, show, scales=[1.0, 0.5], flip=flip)
+
+    found = outputs()
+    one_by_one = [
+        side
+        for plain, mirrored in zip(
+            outputs(flip=False), outputs(pixels[:, ::-1].copy(), flip=False), strict=True
+        )
+        for side in (plain, mirrored.flip(-1))
+    ]
+    largest = max(float(output.abs().max()) for output in found)
+    for others in (outputs(layout=torch.contiguous_format), one_by_one):
+        for output, other in zip(found, others, strict=True):
+            torch.testing.assert_close(output, other, rtol=1e-5, atol=1e-5 * largest)
+
+
+def test_the_network_alone_works_at_the_precision_of_the_device(image, monkeypatch):
+    monkeypatch.setattr(
+        "seedbed.inference.mixed_precision", lambda device: torch.autocast("cpu", torch.bfloat16)
+    )
+    torch.manual_seed(0)
+    layer, inside = torch.nn.Conv2d(3, 2, 1), []
+
+    @torch.no_grad()
+    def network(images):
+        assert images.dtype == torch.float32
+        inside.append(layer(images).dtype)
+        return layer(images)
+
+    outputs = scaled(image, network, flip=True)
+    assert inside == [torch.bfloat16] and {output.dtype for output in outputs} == {torch.float32}
+    monkeypatch.undo()
+    for rough, exact in zip(outputs, scaled(image, network, flip=True), strict=True):
+        torch.testing.assert_close(rough, exact, rtol=0.02, atol=2)
 
 
 def test_flip_doubles_the_outputs_scale_by_scale(image):
@@ -210,14 +274,14 @@ def predicted(tmp_path_factory):
     options = {"dropout_in_eval": True}
     save_network(tmp_path / "w.pt", network, "vgg16_largefov", 3, options, ["b", "cat", "dog"])
     pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 3), np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
+    model, _ = load_network(tmp_path / "w.pt")
 
     def predict(name, **settings):
         entry = ImageEntry(name, "a.png", 20, 28, (1, 2), "train", True, "")
         return probabilities(
             entry,
-            weights=tmp_path / "w.pt",
-            data=tmp_path,
+            pixels,
+            model=model,
             settings=PredictSettings(**settings),
             device=CPU,
         )[0]
@@ -287,3 +351,62 @@ def test_the_network_sees_the_sizes_that_are_told(predicted, monkeypatch):
     options = {"flip": False, "map_resampling": "scaled_then_nearest"}
     predicted("a", scales=[1.0, 0.7], resampling="tf_legacy", **options)
     assert seen == told == [(20, 28), (14, 19)]  # 19.6 is cut
+
+
+def test_on_a_gpu_workers_read_and_one_thread_of_this_process_computes(monkeypatch):
+    monkeypatch.setattr("seedbed.device.available_cpus", lambda: 2)
+
+    def read(item):
+        return os.getpid(), -item
+
+    def compute(item, source):
+        time.sleep(0.02 * (item == 0))
+        return *source, item, threading.get_ident(), os.getpid()
+
+    for kind in ("cuda", "cpu"):
+        found = list(device_map(read, compute, range(30), torch.device(kind), 2))
+        assert [facts[1:3] for facts in found] == [(-item, item) for item in range(30)]
+        readers, threads, computers = ({facts[part] for facts in found} for part in (0, 3, 4))
+        assert os.getpid() not in readers
+        if kind == "cuda":
+            assert computers == {os.getpid()} and len(threads) == 1
+            assert threads != {threading.get_ident()}
+        else:
+            assert computers == readers
+
+
+def test_the_gpu_works_on_while_the_caller_writes_but_not_far_ahead():
+    begun = []
+    results = device_map(lambda item: item, lambda item, _: begun.append(item), range(50), GPU, 1)
+    next(results)
+    time.sleep(0.2)
+    assert begun == [0, 1, 2]
+    results.close()
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_what_cannot_be_read_or_computed_ends_it_after_what_came_before(device):
+    def read(item):
+        if item == 4:
+            raise UserError("image 4 is broken: mend it")
+        return item
+
+    seen = []
+    with pytest.raises(UserError, match=r"^image 4 is broken: mend it$"):
+        seen.extend(device_map(read, lambda item, _: item, range(9), device, 1))
+    assert seen == [0, 1, 2, 3][: len(seen)]
+    with pytest.raises(ZeroDivisionError):
+        list(device_map(read, lambda item, _: 1 // (item - 2), range(4), device, 1))
+
+
+def test_a_gpu_without_memory_left_is_one_line_with_a_remedy():
+    def compute(item, source):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 8 GiB"
+        )
+
+    with pytest.raises(UserError) as error:
+        list(device_map(lambda item: item, compute, [0], GPU, 1))
+    message = str(error.value)
+    assert message.startswith("CUDA out of memory. Tried to allocate 2.00 GiB: ")
+    assert "smaller scales" in message and "\n" not in message and "capacity" not in message

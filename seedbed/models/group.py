@@ -53,6 +53,11 @@ def graph_dropout(states: Tensor) -> Tensor:
     return (states * mask + states) / 2
 
 
+def between(before: Tensor, after: Tensor) -> Tensor:
+    """The class maps that are read out: the mean of both ends of the graph."""
+    return (after + before) / 2
+
+
 class MessagePassing(nn.Module):
     """One round of the graph; every node is an image's class maps and hears all others.
 
@@ -136,14 +141,19 @@ class GroupNetwork(Network):
         """Preprocessed groups (N, G, 3, H, W) → scores and maps; maps are the mean of both ends."""
         if images.shape[1] != self.group_size:
             raise ValueError(f"images: groups of {images.shape[1]}, not of {self.group_size}")
-        maps = self.head.extra(self.described(images.flatten(0, 1)))
+        maps = self.nodes(images.flatten(0, 1))
         before = maps.unflatten(0, images.shape[:2])
-        after = self._mined(before)
+        after = self.mined(before)
         scores = self.pool(after.flatten(0, 1)).unflatten(0, images.shape[:2])
         first = self.pool(maps).unflatten(0, images.shape[:2])
-        return GroupOutput(first, scores, (after + before) / 2)
+        return GroupOutput(first, scores, between(before, after))
 
-    def _mined(self, states: Tensor) -> Tensor:
+    def nodes(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → class maps (N, K, h, w), each image's own."""
+        return self.head.extra(self.described(images))
+
+    def mined(self, states: Tensor) -> Tensor:
+        """Class maps of groups (N, G, K, h, w) → the same after the graph."""
         for _ in range(ROUNDS):
             states = self.head.graph(states)
             if self.training or self.graph_dropout_in_eval:
