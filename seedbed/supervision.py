@@ -78,6 +78,7 @@ class GroupObjective:
         self.rows = tagged.flatten().cumsum(0).view_as(tagged) - 1
         self.kept = torch.zeros(int(tagged.sum()), *grid, dtype=torch.uint8)
         self.seen = torch.zeros(len(self.kept), dtype=torch.bool)
+        self.found: list[tuple[list[Tensor], bool]] = []
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         """Figures of one step: loss and its parts before and after the graph."""
@@ -88,16 +89,21 @@ class GroupObjective:
         after = classification_loss(output.scores_after.float().flatten(0, 1), tags)
         if step >= self.from_step:
             first = slice(None, None, self.group_size)
-            self._keep(
+            seen = [
                 output.maps[:, 0].detach().float(),
                 output.scores_after[:, 0].detach().float(),
                 tags[first] > 0,
-                batch.index[first].cpu(),
+                batch.index[first],
                 batch.mirrored[first],
-                last_epoch=step >= self.last_epoch_from,
-            )
+            ]
+            self.found.append(([tensor.cpu() for tensor in seen], step >= self.last_epoch_from))
         loss = (self.before_weight * before + after) / 2
         return {"loss": loss, "before_loss": before, "after_loss": after}
+
+    def keep(self, found: list[tuple[list[Tensor], bool]]) -> None:
+        """Take up what the parts of a step found, as `seedbed.training.Gathering` says."""
+        for tensors, last_epoch in found:
+            self._keep(*tensors, last_epoch=last_epoch)
 
     def _keep(
         self,
@@ -112,11 +118,11 @@ class GroupObjective:
         maps = torch.where(mirrored[:, None, None, None], maps.flip(-1), maps).relu()
         maps = maps / (maps.amax((2, 3), keepdim=True) + 1e-8)
         image, channel = tagged.nonzero(as_tuple=True)
-        rows = self.rows[index[image.cpu()], channel.cpu() + 1]
-        sure = (scores[image, channel].sigmoid() >= self.least_score).cpu()
+        rows = self.rows[index[image], channel + 1]
+        sure = scores[image, channel].sigmoid() >= self.least_score
         if last_epoch:  # a map that never was sure is better than none
             sure |= ~self.seen[rows]
-        found = (maps[image, channel] * 255).round().to(torch.uint8).cpu()
+        found = (maps[image, channel] * 255).round().to(torch.uint8)
         for row, found_map in zip(rows[sure], found[sure], strict=True):  # an image may come twice
             self.kept[row] = torch.maximum(self.kept[row], found_map)
         self.seen[rows[sure]] = True

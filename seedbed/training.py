@@ -3,20 +3,25 @@
 import fcntl
 import io
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os.path import samestat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from seedbed.artefacts import atomic
 from seedbed.data.samples import Batch
 from seedbed.device import mixed_precision
+from seedbed.distributed import ALONE, Team
 from seedbed.errors import UserError
 from seedbed.event_log import EventLog
 from seedbed.previews import Preview
@@ -43,6 +48,20 @@ class Objective(Protocol):
         """Take up where `state_dict` left off."""
 
 
+@runtime_checkable
+class Gathering(Protocol):
+    """An objective that gathers something while training: only of steps that were completed.
+
+    A call appends to `found` what its part of the batch gives, on the CPU; its state stays. When
+    the step is done, `keep` takes up what all parts gave, in all processes.
+    """
+
+    found: list[Any]
+
+    def keep(self, found: list[Any]) -> None:
+        """Take up what was found, in the order of the batch."""
+
+
 @dataclass(frozen=True)
 class Optimisation:
     """How the weights move.
@@ -50,7 +69,8 @@ class Optimisation:
     multipliers: of the rate, for pretrained weights, pretrained biases, new weights, new biases
     (as in Caffe's param blocks). The schedule counts iterations; `step_factor` acts every
     `step_every` of them ("step") or from each of the `milestones` on ("multi_step"). accumulation:
-    parts of a batch that are computed one after the other; their gradients are averaged.
+    parts of a batch that are computed one after the other; their gradients are averaged. batch:
+    into how many parts it could be cut at most (groups of images stay whole); None: its images.
     """
 
     iterations: int
@@ -67,6 +87,7 @@ class Optimisation:
     step_factor: float = 0.1
     milestones: Sequence[int] = ()
     accumulation: int = 1
+    batch: int | None = None
 
 
 def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[str, Any]]:
@@ -132,18 +153,23 @@ class Checkpoint:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps the orphan of a killed run and its successor apart."""
+        """Keeps the orphan of a killed run and its successor, which waits for it, apart."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
-        with lock.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    f"{lock}: another process is training this; wait for it or end it"
-                ) from None
-            yield
-            lock.unlink(missing_ok=True)
+        while True:
+            with lock.open("w") as handle:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    print(f"{lock}: waits for another process that trains this", flush=True)
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                if not (lock.exists() and samestat(lock.stat(), os.fstat(handle.fileno()))):
+                    continue  # removed by the one that was waited for
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
+                return
 
     def save(self, step: int, parts: Mapping[str, Any]) -> None:
         """Write the states of the parts after `step` iterations beside and rename into place."""
@@ -186,49 +212,159 @@ def train(
     seed: int,
     events: Path | None = None,
     preview: Preview | None = None,
+    team: Team = ALONE,
 ) -> list[dict[str, float]]:
     """Train in place and return the log, a row every few iterations.
 
-    batches(start): the batches of the steps from `start` on. Dropout and the like are drawn from
-    (seed, step), so a resumed training ends with the bytes of an undisturbed one. A loss that is
-    not finite ends it with a UserError that names the step; the last checkpoint stays. events: a
-    folder for TensorBoard. preview: refreshed now and then, and at the end.
+    batches(start): the batches of the steps from `start` on, of a team this process's shares.
+    Dropout and the like are drawn from (seed, step), so a resumed training ends with the bytes of
+    an undisturbed one. events: a folder for TensorBoard. preview: refreshed now and then, and at
+    the end. A GPU that is out of memory gets its batches in smaller parts from there on.
+
+    Raises:
+        UserError: if a loss or a weight is not finite, naming the iteration and the last
+            checkpoint, which is of before; or if not even one image fits into the GPU.
+
     """
     model.to(device).train()
     optimizer = make_optimizer(model, optimisation)
     schedule = make_schedule(optimizer, optimisation)
+    gradients = _Gradients(model, objective, optimisation, device, seed, team)
     log = _Log()
     parts = {
         "model": model,
         "optimizer": optimizer,
         "schedule": schedule,
         "objective": objective,
+        "gradients": gradients,
         "log": log,
     }
     step = checkpoint.restore(parts)
     saved = time.monotonic()
-    with EventLog(events, log.rows, step) as event_log:
-        for batch in progress(batches(step), total=optimisation.iterations, done=step):
-            torch.manual_seed(seed * 1_000_003 + step)
-            optimizer.zero_grad(set_to_none=True)
-            figures = _accumulate(
-                model, objective, batch.parts(optimisation.accumulation), step, device
-            )
-            optimizer.step()
-            log.add(step, schedule.get_last_lr()[-1], figures)
-            event_log.write(log.rows)
-            schedule.step()
-            step += 1
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                log.check(step)
-                checkpoint.save(step, parts)
-                saved = time.monotonic()
-            if preview is not None:
-                preview.refresh(model)
-        event_log.write(log.close(step))
-    if preview is not None:
+    steps = batches(step)
+    if team.leads:
+        steps = progress(steps, total=optimisation.iterations, done=step)
+    try:
+        with EventLog(events if team.leads else None, log.rows, step) as event_log:
+            for batch in steps:
+                figures = gradients(batch, step)
+                optimizer.step()
+                log.add(step, schedule.get_last_lr()[-1], figures)
+                event_log.write(log.rows)
+                schedule.step()
+                step += 1
+                if team.leads and time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    log.check(step)
+                    _check_weights(model, optimizer, step)
+                    checkpoint.save(step, parts)
+                    saved = time.monotonic()
+                if preview is not None and team.leads:
+                    preview.refresh(model)
+            event_log.write(log.close(step))
+        _check_weights(model, optimizer, step)
+    except _NotFiniteError as error:
+        raise UserError(f"{error}; {_way_back(checkpoint)}") from None
+    if preview is not None and team.leads:
         preview.write(model)
     return log.rows
+
+
+class _Gradients:
+    """The gradients of a step, computed in as many parts as the GPU's memory demands."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        optimisation: Optimisation,
+        device: torch.device,
+        seed: int,
+        team: Team,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.accumulation = optimisation.accumulation
+        self.batch = optimisation.batch
+        self.device = device
+        self.seed = seed
+        self.team = team
+        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"accumulation": self.accumulation}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.accumulation = state["accumulation"]
+
+    @property
+    def parts(self) -> int:
+        """Parts of this process's share: together no fewer than without the others."""
+        return self.accumulation // math.gcd(self.accumulation, self.team.size)
+
+    def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Leave the gradients of the mean loss in the model; the means of the figures."""
+        while (figures := self._attempt(batch, step)) is None:
+            self._cut_finer(len(batch.images), step)
+        if isinstance(self.objective, Gathering):
+            self.objective.keep(self.team.gather(self.objective.found))
+            self.objective.found = []
+        return self._of_all(figures)
+
+    def _attempt(self, batch: Batch, step: int) -> dict[str, Tensor] | None:
+        """The figures; None, and all as it was before, if a device of the team is full."""
+        before = [buffer.clone() for buffer in self.statistics]
+        # Each process draws for its own share, the first what a process alone would. On the CPU the
+        # lower 32 bits of a seed count: by these the ranks lie far apart.
+        torch.manual_seed(self.seed * 1_000_003 + step + self.team.rank * 0x9E3779B1)
+        self.model.zero_grad(set_to_none=True)
+        full = False
+        try:
+            figures = _accumulate(
+                self.model, self.objective, batch.parts(self.parts), step, self.device
+            )
+        except torch.OutOfMemoryError:
+            full = True  # and no more: the error keeps all tensors of the step alive
+        if not self.team.any(full):
+            return figures
+        self.model.zero_grad(set_to_none=True)
+        for buffer, value in zip(self.statistics, before, strict=True):
+            buffer.copy_(value)
+        if isinstance(self.objective, Gathering):
+            self.objective.found = []
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
+
+    def _cut_finer(self, images: int, step: int) -> None:
+        """At least twice as many equal parts; UserError if each is but one image or group."""
+        most = self.batch // self.team.size if self.batch else images
+        finer = (n for n in range(2 * self.parts, most + 1) if most % n == 0)
+        if (parts := next(finer, None)) is None:
+            raise UserError(
+                f"GPU out of memory at iteration {step + 1}, though a part of the batch is only "
+                f"{images // most} image(s): take a smaller crop, another network, its option "
+                "checkpointing if it has one, or a larger GPU"
+            )
+        self.accumulation = parts * self.team.size
+        if self.team.leads:
+            print(
+                f"GPU out of memory at iteration {step + 1}: from here on a batch is computed in "
+                f"{self.accumulation} parts of {images // parts} images, as with accumulation: "
+                f"{self.accumulation}; the update stays one of the whole batch",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def _of_all(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Average gradients, statistics and figures over the team."""
+        if self.team.size == 1:
+            return figures
+        means = torch.stack([figure.float() for figure in figures.values()])
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        running = [buffer for buffer in self.statistics if buffer.is_floating_point()]
+        self.team.average([means, *gradients, *running])
+        return dict(zip(figures, means, strict=True))
 
 
 def _accumulate(
@@ -242,6 +378,31 @@ def _accumulate(
         (figures["loss"] / len(parts)).backward()
         found.append({name: figure.detach() for name, figure in figures.items()})
     return {name: torch.stack([f[name] for f in found]).mean(0) for name in found[0]}
+
+
+class _NotFiniteError(Exception):
+    """What is not finite, and since when."""
+
+
+def _check_weights(model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """_NotFiniteError if a weight, or what the optimiser remembers of one, is not finite.
+
+    The loss tells only of the weights before its update.
+    """
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    tensors = [t for t in (*model.state_dict().values(), *moments) if isinstance(t, Tensor)]
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        raise _NotFiniteError(f"the weights are not finite after iteration {step}")
+
+
+def _way_back(checkpoint: Checkpoint) -> str:
+    """What is left, and what to do."""
+    state = checkpoint.load()
+    kept = f"{checkpoint.path} holds iteration {state['step']}" if state else "no checkpoint yet"
+    return (
+        f"{kept}: lower the learning rate, with which it begins anew; the same settings would "
+        "stop there again"
+    )
 
 
 class _Log:
@@ -265,14 +426,11 @@ class _Log:
             self.close(step + 1)
 
     def check(self, step: int) -> None:
-        """UserError if a loss since the last row, before `step`, is not finite."""
+        """_NotFiniteError if a loss since the last row, before `step`, is not finite."""
         first = step - len(self.pending) + 1
         for iteration, figures in enumerate(self.pending, first):
             if not math.isfinite(figures["loss"]):
-                raise UserError(
-                    f"the loss is not finite at iteration {iteration}: lower the learning rate; "
-                    "the last checkpoint is kept"
-                )
+                raise _NotFiniteError(f"the loss is not finite at iteration {iteration}")
 
     def close(self, step: int) -> list[dict[str, float]]:
         self.check(step)

@@ -42,7 +42,7 @@ def train_affinity(
         seed=settings.seed,
         scores=Maps(scores),
     )
-    train_network(
+    leads = train_network(
         model,
         AffinityObjective(),
         samples,
@@ -55,7 +55,8 @@ def train_affinity(
         threads=threads,
         deterministic=deterministic,
     )
-    drop_checkpoint(weights)
+    if leads:
+        drop_checkpoint(weights)
 
 
 def check_crop(crop: int) -> None:

@@ -35,7 +35,7 @@ def train_classifier(
         make_view(settings, model),
         seed=settings.seed,
     )
-    train_network(
+    leads = train_network(
         model,
         TagObjective(),
         samples,
@@ -49,7 +49,8 @@ def train_classifier(
         deterministic=deterministic,
         **pooling,
     )
-    drop_checkpoint(weights)
+    if leads:
+        drop_checkpoint(weights)
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def train_group(
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries], settings.partner_draws)
     view = make_view(settings, model)
-    train_network(
+    leads = train_network(
         model,
         objective,
         Samples(entries, dataset.num_classes, data, view, seed=settings.seed),
@@ -59,6 +59,8 @@ def train_group(
         regroup=partial(group_draws, groups, settings.group_size, seed=settings.seed),
         **options,
     )
+    if not leads:
+        return
     with write_maps(maps, levels=255, source="kept while training") as kept:
         for position, entry in enumerate(entries):
             kept.put(

@@ -65,7 +65,7 @@ def train_round(
         cues=maps if dsrg else None,
         cue_grid=grid_of(model.eval(), settings.crop),
     )
-    train_network(
+    leads = train_network(
         model,
         make_growing(settings.dsrg) if dsrg else MaskObjective(settings.label_sampling),
         samples,
@@ -80,7 +80,8 @@ def train_round(
         threads=threads,
         deterministic=deterministic,
     )
-    drop_checkpoint(weights)
+    if leads:
+        drop_checkpoint(weights)
 
 
 def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:

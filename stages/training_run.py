@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from seedbed.artefacts import write_tsv
 from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
 from seedbed.device import be_deterministic, pick_device
+from seedbed.distributed import launched_team
+from seedbed.errors import UserError
 from seedbed.models import Network, build
 from seedbed.previews import Preview
 from seedbed.training import Checkpoint, Objective, Optimisation, train
@@ -91,39 +94,56 @@ def train_network(
     source_ids: Sequence[int] | None = None,
     preview: Preview | None = None,
     **options: object,
-) -> None:
+) -> bool:
     """Train to the end and write the network and its log, TensorBoard's events beside it.
 
     A checkpoint beside `weights` survives interruptions; `drop_checkpoint` ends it. `classes`
     names the network's outputs, `source_ids` says what the data set's own masks call them,
-    `preview` is a picture to refresh, `options` are those that the settings' own lack.
+    `preview` is a picture to refresh, `options` are those that the settings' own lack. Under
+    torchrun the processes share each batch, and the first alone writes: False in the others.
     """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
-    place = pick_device(device)
     shared = set(Optimisation.__dataclass_fields__)
-    workers = threads if place.type == "cuda" else 0
-
-    def batches(start: int) -> Iterable[Batch]:
-        asked = draws(len(samples), settings.batch, start, settings.iterations, settings.seed)
-        return loader(samples, regroup(asked), workers)
-
     checkpoint = Checkpoint(weights, key)
-    with checkpoint.lock():
-        rows = train(
-            model,
-            objective,
-            batches,
-            Optimisation(**settings.model_dump(include=shared)),
-            device=place,
-            checkpoint=checkpoint,
-            seed=settings.seed,
-            events=log.with_name("tensorboard"),
-            preview=preview,
+    with launched_team() as team, checkpoint.lock() if team.leads else nullcontext():
+        if settings.batch % team.size:
+            raise UserError(
+                f"run.training_processes: {team.size} must divide the batch of {settings.batch}: "
+                "change one of them in the config"
+            )
+        place = pick_device(device, team)
+        workers = threads if place.type == "cuda" else 0
+
+        def batches(start: int) -> Iterable[Batch]:
+            asked = draws(len(samples), settings.batch, start, settings.iterations, settings.seed)
+            return loader(samples, regroup(team.share(asked)), workers)
+
+        try:
+            rows = train(
+                model,
+                objective,
+                batches,
+                Optimisation(**settings.model_dump(include=shared)),
+                device=place,
+                checkpoint=checkpoint,
+                seed=settings.seed,
+                events=log.with_name("tensorboard"),
+                preview=preview,
+                team=team,
+            )
+        except torch.OutOfMemoryError:
+            raise UserError(
+                "GPU out of memory beside the batch, for the network itself, its optimiser or its "
+                "preview: take another network or a larger GPU"
+            ) from None
+    if team.leads:
+        write_tsv(log, rows)
+        options = {**settings.options, **options}
+        save_network(
+            weights, model.cpu(), settings.network, len(classes), options, classes, source_ids
         )
-    write_tsv(log, rows)
-    options = {**settings.options, **options}
-    save_network(weights, model.cpu(), settings.network, len(classes), options, classes, source_ids)
+    return team.leads
 
 
 def drop_checkpoint(weights: Path) -> None:

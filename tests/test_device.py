@@ -1,12 +1,17 @@
+import fcntl
 import os
 import time
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from seedbed import device
+from seedbed import device, device_lock
 from seedbed.device import available_cpus, be_deterministic, mixed_precision, ordered_map
 from seedbed.device import pick_device as pick
+from seedbed.distributed import Team
 from seedbed.errors import UserError
 
 
@@ -95,11 +100,73 @@ def test_progress_of_a_number_unknown(monkeypatch):
     assert shown == [None]
 
 
-@pytest.mark.parametrize("visible", [False, True])
-def test_pick_device(monkeypatch, visible):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: visible)
+@pytest.fixture
+def pretend_gpus(monkeypatch, tmp_path):
+    """CUDA shows two devices; the list notes which one is made current."""
+    current = []
+    hardware = [SimpleNamespace(uuid="4f-a"), SimpleNamespace(uuid="4f-b")]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", hardware.__getitem__)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(device, "take_device", partial(device_lock.take_device, folder=tmp_path))
+    monkeypatch.setattr(device, "turn", partial(device_lock.turn, folder=tmp_path))
+    device._take_gpu.cache_clear()
+    yield current
+    device._take_gpu.cache_clear()
+    device_lock._let_go()
+
+
+def held(path):
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick("cpu") == pick("auto") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda"])
+def test_a_gpu_is_taken_once_and_kept(pretend_gpus, tmp_path, name):
+    assert pick(name) == pick(name) == torch.device("cuda", 0)
+    assert pretend_gpus == [torch.device("cuda", 0)] * 2
+    assert held(tmp_path / "4f-a.lock") and not held(tmp_path / "turn.lock")
+    assert not (tmp_path / "4f-b.lock").exists()
+
+
+def test_the_gpu_of_another_is_left_alone(pretend_gpus, tmp_path):
+    with (tmp_path / "4f-a.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert pick("auto") == torch.device("cuda", 1)
+
+
+def test_who_wants_the_cpu_or_only_asks_takes_no_gpu(pretend_gpus, tmp_path):
     assert pick("cpu") == torch.device("cpu")
-    assert pick("auto") == torch.device("cuda" if visible else "cpu")
+    assert device.kind_of_device("auto") == torch.device("cuda")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_team_takes_turns_together(pretend_gpus, monkeypatch, tmp_path):
+    waits = []
+    monkeypatch.setattr(Team, "wait", lambda team: waits.append(held(tmp_path / "turn.lock")))
+    assert pick("cuda", Team(0, 2)) == torch.device("cuda", 0)
+    assert waits == [True, True]  # until the others have theirs
+    device._take_gpu.cache_clear()
+
+    @contextmanager
+    def no_turn():
+        raise AssertionError
+        yield
+
+    monkeypatch.setattr(device, "turn", no_turn)
+    assert pick("cuda", Team(1, 2)) == torch.device("cuda", 1)
+    with pytest.raises(UserError, match=r"run\.training_processes: 3, but 2 GPU\(s\) visible"):
+        pick("cuda", Team(1, 3))
 
 
 def test_cuda_asked_for_and_absent(monkeypatch):
@@ -121,6 +188,12 @@ def test_determinism_is_switched_on_and_off(monkeypatch):
         assert torch.are_deterministic_algorithms_enabled() == on
         assert torch.backends.cudnn.deterministic == on
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+    be_deterministic(False)
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    be_deterministic(True)
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    be_deterministic(False)
     torch.backends.cudnn.benchmark = before
 
 

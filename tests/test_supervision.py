@@ -315,10 +315,17 @@ def test_group_loss_by_hand(group_of):
     assert float(figures["loss"]) == pytest.approx((0.4 * 3 * log(2) + 3 * after) / 6)
 
 
+def keep_step(objective, model, batch, step):
+    """A step of one part, and its end."""
+    objective(model, batch, step)
+    objective.keep(objective.found)
+    objective.found = []
+
+
 def test_maps_of_the_first_are_kept_by_maximum(group_of):
     objective = group_objective()
-    objective(group_output([[1.0, 4, 0, -9], [0.0, 0, 0, 0]]), group_of(0), 0)
-    objective(group_output([[8.0, 2, 0, 0], [0.0, 0, 5, 1]]), group_of(0), 1)
+    keep_step(objective, group_output([[1.0, 4, 0, -9], [0.0, 0, 0, 0]]), group_of(0), 0)
+    keep_step(objective, group_output([[8.0, 2, 0, 0], [0.0, 0, 5, 1]]), group_of(0), 1)
     # each map over its own maximum: (64, 255, 0, 0) and (255, 64, 0, 0)
     assert objective.maps(0, (1, 2)).tolist() == [[[255, 255, 0, 0]], [[0, 0, 255, 51]]]
     assert objective.maps(0, (2,)).tolist() == [[[0, 0, 255, 51]]]
@@ -327,14 +334,14 @@ def test_maps_of_the_first_are_kept_by_maximum(group_of):
 
 def test_classes_without_a_tag_are_not_kept(group_of):
     objective = group_objective()
-    objective(group_output([[9.0, 9, 9, 9], [5.0, 0, 0, 1]]), group_of(1), 0)
+    keep_step(objective, group_output([[9.0, 9, 9, 9], [5.0, 0, 0, 1]]), group_of(1), 0)
     assert objective.maps(1, (2,)).tolist() == [[[255, 0, 0, 51]]]
     assert objective.kept.sum() == 306
 
 
 def test_maps_of_mirrored_images_are_mirrored_back(group_of):
     objective = group_objective()
-    objective(group_output([[5.0, 0, 0, 1]] * 2), group_of(0, mirrored=True), 0)
+    keep_step(objective, group_output([[5.0, 0, 0, 1]] * 2), group_of(0, mirrored=True), 0)
     assert objective.maps(0, (1,)).tolist() == [[[51, 0, 0, 255]]]
 
 
@@ -344,7 +351,7 @@ def test_an_image_that_comes_twice_in_a_batch(make_batch):
     output = GroupOutput(torch.zeros(2, 3, 2), torch.full((2, 3, 2), 5.0), maps)
     batch = make_batch(torch.zeros(6, 3, 2, 8), [[1, 1, 0]] * 6, index=[2] * 6)
     objective = group_objective()
-    objective(Fixed(output), batch, 0)
+    keep_step(objective, Fixed(output), batch, 0)
     assert objective.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
 
 
@@ -363,36 +370,39 @@ def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):
         parts(Fixed(GroupOutput(*scores[:, i : i + 1], maps[i : i + 1])), part, 0)["loss"]
         for i, part in enumerate(batch.parts(2))
     ]
+    assert not parts.kept.any()  # the step is not over
+    parts.keep(parts.found)
+    whole.keep(whole.found)
     torch.testing.assert_close(torch.stack(losses).mean(), loss)
     assert torch.equal(parts.kept, whole.kept) and whole.seen.sum() == 3
 
 
 def test_nothing_is_kept_before_its_time(group_of):
     objective = group_objective(from_step=3)
-    objective(group_output([[1.0] * 4] * 2), group_of(0), 2)
+    keep_step(objective, group_output([[1.0] * 4] * 2), group_of(0), 2)
     assert not objective.kept.any()
-    objective(group_output([[1.0] * 4] * 2), group_of(0), 3)
+    keep_step(objective, group_output([[1.0] * 4] * 2), group_of(0), 3)
     assert objective.maps(0, (1, 2)).eq(255).all()
 
 
 def test_unsure_maps_are_kept_only_by_the_last_epoch_and_where_none_is(group_of):
     objective = group_objective(last_epoch_from=2)
     left, right = group_output([[1.0, 0, 0, 0]] * 2), group_output([[0.0, 0, 0, 1]] * 2, -5.0)
-    objective(right, group_of(0), 0)  # sigmoid(-5) is below 0.1
+    keep_step(objective, right, group_of(0), 0)  # sigmoid(-5) is below 0.1
     assert not objective.kept.any()
-    objective(left, group_of(0), 1)
-    objective(right, group_of(0), 2)  # image 0 has a map already
-    objective(right, group_of(2), 2)  # image 2 has none
+    keep_step(objective, left, group_of(0), 1)
+    keep_step(objective, right, group_of(0), 2)  # image 0 has a map already
+    keep_step(objective, right, group_of(2), 2)  # image 2 has none
     assert objective.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
     assert objective.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]
 
 
 def test_group_state_survives(group_of):
     objective, other = group_objective(last_epoch_from=1), group_objective(last_epoch_from=1)
-    objective(group_output([[1.0, 0, 0, 0]] * 2), group_of(0), 0)
+    keep_step(objective, group_output([[1.0, 0, 0, 0]] * 2), group_of(0), 0)
     other.load_state_dict(objective.state_dict())
     unsure = group_output([[0.0, 0, 0, 1]] * 2, -5.0)
-    other(unsure, group_of(0), 1)
-    other(unsure, group_of(2), 1)
+    keep_step(other, unsure, group_of(0), 1)
+    keep_step(other, unsure, group_of(2), 1)
     assert other.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
     assert other.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]

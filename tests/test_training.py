@@ -324,11 +324,75 @@ def test_a_loss_that_is_not_finite_names_its_step(batches_until, tmp_path):
         run(batches_until(spoilt=23), tmp_path / "w")
 
 
+def stopped(batches, path, **options):
+    """The one line that a training ends with."""
+    with pytest.raises(UserError) as error:
+        run(batches, path, **options)
+    return str(error.value)
+
+
+def all_finite(state):
+    return all(bool(value.isfinite().all()) for value in state.values())
+
+
 def test_the_checkpoint_before_such_a_loss_stays(batches_until, tmp_path, monkeypatch):
     always(monkeypatch)
-    with pytest.raises(UserError, match=r"iteration 14\b"):
-        run(batches_until(spoilt=13), tmp_path / "w")
-    assert Checkpoint(tmp_path / "w", "d").load()["step"] == 13
+    line = stopped(batches_until(spoilt=13), tmp_path / "w")
+    assert line == (
+        f"the loss is not finite at iteration 14; {tmp_path}/w.checkpoint holds iteration 13: lower"
+        " the learning rate, with which it begins anew; the same settings would stop there again"
+    )
+    state = Checkpoint(tmp_path / "w", "d").load()
+    assert state["step"] == 13 and all_finite(state["model"])
+    assert stopped(batches_until(spoilt=13), tmp_path / "w") == line
+    undisturbed = run(batches_until(), tmp_path / "a")
+    anew = run(batches_until(), tmp_path / "w", digest="another rate")
+    assert same(anew, undisturbed)
+
+
+class Bursting(Regression):
+    """A finite loss whose gradient, in one step, is not, or is beyond what AdamW can square."""
+
+    at, factor = 13, float("nan")
+
+    def __call__(self, model, batch, step):
+        figures = super().__call__(model, batch, step)
+        if step == self.at:
+            figures["loss"].register_hook(lambda gradient: gradient * self.factor)
+        return figures
+
+
+class Huge(Bursting):
+    factor = 1e30
+
+
+class AtTheEnd(Bursting):
+    at = 32
+
+
+@pytest.mark.parametrize("objective", [Bursting, Huge])
+def test_weights_that_are_not_finite_are_no_checkpoint(
+    batches_until, tmp_path, monkeypatch, objective
+):
+    always(monkeypatch)
+    line = stopped(batches_until(), tmp_path / "w", objective=objective)
+    assert line.startswith(
+        f"the weights are not finite after iteration 14; {tmp_path}/w.checkpoint holds iteration 13"
+    )
+    state = Checkpoint(tmp_path / "w", "d").load()
+    assert state["step"] == 13 and all_finite(state["model"])
+
+
+def test_weights_that_are_not_finite_are_no_result(batches_until, tmp_path):
+    line = stopped(batches_until(), tmp_path / "w", objective=AtTheEnd)
+    assert line.startswith("the weights are not finite after iteration 33; no checkpoint yet: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_finite_is_found_without_a_checkpoint(batches_until, tmp_path):
+    # The weights of iteration 14 make the loss of iteration 15, seen when a row ends.
+    line = stopped(batches_until(), tmp_path / "w", objective=Bursting)
+    assert line.startswith("the loss is not finite at iteration 15; no checkpoint yet: lower")
 
 
 def test_the_log_has_the_rate_of_its_step(batches_until, tmp_path):
@@ -421,27 +485,26 @@ def test_multipliers_last_through_the_schedule(batches_until, tmp_path):
     assert [one / rate[0] for one in rate] == pytest.approx([1, 2, 10, 20])
 
 
-def _try_to_lock(path, answers):
-    try:
-        with Checkpoint(path, "other").lock():
-            answers.put("locked")
-    except UserError as error:
-        answers.put(str(error))
+def _lock(path, begin, answers):
+    assert begin.wait(60)
+    with Checkpoint(path, "other").lock():
+        answers.put("locked")
+        answers.put("freed")
 
 
-def test_the_lock_refuses_a_second_process(tmp_path):
+def test_the_lock_lets_other_processes_wait(tmp_path):
     path, fork = tmp_path / "new" / "w", multiprocessing.get_context("fork")
-
-    def second():
-        answers = fork.SimpleQueue()
-        process = fork.Process(target=_try_to_lock, args=(path, answers))
-        process.start()
-        process.join()
-        return answers.get()
-
+    begin, answers = fork.Event(), fork.SimpleQueue()
+    others = [fork.Process(target=_lock, args=(path, begin, answers)) for _ in range(3)]
+    for other in others:
+        other.start()
     with Checkpoint(path, "d").lock():
-        assert "another process is training this" in second()
-    assert second() == "locked"
+        begin.set()
+        others[0].join(0.5)
+        assert answers.empty() and all(other.is_alive() for other in others)
+    for other in others:
+        other.join()
+    assert [answers.get() for _ in range(6)] == ["locked", "freed"] * 3  # one after the other
     assert not list(path.parent.iterdir())
 
 
@@ -669,6 +732,48 @@ def test_a_new_head_is_not_the_files(tmp_path):
     same = {name for name in whole if torch.equal(whole[name], anew[name])}
     assert {name for name in whole if name.startswith("features.")} <= same
     assert "head.classes.weight" not in same
+
+
+BRIEF_GROUPS = {
+    "iterations": 4,
+    "batch": 4,
+    "crop": 32,
+    "group_size": 2,
+    "accumulate_from_epoch": 0,
+    "accumulate_score": 0,
+}
+
+
+def test_maps_of_a_step_that_ran_out_of_memory_are_not_kept(project, monkeypatch, capsys):
+    class Small(group_stage.GroupObjective):
+        def __call__(self, model, batch, step):
+            figures = super().__call__(model, batch, step)
+            if len(batch.images) > 2 * 2:
+                self.found[0][0][0].fill_(1e3)
+                raise torch.OutOfMemoryError
+            return figures
+
+    def maps(name, settings):
+        path = project.folder / f"{name}.h5"
+        project(group_stage.train_group, GroupSettings(**settings), maps=path)
+        kept = Maps(path)
+        return {key: kept[key] for key in kept}
+
+    wanted = maps("a", {**BRIEF_GROUPS, "accumulation": 2})
+    monkeypatch.setattr(group_stage, "GroupObjective", Small)
+    found = maps("b", BRIEF_GROUPS)
+    assert "2 parts of 4 images" in capsys.readouterr().err
+    assert wanted.keys() == found.keys() == set("abc")
+    assert all(np.array_equal(wanted[key], found[key]) and found[key].any() for key in wanted)
+
+
+def test_out_of_memory_beside_the_batch_is_one_line(project, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nAnd so on.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(UserError, match=r"^GPU out of memory beside the batch.*larger GPU$"):
+        project(train_classifier, ClassifierSettings(**CUT))
 
 
 def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
