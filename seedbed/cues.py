@@ -7,7 +7,6 @@ Huang et al., CVPR 2018 (DSRG).
 import gzip
 import pickle
 import re
-import shutil
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,8 @@ from seedbed.artefacts import VOC_PALETTE, atomic
 from seedbed.errors import UserError
 
 Item = TypeVar("Item")
+MAX_UNPACKED = 1 << 30  # bytes; a few kilobytes can unpack to any number of them
+CHUNK = 1 << 20
 Conflict = Literal["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]
 
 
@@ -188,7 +189,10 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
         unpacked = Path(folder) / path.stem
         try:
             with gzip.open(path) as source, unpacked.open("wb") as target:
-                shutil.copyfileobj(source, target)
+                for _ in range(MAX_UNPACKED // CHUNK):
+                    target.write(source.read(CHUNK))
+                if source.read(1):
+                    raise UserError(f"it is larger than {MAX_UNPACKED >> 20} MB: unpack it first")
             return restricted_pickle.load(unpacked)
         except (OSError, EOFError, zlib.error, UserError) as error:
             raise UserError(f"cannot unpack and read {path}: {error}; get it again") from error
@@ -197,7 +201,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
 def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: ANN401
     """Find the values of the keys `{k}_{kind}`, ordered by k."""
     keys = content if isinstance(content, dict) else {}
-    matches = [re.fullmatch(rf"([0-9]+)_{kind}", str(key)) for key in keys]
+    matches = [re.fullmatch(rf"(0|[1-9][0-9]{{0,8}})_{kind}", str(key)) for key in keys]
     numbers = sorted(int(match[1]) for match in matches if match)
     if not numbers:
         raise UserError(f"{path} holds no '0_{kind}': give DSRG's localization_cues.pickle")
@@ -206,8 +210,8 @@ def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: A
 
 def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  # noqa: ANN401
     """Turn (3, n) integers into bool of `shape`."""
-    cells = np.asarray(cells)
-    if cells.ndim != 2 or len(cells) != 3 or cells.dtype.kind not in "iu":
+    cells = _integers(cells)
+    if cells is None or cells.ndim != 2 or len(cells) != 3:
         raise UserError(f"{name} is not an array of 3 rows of integers: make the cues again")
     outside = ((cells < 0) | (cells >= np.reshape(shape, (3, 1)))).any(axis=0)
     if outside.any():
@@ -222,10 +226,19 @@ def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  #
 
 
 def _class_ids(ids: Any, num_classes: int, name: str) -> tuple[int, ...]:  # noqa: ANN401
-    ids = np.asarray(ids)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ((ids > 0) & (ids < num_classes)).all():
+    ids = _integers(ids)
+    if ids is None or ids.ndim != 1 or not ((ids > 0) & (ids < num_classes)).all():
         raise UserError(f"{name} are not class ids in 1..{num_classes - 1}: make the cues again")
     return tuple(ids.tolist())
+
+
+def _integers(values: Any) -> np.ndarray | None:  # noqa: ANN401
+    """Turn arrays or lists of them into one of integers; None if they are none or ragged."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return None
+    return array if array.dtype.kind in "iu" else None
 
 
 def cue_preview(image: np.ndarray, cues: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from seedbed.artefacts import Maps, atomic_folder, read_mask, save_mask
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry
+from seedbed.data.source import same_size
 from seedbed.data.voc import image_id_of, read_lines
 from seedbed.errors import UserError
 
@@ -26,9 +27,7 @@ def read_given_mask(folder: Path, entry: ImageEntry, table: ClassTable) -> np.nd
     not in the index become void.
     """
     path = folder / f"{entry.id}.png"
-    mask, size = read_mask(path), (entry.height, entry.width)
-    if mask.shape != size:
-        raise UserError(f"mask {path} is {mask.shape}, its image {size}: make it the same size")
+    mask = same_size(read_mask(path), (entry.height, entry.width), path)
     return table.mask_of(mask, path)
 
 

@@ -75,7 +75,8 @@ def _given(path: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
     scores = np.stack([found[source_id] for source_id in table.source_ids[[0, *entry.labels]]])
     size = (entry.height, entry.width)
     if scores.shape[1:] != size:
-        raise UserError(f"{path} has scores of {scores.shape[1:]}, its image is {size}")
+        found = f"{path} has scores of {scores.shape[1:]}, its image is {size}"
+        raise UserError(f"{found}: make them from this image")
     if scores.min() < 0 or scores.max() > 1 + 1e-5:
         raise UserError(f"{path} has scores that are not between 0 and 1: make it again")
     return scores

@@ -1,11 +1,24 @@
 """Settings of every stage: defaults, bounds, meaning and source. Imports no torch."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+    with_config,
+)
+from typing_extensions import TypedDict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Sigma = Annotated[float, Field(ge=0.1)]  # the CRF's lattice cannot number finer cells
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 # Where the samples of a resized map lie: between the borders (OpenCV, PyTorch), corners on corners
@@ -15,20 +28,51 @@ Resampling = Literal["half_pixel", "corner_aligned", "tf_legacy"]
 ImageResampling = Literal["antialias", "bicubic", "half_pixel", "corner_aligned", "tf_legacy"]
 
 
+def _plain_path(path: str) -> str:
+    """A path that can stand between quotes in a shell command and holds no wildcard."""
+    if not path.strip() or set(path) & set("'{}\n\0"):
+        raise ValueError("a path is not empty and holds no quote, brace or line break")
+    return path
+
+
+def _no_percentage(zoom: float) -> float:
+    if zoom > 10:
+        raise ValueError("1 is the image's own size, and 10 times that the largest")
+    return zoom
+
+
+Zoom = Annotated[Positive, AfterValidator(_no_percentage)]
+PathText = Annotated[str, AfterValidator(_plain_path)]
+
+
 class Block(BaseModel):
     """A block of the config: unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_true_or_false(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """YAML takes `on` and `yes` for true, which would pass for 1."""
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            raise ValueError("neither true nor false will do")
+        return value
+
 
 class RunSettings(Block):
     """Where and how the run works; never changes a result."""
 
-    data: str = Field("data", description="folder of the data sets and of the initial weights")
+    data: PathText = Field("data", description="folder of the data sets and of the initial weights")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks run")
     shards: Count = Field(1, description="jobs that each image-wise step is cut into")
     compute_threads: Count = Field(2, description="threads of a training on the CPU")
     deterministic: bool = Field(True, description="same bytes on every CUDA run, more slowly")
+    training_processes: Count = Field(
+        1, description="processes of one training, each with a GPU of its own; they share its batch"
+    )
 
 
 class MiniSettings(Block):
@@ -71,7 +115,9 @@ class ConvertSettings(Block):
         description="the one source of the image-level labels; cues: the file of seeds.cues",
     )
     classes: list[str] | None = Field(
-        None, description="class names in order; null: those that the train images' labels name"
+        None,
+        min_length=1,
+        description="class names in order; null: those that the train images' labels name",
     )
     train_masks: str | None = Field(
         None, description="devkit folder of the train masks instead of VOC's own and SBD's"
@@ -89,23 +135,82 @@ class ConvertSettings(Block):
             raise ValueError(f"label_source: {self.label_source} goes with a devkit alone")
         return self
 
+    @model_validator(mode="after")
+    def _nothing_stands_twice(self) -> "ConvertSettings":
+        lists = [name for name in (self.train_list, self.val_list, self.test_list) if name]
+        if len(set(lists)) < len(lists):
+            raise ValueError("train_list, val_list and test_list: no two may be the same")
+        if len(set(self.classes or ())) < len(self.classes or ()):
+            raise ValueError("classes: names a class twice")
+        return self
+
 
 class CRFSettings(Block):
     """Dense CRF (Krähenbühl & Koltun 2011), Potts, symmetric normalisation."""
 
     iterations: Annotated[int, Field(ge=0)] = Field(10, description="mean-field iterations")
-    gaussian_weight: Annotated[float, Field(ge=0)] = Field(3.0, description="of nearness")
-    gaussian_sxy: Positive = Field(3.0, description="pixels")
-    bilateral_weight: Annotated[float, Field(ge=0)] = Field(
-        10.0, description="of nearness and like colour"
-    )
-    bilateral_sxy: Positive = Field(80.0, description="pixels")
-    bilateral_srgb: Positive = Field(13.0, description="grey levels")
+    gaussian_weight: NotNegative = Field(3.0, description="of nearness")
+    gaussian_sxy: Sigma = Field(3.0, description="pixels")
+    bilateral_weight: NotNegative = Field(10.0, description="of nearness and like colour")
+    bilateral_sxy: Sigma = Field(80.0, description="pixels")
+    bilateral_srgb: Sigma = Field(13.0, description="grey levels")
     backend: Literal["auto", "native", "torch", "pydensecrf"] = Field(
         "auto", description="which program solves it: the same results but for rounding"
     )
 
 
+def _option(description: str, **bounds: float) -> Any:  # noqa: ANN401 - as Field
+    """An option of networks, which have their own defaults."""
+    own = {"default": "the network's own"}
+    return Field(description=description, json_schema_extra=own, **bounds)
+
+
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
+class NetworkOptions(TypedDict, total=False):
+    """Options that only some networks have."""
+
+    output_stride: Annotated[
+        Literal[4, 8, 16, 32], _option("of the backbones tiny, squeezenet1_0 and mobilenet_v2")
+    ]
+    dropout: Annotated[float, _option("before the class scores", ge=0, lt=1)]
+    width: Annotated[int, _option("channels of the head", ge=1)]
+    rate: Annotated[int, _option("dilation of the head", ge=1)]
+    skip: Annotated[bool, _option("refine by low features")]
+    graph_dropout_in_eval: Annotated[bool, _option("group: dropout stays on (Group-WSSS)")]
+    preprocessing: Annotated[
+        Literal["caffe", "imagenet"], _option("resnet101: images as Caffe or as torchvision has")
+    ]
+    stride_in_first: Annotated[bool, _option("resnet101: stride in a block's first layer")]
+    norm_epsilon: Annotated[float, _option("resnet101: of batch norm", gt=0)]
+    padding: Annotated[Literal["caffe", "tf"], _option("as Caffe or as TensorFlow pads")]
+    dropout_in_eval: Annotated[bool, _option("vgg16_largefov: dropout stays on (SPSM)")]
+    checkpointing: Annotated[bool, _option("resnet: about half the memory, more time")]
+
+
+STRIDES = {"tiny": (4, 8), "squeezenet1_0": (8, 16), "mobilenet_v2": (8, 16, 32)}
+HEADS = {
+    "cls": ("output_stride", "dropout"),
+    "seg": ("output_stride", "dropout", "width", "rate", "skip"),
+    "group": ("output_stride", "width", "graph_dropout_in_eval"),
+}
+# What seedbed.models.build knows, and the options of each, without importing torch.
+NETWORKS: dict[str, tuple[str, ...]] = {
+    **{f"{backbone}_{head}": keys for backbone in STRIDES for head, keys in HEADS.items()},
+    "vgg16_cls": ("dropout",),
+    "vgg16_affinity": (),
+    "vgg16_cam": (),
+    "vgg16_group": ("width", "graph_dropout_in_eval"),
+    "vgg16_aspp": ("padding",),
+    "vgg16_largefov": ("padding", "dropout_in_eval"),
+    "resnet101_deeplab": (
+        *("preprocessing", "stride_in_first", "norm_epsilon", "padding", "checkpointing"),
+    ),
+    "resnet38_cls": ("dropout", "checkpointing"),
+    "resnet38_affinity": ("checkpointing",),
+    "resnet38_seg": ("checkpointing",),
+}
+LEAST_CROP = 32  # of all networks but AffinityNet
+CELL, LEAST_CELLS = 8, 9  # of AffinityNet: a cell has partners up to four cells away
 SEGMENTATION = ("_seg", "_aspp", "_largefov", "_deeplab")
 
 
@@ -115,8 +220,8 @@ class TrainingSettings(Block):
     kinds: ClassVar[tuple[str, ...]] = SEGMENTATION  # endings of the networks' names
 
     network: str = Field("tiny_seg", description="name for seedbed.models.build")
-    options: dict[str, Any] = Field({}, description="further options of the network")
-    weights: str | None = Field(
+    options: NetworkOptions = Field({}, description="further options of the network")
+    weights: PathText | None = Field(
         None,
         description="initial weights, relative to run.data, or the run's own: `classifier`, and in"
         " a round `previous`, the round before",
@@ -139,7 +244,7 @@ class TrainingSettings(Block):
     long_side: tuple[Count, Count] | None = Field(
         None, description="crop: range of the longer side before scale, pixels; null: as it is"
     )
-    scale: tuple[Positive, Positive] = Field((1.0, 1.0), description="range of random zoom")
+    scale: tuple[Zoom, Zoom] = Field((1.0, 1.0), description="range of random zoom")
     rotate: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="degrees, both ways")
     flip: bool = Field(True, description="mirror with probability one half")
     jitter: Share = Field(0.0, description="brightness, contrast and saturation, ± share")
@@ -156,11 +261,11 @@ class TrainingSettings(Block):
     )
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="sgd: with momentum")
     learning_rate: Positive = Field(5e-3, description="at its highest, before the multipliers")
-    multipliers: tuple[float, float, float, float] = Field(
+    multipliers: tuple[NotNegative, NotNegative, NotNegative, NotNegative] = Field(
         (1.0, 1.0, 1.0, 1.0),
         description="of the rate: body weights, body biases, new weights, new biases",
     )
-    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-4, description="of the weights")
+    weight_decay: NotNegative = Field(1e-4, description="of the weights")
     decay_biases: bool = Field(False, description="of biases and of norms' scales too")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.9, description="of SGD; 5e-4 in the code of PSA and its kin, by mistake"
@@ -171,7 +276,9 @@ class TrainingSettings(Block):
     )
     power: Positive = Field(0.9, description="of poly")
     step_every: Count = Field(1000, description="iterations between the steps of step")
-    step_factor: Positive = Field(0.1, description="of the rate at each step or milestone")
+    step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="of the rate at each step or milestone"
+    )
     milestones: list[Count] = Field([], description="iterations at which multi_step steps")
 
     @model_validator(mode="after")
@@ -190,6 +297,10 @@ class TrainingSettings(Block):
             raise ValueError("accumulation: must divide the batch")
         if self.nesterov and self.momentum == 0:
             raise ValueError("nesterov: needs a momentum above 0")
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError("milestones: each is later than the one before")
+        if self.schedule == "multi_step" and not self.milestones:
+            raise ValueError("milestones: schedule multi_step needs some")
         return self
 
 
@@ -222,7 +333,7 @@ class CamSettings(Block):
     maps: str | None = Field(
         None, description="folder of PSA's {id}.npy to take instead, relative to run.data"
     )
-    scales: list[Positive] = Field(
+    scales: list[Zoom] = Field(
         [1.0, 0.5, 1.5, 2.0], min_length=1, description="sizes at which the network sees an image"
     )
     flip: bool = Field(True, description="each of them mirrored as well")
@@ -245,10 +356,10 @@ class SaliencySettings(Block):
 class SeedSettings(Block):
     """Localisation cues (SEC, DSRG)."""
 
-    cues: str | None = Field(
+    cues: PathText | None = Field(
         None, description="localization_cues.pickle to take instead, relative to run.data"
     )
-    cue_list: str | None = Field(
+    cue_list: PathText | None = Field(
         None, description="its input_list.txt; null: the train list's own order"
     )
     grid: Count = Field(41, description="cells on each side of the cue grid")
@@ -258,6 +369,12 @@ class SeedSettings(Block):
         "fg_over_bg", description="what a cell with several classes becomes"
     )
     foreground_saliency: Share = Field(0.0, description="a foreground cue needs as much; 0 = off")
+
+    @model_validator(mode="after")
+    def _a_list_numbers_given_cues(self) -> "SeedSettings":
+        if self.cue_list and not self.cues:
+            raise ValueError("cue_list: goes with cues")
+        return self
 
 
 class GroupSettings(TrainingSettings):
@@ -384,7 +501,13 @@ class DSRGSettings(Block):
     constraint_clip: tuple[Positive, Positive] | None = Field(
         (0.05, 20.0), description="of q/p in the constraint loss; null: SEC and TF"
     )
-    constraint_weight: Annotated[float, Field(ge=0)] = Field(1.0, description="the papers: 1")
+    constraint_weight: NotNegative = Field(1.0, description="the papers: 1")
+
+    @model_validator(mode="after")
+    def _the_lower_bound_comes_first(self) -> "DSRGSettings":
+        if self.constraint_clip and self.constraint_clip[0] > self.constraint_clip[1]:
+            raise ValueError("constraint_clip: the lower bound comes first")
+        return self
 
 
 class SelectionSettings(Block):
@@ -412,7 +535,7 @@ class SelectionSettings(Block):
 class PredictSettings(Block):
     """Multi-scale and flip prediction."""
 
-    scales: list[Positive] = Field(
+    scales: list[Zoom] = Field(
         [1.0], min_length=1, description="sizes at which the network sees an image"
     )
     flip: bool = Field(True, description="each of them mirrored as well")
@@ -476,6 +599,8 @@ class RoundSettings(TrainingSettings):
             raise ValueError("masks: seeds take none; set seeds.cues")
         if self.mask_list and not self.masks:
             raise ValueError("mask_list: goes with masks")
+        if self.loss_stride > self.crop:
+            raise ValueError("loss_stride: greater than the crop, it leaves no pixel")
         return self
 
     def targets(self) -> "TargetSettings":
@@ -496,7 +621,7 @@ class EvaluateSettings(Block):
     """The final figure."""
 
     split: Literal["train", "val"] = Field("val", description="whose masks are scored")
-    masks: str | None = Field(
+    masks: PathText | None = Field(
         None, description="folder of {id}.png to score instead, relative to run.data"
     )
     variant: Literal["voc", "dsrg", "psa", "seam", "tf"] = Field(
@@ -542,7 +667,7 @@ def _over(item: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict[str, 
 class Settings(Block):
     """The whole config."""
 
-    pathvars: dict[str, str] = Field({"results": "results"}, description="Snakemake's own")
+    pathvars: dict[str, PathText] = Field({"results": "results"}, description="Snakemake's own")
     run: RunSettings = RunSettings()
     mini_dataset: MiniSettings = MiniSettings()
     convert: ConvertSettings = ConvertSettings()
@@ -581,17 +706,91 @@ class Settings(Block):
         return values
 
     @model_validator(mode="after")
+    def _paths_begin_with_results(self) -> "Settings":
+        if "results" not in self.pathvars:
+            raise ValueError("pathvars: needs results, the folder of the run")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_are_known(self) -> "Settings":
+        for place, block in self._trainings():
+            _check_network(place, block)
+            _check_crop(place, block)
+        return self
+
+    @model_validator(mode="after")
     def _rounds_build_on_rounds(self) -> "Settings":
         first = self.rounds[0]
         if first.supervise == "predictions" and not first.masks:
             raise ValueError("rounds.0.supervise: predictions needs a round before it")
-        for block, weights in (
-            ("rounds.0", first.weights),
-            ("group", self.group.weights),
-            ("affinity", self.affinity.weights),
+        for place, block in (
+            ("rounds.0", first),
+            ("group", self.group),
+            ("affinity", self.affinity),
         ):
-            if weights == "previous":
-                raise ValueError(f"{block}.weights: previous needs a round before it")
+            if block.weights == "previous":
+                raise ValueError(f"{place}.weights: previous needs a round before it")
+        for number, item in enumerate(self.rounds):
+            sources = {"classifier": self.classifier, "previous": self.rounds[number - 1]}
+            source = sources.get(item.weights or "", item)
+            if _backbone(item) != _backbone(source):  # whose weights mean nothing to another
+                raise ValueError(
+                    f"rounds.{number}.weights: {item.weights} is a {source.network}, and the "
+                    f"network a {item.network}: take the same backbone"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_share_the_batches(self) -> "Settings":
+        trainings = {"classifier": self.classifier, "group": self.group, "affinity": self.affinity}
+        trainings |= {f"rounds.{number}": item for number, item in enumerate(self.rounds)}
+        for name, item in trainings.items():
+            if item.batch % self.run.training_processes:
+                raise ValueError(f"run.training_processes: must divide {name}.batch")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_asked_for_is_there(self) -> "Settings":
+        folder, coco = self.convert.folder, self.convert.coco
         if self.convert.label_source == "cues" and not self.seeds.cues:
             raise ValueError("convert.label_source: cues needs seeds.cues")
+        unpainted = folder is not None and not folder.masks
+        if self.evaluate.split == "val" and (unpainted or (coco and not coco.val_instances)):
+            key = "folder.masks" if unpainted else "coco.val_instances"
+            raise ValueError(f"evaluate.split: there is no val image without convert.{key}")
+        for number, item in enumerate(self.rounds):
+            if item.supervise == "ground_truth" and not item.masks and unpainted:
+                raise ValueError(f"rounds.{number}.supervise: the truth is in convert.folder.masks")
         return self
+
+    def _trainings(self) -> Iterator[tuple[str, TrainingSettings]]:
+        """Every training and its place in the config; the rounds come after what they share."""
+        for name in ("classifier", "group", "affinity", "training"):
+            yield name, getattr(self, name)
+        for number, item in enumerate(self.rounds):
+            yield f"rounds.{number}", item
+
+
+def _check_network(place: str, block: TrainingSettings) -> None:
+    if block.network not in NETWORKS:
+        fitting = ", ".join(name for name in NETWORKS if name.endswith(block.kinds))
+        raise ValueError(f"{place}.network: {block.network} is none of {fitting}")
+    for key in block.options:
+        if key not in NETWORKS[block.network]:
+            raise ValueError(f"{place}.options: {block.network} has no option {key}")
+    backbone, stride = _backbone(block), block.options.get("output_stride")
+    if stride and stride not in STRIDES[backbone]:
+        raise ValueError(f"{place}.options: {backbone} has no output_stride of {stride}")
+
+
+def _check_crop(place: str, block: TrainingSettings) -> None:
+    if block.crop < LEAST_CROP:
+        raise ValueError(
+            f"{place}.crop: {block.crop} is too small for a network: {LEAST_CROP} or more"
+        )
+    if place == "affinity" and (block.crop % CELL or block.crop < CELL * LEAST_CELLS):
+        raise ValueError(f"{place}.crop: a multiple of {CELL}, {CELL * LEAST_CELLS} or more")
+
+
+def _backbone(block: TrainingSettings) -> str:
+    return block.network.rpartition("_")[0]

@@ -126,12 +126,13 @@ def paint(one: Listed, ids: dict[str, int], size: tuple[int, int]) -> np.ndarray
     layers = []
     for name, instance in one.objects:
         try:
-            pixels = np.flatnonzero(region_of(instance.segmentation, size))
+            region = region_of(instance.segmentation, size)
         except ValueError as error:
             raise UserError(f"{one.path.name} in {one.file}: {error}; mend it") from None
         value = VOID if instance.iscrowd else ids.get(name, VOID)
-        layers.append((not instance.iscrowd, -len(pixels), value, pixels))
+        packed = np.packbits(region)  # a few lines of a file can be many regions of a large image
+        layers.append((not instance.iscrowd, -np.count_nonzero(region), value, packed))
     mask = np.zeros(size, dtype=np.uint8)
-    for _, _, value, pixels in sorted(layers, key=lambda layer: layer[:2]):
-        mask.flat[pixels] = value
+    for _, _, value, packed in sorted(layers, key=lambda layer: layer[:2]):
+        mask[np.unpackbits(packed, count=mask.size).reshape(size).view(bool)] = value
     return mask

@@ -1,5 +1,6 @@
 """The index: which images there are, of which split, with which tags."""
 
+import gc
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.artefacts import VOC_PALETTE, write_json
+from seedbed.artefacts import VOC_PALETTE, atomic
 from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.errors import UserError
 
@@ -44,6 +45,7 @@ class Index:
     @classmethod
     def load(cls, path: Path) -> "Index":
         """Read an index; raises UserError if it is missing or not one."""
+        gc.disable()  # nothing here is garbage, and looking for it would take half of the time
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(
@@ -55,13 +57,28 @@ class Index:
                 content["label_source"],
                 tuple(content["audit_list"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"cannot read the index {path}: {error}; remake it") from error
+        finally:
+            gc.enable()
 
     def save(self, path: Path) -> None:
-        """Write the index as JSON, with the classes' colours in masks (background first)."""
-        palette = VOC_PALETTE[: self.num_classes].tolist()
-        write_json(path, {**asdict(self), "palette": palette})
+        """Write the index as JSON, with the classes' colours in masks (background first).
+
+        An image is a line, and goes out by itself: the text of a million would fill gigabytes.
+        """
+        head = {
+            "audit_list": self.audit_list,
+            "classes": [asdict(info) for info in self.classes],
+            "label_source": self.label_source,
+            "palette": VOC_PALETTE[: self.num_classes].tolist(),
+        }
+        encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
+        with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(f'{encode(head)[:-1]}, "images": [')
+            for number, entry in enumerate(self.images):
+                file.write(f"{',' if number else ''}\n{encode(vars(entry))}")
+            file.write("\n]}\n")
 
     @property
     def num_classes(self) -> int:

@@ -12,6 +12,9 @@ Count = Annotated[int, Field(ge=0)]
 Polygon = Annotated[list[float], AfterValidator(np.array)]
 
 
+MOST_AROUND = 100  # times height and width; COCO's library takes 100 bytes for each pixel
+
+
 class RunLengths(BaseModel):
     """Lengths of runs of background and object in turn, down the columns; `size` is (H, W)."""
 
@@ -40,9 +43,12 @@ def _of_polygons(polygons: list[Polygon], size: tuple[int, int]) -> np.ndarray:
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"a polygon has {len(polygon)} numbers")
-        points = np.reshape(polygon, (-1, 2)) / (width, height)
-        if not (abs(points - 0.5) <= 1).all():
+        points = np.reshape(polygon, (-1, 2))
+        if not (abs(points / (width, height) - 0.5) <= 1).all():
             raise ValueError(f"a polygon lies off the image of {height} x {width}")
+        around = abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
+        if around > MOST_AROUND * (height + width):
+            raise ValueError(f"a polygon is {around:.0f} pixels around")
     runs = coco_mask.frPyObjects(polygons, height, width)
     return coco_mask.decode(coco_mask.merge(runs)).astype(bool)
 

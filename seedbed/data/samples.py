@@ -16,6 +16,7 @@ from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry
 from seedbed.data.views import View, beyond, see
+from seedbed.errors import UserError
 from seedbed.resampling import label_pixels
 
 VOID = 255
@@ -179,8 +180,13 @@ def collate(samples: list[Batch]) -> Batch:
     return Batch(*(None if f[0] is None else torch.stack(f) for f in zip(*samples, strict=True)))
 
 
-def loader(samples: Samples, requests: Iterator[list[Request]], workers: int = 0) -> DataLoader:
+def loader(
+    samples: Samples, requests: Iterator[list[Request]], workers: int = 0
+) -> Iterator[Batch]:
     """Batches for the requests, in order; the number of workers changes nothing but speed."""
-    return DataLoader(
-        samples, batch_sampler=list(requests), num_workers=workers, collate_fn=collate
-    )
+    try:
+        yield from DataLoader(
+            samples, batch_sampler=list(requests), num_workers=workers, collate_fn=collate
+        )
+    except UserError as error:  # a worker's comes with its traceback, the line itself at the end
+        raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None

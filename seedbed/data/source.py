@@ -19,6 +19,7 @@ from seedbed.data.index import ImageEntry
 from seedbed.data.voc import Labels
 from seedbed.errors import UserError
 
+LONGEST_TEXT = 10_000  # characters
 BATCH = 256  # images whose masks are in memory at once
 Complain = Callable[[str], None]
 Decoded = tuple[ImageEntry, np.ndarray | None]
@@ -66,7 +67,12 @@ def own_classes(names: list[str]) -> ClassTable:
 
 
 def nfc(text: str) -> str:
-    """Give the composed form of a text: file systems and spreadsheets differ in it."""
+    """Give the composed form of a text: file systems and spreadsheets differ in it.
+
+    Raises UserError for one too long for a name: the time that it takes can grow with its square.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"{text[:20]!r}… has {len(text)} characters: shorten the name or label")
     return unicodedata.normalize("NFC", text)
 
 
@@ -83,7 +89,10 @@ def is_image_id(text: str) -> bool:
 def same_size(mask: np.ndarray, size: tuple[int, int], path: Path) -> np.ndarray:
     """Give a mask that is as large as its image, or raise UserError."""
     if mask.shape != size:
-        raise UserError(f"mask {path} is {mask.shape}, its image {size}: make it the same size")
+        turned = ", upright as its image is shown" if mask.shape == size[::-1] else ""
+        raise UserError(
+            f"mask {path} is {mask.shape}, its image {size}: make it the same size{turned}"
+        )
     return mask
 
 

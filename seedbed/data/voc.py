@@ -4,28 +4,32 @@ Files hold source ids, what is read from them class ids (see `seedbed.data.class
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import defusedxml.ElementTree
 import numpy as np
-import scipy.io
 from defusedxml import DefusedXmlException
 
 from seedbed import restricted_pickle
 from seedbed.artefacts import read_mask
 from seedbed.data.classes import ClassTable
+from seedbed.data.mat_file import read_mat
 from seedbed.errors import UserError
 
 Labels = dict[str, tuple[int, ...]]  # class ids by image id
+IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")
 
 
 def read_lines(path: Path) -> list[str]:
     """Read a list's lines, stripped; blank ones are left out."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the list {path}: {error}; save it as UTF-8") from error
+    except OSError as error:
         raise UserError(f"cannot read the list {path}: {error}; put it there") from error
     return [line.strip() for line in lines if line.strip()]
 
@@ -37,12 +41,12 @@ def read_list(path: Path) -> list[str]:
     """
     ids = read_lines(path)
     for image_id in ids:
-        if not re.fullmatch(r"[^\s./\\][^\s/\\]*", image_id):
+        if not IMAGE_ID.fullmatch(image_id):
             raise UserError(f"{image_id!r} in {path} is no image id: write one file stem a line")
     if not ids:
         raise UserError(f"the list {path} is empty: write one image id a line")
     if len(set(ids)) < len(ids):
-        twice = next(one for place, one in enumerate(ids) if one in ids[:place])
+        twice, _ = Counter(ids).most_common(1)[0]
         raise UserError(f"{twice} stands twice in {path}: take one of them out")
     return ids
 
@@ -55,17 +59,23 @@ def image_id_of(name: str) -> str:
 def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, int]:
     """Number the train images as DSRG's input_list.txt does ("id.jpg k" a line), or in order.
 
-    Other images of the list fall out. Raises UserError for a line that is none, or for a train
-    image that is not listed.
+    Other images of the list fall out. Raises UserError for a line that is none, for a train image
+    that is not listed, and for an image or a number that stands twice: its cues would be another's.
     """
     if input_list is None:
         return {image_id: k for k, image_id in enumerate(train)}
-    listed = {}
+    listed: dict[str, int] = {}
     for line in read_lines(input_list):
-        match = re.fullmatch(r"(.*\S)\s+([0-9]+)", line)
+        match = re.fullmatch(r"(.*\S)\s+([0-9]{1,9})", line)
         if not match:
             raise UserError(f"line {line!r} of {input_list} is no 'id.jpg k': mend it")
-        listed[image_id_of(match[1])] = int(match[2])
+        image_id, number = image_id_of(match[1]), int(match[2])
+        if image_id in listed:
+            raise UserError(f"{image_id} stands twice in {input_list}: take one of them out")
+        listed[image_id] = number
+    if len(set(listed.values())) < len(listed):
+        number, _ = Counter(listed.values()).most_common(1)[0]
+        raise UserError(f"number {number} stands twice in {input_list}: give the list as published")
     for image_id in train:
         if image_id not in listed:
             raise UserError(f"train image {image_id} is not in {input_list}: give the whole list")
@@ -78,7 +88,7 @@ def read_annotation(path: Path) -> set[str]:
         objects = defusedxml.ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
         raise UserError(f"annotation {path} is missing: put it there") from None
-    except (OSError, SyntaxError, ValueError, DefusedXmlException) as error:
+    except (OSError, SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         raise UserError(f"cannot read the annotation {path}: {error}; get it again") from error
     names = {(found.findtext("name") or "").strip() for found in objects}
     if "" in names:
@@ -91,10 +101,12 @@ def read_cls_labels(path: Path, table: ClassTable) -> Labels:
     vectors = restricted_pickle.load(path)
     if not isinstance(vectors, Mapping):
         raise UserError(f"{path} holds no dict from image id to vector: write it again")
-    labels = {}
+    labels, count = {}, len(table.names)
     for image_id, vector in vectors.items():
-        if np.shape(vector) != (len(table.names),):
-            raise UserError(f"{image_id} in {path} has no {len(table.names)} values: mend it")
+        if not isinstance(vector, np.ndarray) or vector.shape != (count,):
+            raise UserError(f"{image_id} in {path} is no array of {count} values: mend it")
+        if vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
+            raise UserError(f"{image_id} in {path} has values beside 0 and 1: mend it")
         labels[str(image_id)] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
     return labels
 
@@ -104,7 +116,7 @@ def read_train_cls(path: Path, table: ClassTable) -> Labels:
     labels = {}
     for line in read_lines(path):
         image_id, *numbers = line.split()
-        if image_id in labels or not all(re.fullmatch("[0-9]+", number) for number in numbers):
+        if image_id in labels or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
             raise UserError(f"line {line!r} of {path} is none of 'id c1 c2', once an id: mend it")
         labels[image_id] = table.labels_of((int(number) + 1 for number in numbers), path)
     return labels
@@ -115,10 +127,18 @@ def read_source_mask(path: Path) -> np.ndarray:
     if path.suffix != ".mat":
         return read_mask(path)
     try:
-        content = scipy.io.loadmat(path, simplify_cells=True)
-        return np.asarray(content["GTcls"]["Segmentation"], dtype=np.uint8)
+        content = read_mat(path)
     except Exception as error:  # the reader fails in many ways on a broken file
         raise UserError(f"cannot read the SBD mask {path}: {error}; get it again") from error
+    struct = content.get("GTcls")
+    mask = struct.get("Segmentation") if isinstance(struct, Mapping) else None
+    if not isinstance(mask, np.ndarray) or mask.dtype.kind not in "biuf" or mask.ndim != 2:
+        raise UserError(f"{path} holds no GTcls.Segmentation: give the files of SBD's folder cls")
+    with np.errstate(invalid="ignore"):
+        ids = mask.astype(np.uint8)
+    if not np.array_equal(ids, mask):
+        raise UserError(f"the SBD mask {path} holds values that are no class ids: get it again")
+    return ids
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,191 @@
+"""Configs that are refused before the first job."""
+
+from tests.bad_input.case import Bad, case
+
+SEEDS = {"supervise": "seeds", "method": "dsrg"}
+TRUTH = {"supervise": "ground_truth"}
+
+
+@case("an unknown key")
+def _(bad: Bad) -> str:
+    line = bad.config(seeds={"gird": 41})
+    assert bad.dry_run(seeds={"gird": 41}) == line
+    return line
+
+
+@case("a value of another type")
+def _(bad: Bad) -> str:
+    assert "seeds.grid: Input should be a valid integer" in bad.config(seeds={"grid": [41]})
+    return bad.config(seeds={"grid": "wide"})
+
+
+@case("`on`, `yes` or `true` for a number")
+def _(bad: Bad) -> str:
+    return bad.config(rounds=[{"supervise": "selected", "selection": {"threshold": True}}])
+
+
+@case("a threshold of 1.2")
+def _(bad: Bad) -> str:
+    return bad.config(rounds=[{"supervise": "selected", "selection": {"threshold": 1.2}}])
+
+
+@case("a number that is none: .nan or .inf")
+def _(bad: Bad) -> str:
+    assert "training.learning_rate" in bad.config(training={"learning_rate": float("inf")})
+    return bad.config(training={"learning_rate": float("nan")})
+
+
+@case("a block or the rounds of nothing")
+def _(bad: Bad) -> str:
+    assert bad.config(classifier=None).startswith("config: classifier: ")
+    return bad.config(rounds=[])
+
+
+@case("an empty list of scales or of classes")
+def _(bad: Bad) -> str:
+    assert bad.config(convert={"classes": []}).startswith("config: convert.classes: ")
+    return bad.config(cam={"scales": []})
+
+
+@case("a class twice")
+def _(bad: Bad) -> str:
+    return bad.config(convert={"classes": ["cat", "cat"]})
+
+
+@case("one list for two splits")
+def _(bad: Bad) -> str:
+    return bad.config(convert={"train_list": "val"})
+
+
+@case("bounds in the wrong order")
+def _(bad: Bad) -> str:
+    assert "training: " in bad.config(training={"geometry": "crop", "long_side": [512, 256]})
+    reversed_clip = {**SEEDS, "dsrg": {"constraint_clip": [20, 0.05]}}
+    assert "constraint_clip: the lower bound" in bad.config(rounds=[reversed_clip])
+    return bad.config(training={"scale": [1.5, 0.5]})
+
+
+@case("a scale in per cent")
+def _(bad: Bad) -> str:
+    assert bad.config(training={"scale": [50, 150]}).startswith("config: training.scale.0: ")
+    return bad.config(predict={"scales": [100]})
+
+
+@case("milestones out of order, or none")
+def _(bad: Bad) -> str:
+    assert "milestones: schedule multi_step needs" in bad.config(
+        classifier={"schedule": "multi_step"}
+    )
+    return bad.config(classifier={"milestones": [200, 100]})
+
+
+@case("a rate that grows at each step, or runs backwards")
+def _(bad: Bad) -> str:
+    assert "classifier.multipliers.2: " in bad.config(classifier={"multipliers": [1, 2, -1, 2]})
+    return bad.config(classifier={"step_factor": 10})
+
+
+@case("a CRF's width of nearly nothing")
+def _(bad: Bad) -> str:
+    return bad.config(crf={"bilateral_srgb": 0.01})
+
+
+@case("a crop that is too small for a network, or no multiple of AffinityNet's cells")
+def _(bad: Bad) -> str:
+    line = bad.config(affinity={"crop": 100})
+    assert "affinity.crop: a multiple of 8, 72 or more" in line
+    return bad.config(group={"crop": 24})
+
+
+@case("a loss on no pixel")
+def _(bad: Bad) -> str:
+    return bad.config(rounds=[{**TRUTH, "loss_stride": 129}])
+
+
+@case("an accumulation that does not divide the batch")
+def _(bad: Bad) -> str:
+    return bad.config(training={"batch": 16, "accumulation": 3})
+
+
+@case("processes that do not divide the batch")
+def _(bad: Bad) -> str:
+    return bad.config(run={"training_processes": 3})
+
+
+@case("a network that is misspelt, or of another kind")
+def _(bad: Bad) -> str:
+    assert "must end in one of _seg" in bad.config(training={"network": "tiny_cls"})
+    return bad.config(group={"network": "tniy_group"})
+
+
+@case("an option that the network lacks, or of another type")
+def _(bad: Bad) -> str:
+    assert bad.config(training={"options": {"width": -1}}).startswith(
+        "config: training.options.width: "
+    )
+    assert "training.options.wdth: unknown key" in bad.config(training={"options": {"wdth": 8}})
+    assert "tiny has no output_stride of 16" in bad.config(
+        classifier={"options": {"output_stride": 16}}
+    )
+    return bad.config(classifier={"options": {"checkpointing": True}})
+
+
+@case("a first round on predictions")
+def _(bad: Bad) -> str:
+    return bad.config(rounds=[{"supervise": "predictions"}])
+
+
+@case("`previous` where nothing comes before")
+def _(bad: Bad) -> str:
+    assert "group.weights: previous needs a round" in bad.config(group={"weights": "previous"})
+    assert "there is no classifier before" in bad.config(classifier={"weights": "classifier"})
+    return bad.config(rounds=[{**SEEDS, "weights": "previous"}])
+
+
+@case("weights of the run's own network with another backbone")
+def _(bad: Bad) -> str:
+    other = {"network": "vgg16_aspp", "weights": "previous"}
+    line = bad.config(rounds=[SEEDS, {**TRUTH, **other}])
+    assert "rounds.1.weights: previous is a tiny_seg" in line
+    return bad.config(training={"network": "vgg16_aspp"})
+
+
+@case("seeds without DSRG, or DSRG without seeds")
+def _(bad: Bad) -> str:
+    line = bad.config(rounds=[{"supervise": "seeds"}])
+    assert bad.config(rounds=[{**TRUTH, "method": "dsrg"}]) == line
+    return line
+
+
+@case("a key that goes with another, alone")
+def _(bad: Bad) -> str:
+    assert "mask_list: goes with masks" in bad.config(rounds=[{**TRUTH, "mask_list": "a.txt"}])
+    assert "give both folders or none" in bad.config(affinity_scores={"low": "low"})
+    assert "cues needs seeds.cues" in bad.config(convert={"label_source": "cues"})
+    return bad.config(seeds={"cue_list": "input_list.txt"})
+
+
+@case("val masks are to be scored, and the data have no val images")
+def _(bad: Bad) -> str:
+    coco = {"instances": "a.json", "images": "a"}
+    line = bad.config(convert={"coco": coco})
+    assert "there is no val image without convert.coco.val_instances" in line
+    return bad.config(convert={"folder": {"images": "a", "labels": "a.csv"}})
+
+
+@case("a round on the truth, and the data have no masks")
+def _(bad: Bad) -> str:
+    folder = {"folder": {"images": "a", "labels": "a.csv"}}
+    return bad.config(convert=folder, evaluate={"split": "train"}, rounds=[TRUTH])
+
+
+@case("a path with a quote, a brace or a line break, or an empty one")
+def _(bad: Bad) -> str:
+    for path in ("{data}", "a\nb", " "):
+        assert bad.config(run={"data": path}).startswith("config: run.data: ")
+    return bad.config(run={"data": "it's"})
+
+
+@case("pathvars without `results`")
+def _(bad: Bad) -> str:
+    return bad.config(pathvars={"result": "results/mine"})

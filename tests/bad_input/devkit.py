@@ -1,0 +1,277 @@
+"""A devkit's lists, annotations, label files and SBD."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from seedbed.artefacts import Maps
+from seedbed.data.index import Index
+from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, TAGS, WIDTH, Bad, case
+
+CUES = {**CONVERT, "label_source": "cues"}
+SBD = {**CONVERT, "sbd": "benchmark_RELEASE/dataset"}
+BILLION_LAUGHS = """<!DOCTYPE annotation [<!ENTITY a "cat"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
+<annotation><object><name>&b;</name></object></annotation>"""
+
+
+@case("the devkit is missing, or one of its lists")
+def _(bad: Bad) -> str:
+    line = bad.dry_run(convert=CONVERT)
+    bad.make_devkit().listing("train_aug").unlink()
+    assert bad.asked("convert_inputs", None, convert=CONVERT) == line
+    return line
+
+
+@case("the folder of SBD or of train_masks is missing")
+def _(bad: Bad) -> str:
+    line = bad.make_devkit().not_converted({**CONVERT, "train_masks": "SegmentationClassAug"})
+    assert line.startswith("there is no folder data/VOCdevkit/VOC2012/SegmentationClassAug: ")
+    return bad.not_converted(SBD)
+
+
+@case("a list with blank lines, Windows' line ends, blanks at the ends, or a byte order mark")
+def _(bad: Bad) -> None:
+    bad.make_devkit().listing("train_aug").write_bytes(b"\xef\xbb\xbft2\r\n\r\n t1 \r\n")
+    index = Index.load(bad.converted() / "index.json")
+    assert [entry.id for entry in index.split("train")] == ["t2", "t1"]
+
+
+@case("a list with paths")
+def _(bad: Bad) -> str:
+    lines = "/JPEGImages/t1.jpg /SegmentationClassAug/t1.png\n"
+    bad.make_devkit().listing("train_aug").write_text(lines)
+    return bad.not_converted()
+
+
+@case("an id with `../`, a blank or a control character")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    for image_id in ("..", ".hidden", "a\\b", "a b", "a\x1b[31m", "a\0", "../t1"):
+        bad.listing("train_aug").write_text(f"t2\n{image_id}\n")
+        line = bad.not_converted()
+        assert "is no image id" in line and "\x1b" not in line
+    return line
+
+
+@case("an id twice in a list")
+def _(bad: Bad) -> str:
+    bad.make_devkit().listing("train_aug").write_text("t1\nt2\nt1\n")
+    return bad.not_converted()
+
+
+@case("an id in two lists")
+def _(bad: Bad) -> str:
+    bad.make_devkit().listing("val").write_text("v1\nt1\n")
+    return bad.not_converted()
+
+
+@case("an empty list, of zero bytes or blank lines")
+def _(bad: Bad) -> str:
+    bad.make_devkit().listing("val").write_text("\n\n")
+    line = bad.not_converted()
+    bad.listing("val").write_bytes(b"")
+    assert bad.not_converted() == line
+    return line
+
+
+@case("a list that is no UTF-8")
+def _(bad: Bad) -> str:
+    bad.make_devkit().listing("val").write_bytes("bär\n".encode("latin-1"))
+    return bad.not_converted()
+
+
+@case("an annotation is missing")
+def _(bad: Bad) -> str:
+    (bad.make_devkit().devkit / "Annotations/t2.xml").unlink()
+    return bad.not_converted()
+
+
+@case("an annotation with entities, which could expand to gigabytes or fetch a file")
+def _(bad: Bad) -> str:
+    bad.make_devkit().annotate("t2", BILLION_LAUGHS)
+    line = bad.not_converted()
+    bad.annotate("t2", BILLION_LAUGHS.replace('b "', 'b SYSTEM "file:///etc/'))
+    assert "EntitiesForbidden" in bad.not_converted()
+    return line
+
+
+@case("an annotation that is no XML, or is empty")
+def _(bad: Bad) -> str:
+    bad.make_devkit().annotate("t2", "<annotation><object>")
+    assert bad.not_converted().startswith("cannot read the annotation ")
+    bad.annotate("t2", "")
+    return bad.not_converted()
+
+
+@case("an object without a name")
+def _(bad: Bad) -> str:
+    bad.make_devkit().annotate("t2", "<annotation><object/></annotation>")
+    return bad.not_converted()
+
+
+@case("a class that is not among those that are chosen, nor VOC's")
+def _(bad: Bad) -> str:
+    bad.make_devkit().annotate("t2", "<annotation><object><name>yeti</name></object></annotation>")
+    return bad.not_converted({**CONVERT, "classes": ["cat", "dog"]})
+
+
+@case("a train image has no label")
+def _(bad: Bad) -> str:
+    bad.make_devkit().annotate("t2", "<annotation/>")
+    return bad.not_converted()
+
+
+@case("a class that no train image has")
+def _(bad: Bad) -> str:
+    return bad.make_devkit().not_converted({**CONVERT, "classes": ["cat", "cow", "dog"]})
+
+
+def write_vectors(bad: Bad, vectors: object) -> dict[str, object]:
+    """PSA's file of labels; returns the settings that read it."""
+    np.save(bad.make_devkit().devkit / "ImageSets/cls_labels.npy", vectors, allow_pickle=True)
+    return {**CONVERT, "classes": ["cat", "dog"], "label_source": "cls_labels"}
+
+
+@case("a label vector of another length")
+def _(bad: Bad) -> str:
+    return bad.not_converted(write_vectors(bad, {"t1": np.eye(20)[CAT - 1], "t2": np.zeros(21)}))
+
+
+@case("a label vector that holds more than 0 and 1")
+def _(bad: Bad) -> str:
+    settings = write_vectors(bad, {"t1": np.full(20, 0.5)})
+    line = bad.not_converted(settings)
+    for vector in (np.full(20, np.nan), np.full(20, "x"), -np.eye(20)[3]):
+        np.save(bad.devkit / "ImageSets/cls_labels.npy", {"t1": vector})
+        assert bad.not_converted(settings) == line
+    return line
+
+
+class Evil:
+    """Asks whoever reads it to make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@case("a pickle or .npy that wants a program to run")
+def _(bad: Bad) -> str:
+    line = bad.not_converted(write_vectors(bad, {"t1": Evil(bad.root / "touched")}))
+    assert not (bad.root / "touched").exists()
+    return line
+
+
+@case("the file of labels is missing")
+def _(bad: Bad) -> str:
+    return bad.make_devkit().not_converted({**CONVERT, "label_source": "train_cls"})
+
+
+@case("a line of train_cls.txt that is none")
+def _(bad: Bad) -> str:
+    settings = {**CONVERT, "label_source": "train_cls"}
+    path = bad.make_devkit().devkit / "ImageSets/train_cls.txt"
+    path.write_text("t1 20\nt2 11\n")
+    assert "train_cls.txt holds class 21, and the classes are 1 to 20" in bad.not_converted(
+        settings
+    )
+    path.write_text("t1 7\nt2 dog\n")
+    return bad.not_converted(settings)
+
+
+def write_sbd(bad: Bad, image_id: str, **content: object) -> None:
+    folder = bad.data / "benchmark_RELEASE/dataset/cls"
+    folder.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(folder / f"{image_id}.mat", content)
+
+
+def sbd_mask(value: float, kind: type = np.uint8) -> dict[str, np.ndarray]:
+    return {"Segmentation": np.full((HEIGHT, WIDTH), value, kind)}
+
+
+@case("a .mat that is no SBD file")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    for content in ({"GTcls": 3.0}, {"GTcls": {"Boundaries": 1}}, {"x": np.ones((2, 2))}):
+        write_sbd(bad, "t2", **content)
+        line = bad.not_converted(SBD)
+        assert "holds no GTcls.Segmentation" in line
+    return line
+
+
+@case("a .mat that cannot be read: zero bytes, cut short, or text")
+def _(bad: Bad) -> str:
+    write_sbd(bad.make_devkit(), "t2", GTcls=sbd_mask(DOG))
+    path = bad.data / "benchmark_RELEASE/dataset/cls/t2.mat"
+    whole = path.read_bytes()
+    for content in (b"no mat at all " * 20, whole[: len(whole) // 2], b""):
+        path.write_bytes(content)
+        line = bad.not_converted(SBD)
+        assert line.startswith("cannot read the SBD mask ")
+    return line
+
+
+@case("a .mat with values that are no class ids")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    for value, kind in ((-1, np.int16), (1.5, float), (np.nan, float), (256 + CAT, np.int16)):
+        write_sbd(bad, "t2", GTcls=sbd_mask(value, kind))
+        line = bad.not_converted(SBD)
+        assert "values that are no class ids" in line
+    return line
+
+
+@case("SBD has a mask of a val image, or another of a train image of VOC")
+def _(bad: Bad) -> None:
+    bad.make_devkit()
+    for image_id in ("t1", "t2", "v1"):
+        write_sbd(bad, image_id, GTcls=sbd_mask(DOG))
+    masks = Maps(bad.converted(SBD) / "masks.h5")
+    assert [int(masks[one][0, 0]) for one in ("t1", "t2", "v1")] == [1, 2, 1]
+
+
+@case("SBD alone has a mask of a val image")
+def _(bad: Bad) -> str:
+    write_sbd(bad.make_devkit(), "v1", GTcls=sbd_mask(CAT))
+    (bad.masks / "v1.png").unlink()
+    return bad.not_converted(SBD)
+
+
+def write_cues(bad: Bad, **content: object) -> Path:
+    path = bad.data / "localization_cues.pickle"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    return path
+
+
+def labels(*ids: int) -> dict[str, np.ndarray]:
+    return {f"{k}_labels": np.array([one]) for k, one in enumerate(ids)}
+
+
+@case("labels from cues that lack an image")
+def _(bad: Bad) -> str:
+    path = write_cues(bad.make_devkit(), **labels(CAT))
+    return bad.not_converted({**CUES, "classes": ["cat", "dog"]}, cue_pickle=path)
+
+
+@case("an image or a number twice in the cues' input_list.txt")
+def _(bad: Bad) -> str:
+    path = write_cues(bad.make_devkit(), **labels(CAT, DOG))
+    listing, settings = bad.data / "input_list.txt", {**CUES, "classes": ["cat", "dog"]}
+    listing.write_text("t1.jpg 0\nt2.jpg 1\nt1.jpg 1\n")
+    line = bad.not_converted(settings, cue_pickle=path, cue_list=listing)
+    assert line == "t1 stands twice in data/input_list.txt: take one of them out"
+    listing.write_text("t1.jpg 1\nt2.jpg 1\n")
+    return bad.not_converted(settings, cue_pickle=path, cue_list=listing)
+
+
+@case("classes of one's own, but masks in VOC's numbers")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    for image_id in TAGS:
+        bad.annotate(image_id, "<annotation><object><name>yak</name></object></annotation>")
+    return bad.not_converted()

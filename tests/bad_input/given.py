@@ -1,0 +1,229 @@
+"""Maps, masks, cues and weights that are given instead of being made."""
+
+import json
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from seedbed.artefacts import write_maps, write_mask
+from stages.affinity_scores import affinity_scores
+from stages.cam import cam
+from stages.evaluate import evaluate
+from stages.group_cam import group_cam
+from stages.masks import masks
+from stages.pseudo_labels import pseudo_labels
+from stages.saliency import saliency
+from stages.seeds import seeds
+from stages.settings import ClassifierSettings
+from stages.targets import targets
+from stages.train_classifier import train_classifier
+from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
+
+SIZE = (HEIGHT, WIDTH)
+
+
+def folder(bad: Bad, name: str) -> Path:
+    (bad.data / name).mkdir(parents=True)
+    return bad.data / name
+
+
+def weights_of(bad: Bad, path: str) -> str:
+    """What is said of a classifier's weights."""
+    block = ClassifierSettings(weights=path)
+    return bad.asked("initial_weights", "classifier", block, classifier={"weights": path})
+
+
+def common(bad: Bad, **settings: object) -> list[object]:
+    """Arguments that all stages have."""
+    return ["--index", bad.make_index(), "--params", json.dumps(settings)]
+
+
+def sharded(bad: Bad) -> list[object]:
+    return ["--shard", "1-of-1", "--output", bad.root / "out.h5"]
+
+
+@case("a file or folder that a key names is missing")
+def _(bad: Bad) -> str:
+    return bad.asked("saliency_inputs", None, saliency={"maps": "salient"})
+
+
+@case("a file where a folder is wanted, or a folder for a file")
+def _(bad: Bad) -> str:
+    folder(bad, "maps")
+    line = weights_of(bad, "maps")
+    assert line == (
+        "data/maps: is a folder, and classifier.weights names a file; put it there, or change "
+        "classifier.weights in the config"
+    )
+    (bad.data / "maps.zip").write_bytes(b"PK")
+    return bad.asked("saliency_inputs", None, saliency={"maps": "maps.zip"})
+
+
+@case("weights of zero bytes")
+def _(bad: Bad) -> str:
+    (folder(bad, "weights") / "a.pth").write_bytes(b"")
+    return weights_of(bad, "weights/a.pth")
+
+
+@case("weights that cannot be read")
+def _(bad: Bad) -> str:
+    path = folder(bad, "weights") / "a.pth"
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    outputs = ["--weights", bad.root / "weights.pt", "--log", bad.root / "log.tsv"]
+    return bad.refused(train_classifier, *common(bad), *outputs, "--initial", path)
+
+
+def read_saliency(bad: Bad) -> str:
+    return bad.refused(saliency, *common(bad, maps="salient"), *sharded(bad))
+
+
+@case("a saliency map of another size")
+def _(bad: Bad) -> str:
+    path = folder(bad, "salient") / "t1.png"
+    Image.new("L", (WIDTH + 1, HEIGHT)).save(path)
+    return read_saliency(bad)
+
+
+@case("a saliency map of 16 bits")
+def _(bad: Bad) -> str:
+    Image.new("I;16", (WIDTH, HEIGHT)).save(folder(bad, "salient") / "t1.png")
+    return read_saliency(bad)
+
+
+@case("a saliency map is missing, or of zero bytes")
+def _(bad: Bad) -> str:
+    (folder(bad, "salient") / "t1.png").write_bytes(b"")
+    line = read_saliency(bad)
+    assert "it is no picture" in line
+    (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
+    (bad.data / "images").rename(bad.data / "old")
+    return read_saliency(bad)
+
+
+def read_cams(bad: Bad, content: object) -> str:
+    np.save(folder(bad, "cams") / "t1.npy", content, allow_pickle=True)
+    return bad.refused(cam, *common(bad, maps="cams"), *sharded(bad))
+
+
+@case("PSA's maps of another size")
+def _(bad: Bad) -> str:
+    return read_cams(bad, {CAT - 1: np.zeros((HEIGHT, WIDTH + 1))})
+
+
+@case("PSA's maps without a class of the image")
+def _(bad: Bad) -> str:
+    return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
+
+
+@case("a .npy that holds no maps by class")
+def _(bad: Bad) -> str:
+    return read_cams(bad, np.zeros(SIZE))
+
+
+@case("PSA's scores of another size")
+def _(bad: Bad) -> str:
+    for name in ("low", "high"):
+        scores = {0: np.zeros((3, 3)), CAT: np.zeros((3, 3))}
+        np.save(folder(bad, name) / "t1.npy", scores, allow_pickle=True)
+    return bad.refused(affinity_scores, *common(bad, low="low", high="high"), *sharded(bad))
+
+
+@case("an image without an attention map")
+def _(bad: Bad) -> str:
+    folder(bad, "attention")
+    arguments = [*common(bad, maps="attention"), *sharded(bad), "--group-size", 3]
+    return bad.refused(group_cam, *arguments)
+
+
+def read_cues(bad: Bad, *cells: tuple[int, int, int], grid: int = 41) -> str:
+    content = {"0_labels": np.array([CAT]), "0_cues": np.array(cells).T}
+    path = bad.root / "localization_cues.pickle"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    outputs = ["--cues", bad.root / "c.h5", "--pickle", bad.root / "c.pickle"]
+    files = [*outputs, "--preview", bad.root / "preview", "--cue-pickle", path]
+    return bad.refused(seeds, *common(bad, grid=grid), *files)
+
+
+@case("a cue outside the grid")
+def _(bad: Bad) -> str:
+    return read_cues(bad, (0, 0, 0), (CAT, 40, 41))
+
+
+@case("a cue of a class that the image has no tag of")
+def _(bad: Bad) -> str:
+    return read_cues(bad, (DOG, 0, 0))
+
+
+def read_masks(bad: Bad) -> str:
+    names = ("output", "folder", "summary")
+    outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
+    return bad.refused(pseudo_labels, *common(bad, masks="given"), *outputs)
+
+
+@case("a given mask of another size")
+def _(bad: Bad) -> str:
+    write_mask(folder(bad, "given") / "t1.png", np.zeros((HEIGHT, WIDTH + 1), np.uint8))
+    return read_masks(bad)
+
+
+@case("a given mask with an index that is no class")
+def _(bad: Bad) -> str:
+    write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 21, np.uint8))
+    return read_masks(bad)
+
+
+@case("a list of masks that names no train image")
+def _(bad: Bad) -> str:
+    folder(bad, "given")
+    (bad.data / "list.txt").write_text("/JPEGImages/other.jpg /proxy/other.png\n")
+    settings = {"supervise": "pseudo_labels", "masks": "given", "mask_list": "list.txt"}
+    names = ("output", "folder", "selection")
+    outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
+    return bad.refused(targets, *common(bad, **settings), "--round", 0, *outputs)
+
+
+def gather(bad: Bad, path: Path) -> str:
+    arguments = ["--index", bad.make_index(), "--split", "val", "--refined", path]
+    outputs = ["--output", bad.root / "masks.h5", "--folder", bad.root / "masks"]
+    return bad.refused(masks, *arguments, *outputs)
+
+
+@case("an HDF5 file with links to other files, or data in them")
+def _(bad: Bad) -> str:
+    path = bad.root / "1-of-1.h5"
+    (bad.root / "secret").write_bytes(bytes(HEIGHT * WIDTH))
+    with h5py.File(path, "w") as file:
+        outside = [(str(bad.root / "secret"), 0, HEIGHT * WIDTH)]
+        file.create_dataset("v1", SIZE, np.uint8, external=outside)
+    assert gather(bad, path) == "v1 in 1-of-1.h5 is not a plain map: remake it"
+    (bad.data / "images").rename(bad.data / "old")
+    path = bad.root / "2-of-2.h5"
+    with h5py.File(path, "w") as file:
+        file["v1"] = h5py.ExternalLink(bad.root / "secret", "v1")
+    return gather(bad, path)
+
+
+@case("an HDF5 file that is damaged")
+def _(bad: Bad) -> str:
+    path = bad.root / "1-of-1.h5"
+    with write_maps(path) as maps:
+        maps.put("v1", np.zeros((2, *SIZE), np.uint8))
+    path.write_bytes(path.read_bytes()[:-100])
+    return gather(bad, path)
+
+
+@case("nothing to score against")
+def _(bad: Bad) -> str:
+    settings = bad.make_folder("image,labels\na,cat\nb,cat\n")
+    settings["folder"]["masks"] = None
+    return bad.asked("audited", None, convert=settings, evaluate={"split": "train"})
+
+
+@case("the split that is evaluated has no true masks")
+def _(bad: Bad) -> str:
+    names = ("masks", "truth", "report", "metrics", "confusion")
+    files = [part for name in names for part in (f"--{name}", bad.root / name)]
+    return bad.refused(evaluate, *common(bad, split="train"), *files)
