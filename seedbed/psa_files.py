@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[int, np.ndarray]:
     for key, values in content.items():
         if not isinstance(key, int | np.integer) or key < 0:
             raise UserError(f"{path} has the key {key!r}, no class number: write it again")
-        if np.ndim(values) != 2 or np.asarray(values).dtype.kind not in "fiu":
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
             raise UserError(f"{path} has no (H, W) map of numbers for class {key}: write it again")
         if not np.isfinite(values).all():
             raise UserError(f"{path} has a value that is no finite number for class {key}: mend it")

@@ -47,7 +47,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
         return {name: figures[name] for name in ("miou", "iou", "split", "images", "variant")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"cannot read the figures {path}: {error}; remake them") from error
 
 

@@ -14,6 +14,7 @@ from seedbed.errors import UserError
 from seedbed.models import Network, Option, build
 from seedbed.weights.load import read_file
 
+MOST_CLASSES = 256  # masks have 8 bits
 META = ("name", "num_classes", "options", "classes")
 
 
@@ -58,10 +59,12 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
         raise UserError(f"{path} is not a network saved by this program; make it again")
     meta = {key: content[key] for key in META} | {"source_ids": content.get("source_ids")}
+    if not isinstance(meta["num_classes"], int) or not 1 <= meta["num_classes"] <= MOST_CLASSES:
+        raise UserError(f"{path} has no number of classes within {MOST_CLASSES}; make it again")
     try:
         model = build(meta["name"], meta["num_classes"], **meta["options"])
         model.load_state_dict(content["state_dict"])
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"{path} does not fit this version of {meta['name']}; make it again"
         ) from error

@@ -1,6 +1,5 @@
 """Published checkpoints → the parameters of a network, by name and shape."""
 
-import pickle
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -15,6 +14,7 @@ from seedbed.weights.caffe import read_caffe
 from seedbed.weights.mxnet import read_mxnet
 from seedbed.weights.names import find_sources, is_counter, required
 from seedbed.weights.numpy_dict import read_numpy
+from seedbed.weights.pytorch import read_pytorch
 from seedbed.weights.safetensors_file import read_safetensors
 from seedbed.weights.tensorflow import read_tensorflow
 
@@ -28,7 +28,6 @@ READERS = {
     "*.index": read_tensorflow,
     "*.data-*-of-*": read_tensorflow,
 }
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -126,16 +125,20 @@ def _read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     if not isinstance(content, Mapping):
         raise UserError(f"weights {path} hold no state dict but a {type(content).__name__}")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    return {
+        name: value
+        for name, value in content.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
 
 
 def read_file(path: str | Path) -> object:
     """The content of a file of torch.save, on the CPU; nothing in it is executed."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_pytorch(Path(path))
     except FileNotFoundError:
         raise UserError(f"weights {path} do not exist; check the name") from None
-    except UNREADABLE as error:
+    except Exception as error:  # a broken or hostile pickle fails in every way there is
         raise UserError(
             f"weights {path} are damaged, cut short or no plain PyTorch file; fetch them again"
         ) from error

@@ -10,7 +10,7 @@ from torch import Tensor
 from seedbed.weights.reading import reader
 
 
-@reader("safetensors file", SafetensorError)
+@reader("safetensors file", SafetensorError, NotImplementedError)
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a file under its names, as contiguous float32 on the CPU.
 

@@ -16,6 +16,7 @@ FOOTER_BYTES = 48
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
 TRAILER_BYTES = 5  # after each block: how it is compressed (1), its checksum (4)
 PLAIN, SNAPPY = 0, 1
+LONGEST_KEY = 1 << 12  # a byte of the file can make a key that is longer by one than the last
 
 POLYNOMIAL = 0x82F63B78  # CRC32C, bits reflected: bit 31 stands for x⁰, bit 0 for x³¹
 CHECKSUM_MASK = 0xA282EAD8
@@ -26,16 +27,20 @@ def read_table(file: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """Entries (key, value) of a whole table file, in the order of the file.
 
     Values are views of `file`, or of a block's decompressed copy. Raises ValueError for a file
-    that is cut, damaged or no table; what came before is given first.
+    that is cut, damaged or no table, blocks out of order included; what came before is given first.
     """
     footer = file[-FOOTER_BYTES:]
     if len(footer) < FOOTER_BYTES or footer[-len(MAGIC) :] != MAGIC:
         raise ValueError("no table's footer at its end")
     _, position = _handle(footer, 0)  # of the blocks of filters, which TensorFlow does not write
     index, _ = _handle(footer, position)
+    end = 0
     for _, value in _entries(_block(file, *index)):
-        handle, _ = _handle(value, 0)
-        yield from _entries(_block(file, *handle))
+        (offset, size), _ = _handle(value, 0)
+        if offset < end:  # a block read again and again would never end
+            raise ValueError(f"a block at {offset}, after one that ends at {end}")
+        end = offset + size
+        yield from _entries(_block(file, offset, size))
 
 
 def _handle(data: memoryview, position: int) -> tuple[tuple[int, int], int]:
@@ -76,6 +81,8 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             raise ValueError(f"{shared} bytes shared with a key of {len(key)}")
         key = key[:shared] + bytes(cut(entries, position, unshared))
         position += unshared
+        if len(key) > LONGEST_KEY:
+            raise ValueError(f"a key of {len(key)} bytes")
         yield key, cut(entries, position, size)
         position += size
 

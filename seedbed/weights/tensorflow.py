@@ -9,8 +9,8 @@ Sources: TensorFlow's saved_tensor_slice.proto, tensor_bundle.proto, tensor.prot
 import functools
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ TYPES = {
 }
 FIXED_FIELDS = (5, 6)  # the others are varints
 CONTENT_FIELD = 4
+MOST_USES = 8  # of a byte of a data file; entries without end would fill memory with its copies
 
 
 class Variable(NamedTuple):
@@ -129,6 +130,15 @@ def _version2(index: Path) -> dict[str, Variable]:
     def shard(number: int) -> memoryview:
         return view(_beside(index, f"{prefix}.data-{number:05}-of-{count:05}"))
 
+    used: Counter[int] = Counter()
+
+    def stored(entry: Message, dtype: Type) -> np.ndarray:
+        number = _number(entry, 3)
+        used[number] += _number(entry, 5)
+        if used[number] > MOST_USES * len(shard(number)):
+            raise ValueError("many tensors share the bytes of a data file")
+        return _stored(entry, dtype, shard(number))
+
     variables = {}
     for key, entry in entries.items():
         dtype = TYPES.get(_number(entry, 1))
@@ -141,7 +151,7 @@ def _version2(index: Path) -> dict[str, Variable]:
         name = str(key, "utf-8")
         if not parts.keys() <= entries.keys():
             raise ValueError(f"slices of {name} are missing")
-        slices = [(part, _stored(entries[own], dtype, shard)) for own, part in parts.items()]
+        slices = [(part, stored(entries[own], dtype)) for own, part in parts.items()]
         variables[name] = Variable(dtype, shape, slices)
     return variables
 
@@ -162,8 +172,8 @@ def _ordered(number: int) -> bytes:
     return ((number ^ ones) & (1 << 8 * size) - 1).to_bytes(size, "big")
 
 
-def _stored(entry: Message, dtype: Type, shard: Callable[[int], memoryview]) -> np.ndarray:
-    data = cut(shard(_number(entry, 3)), _number(entry, 4), _number(entry, 5))
+def _stored(entry: Message, dtype: Type, shard: memoryview) -> np.ndarray:
+    data = cut(shard, _number(entry, 4), _number(entry, 5))
     if masked_crc32c(data) != int.from_bytes(_view(entry, 6), "little"):
         raise ValueError(f"wrong checksum of the tensor at {_number(entry, 4)} of its data file")
     return fixed([data], dtype.stored)
