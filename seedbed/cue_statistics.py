@@ -38,9 +38,12 @@ class CueStatistics:
 
 def cue_statistics(cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]) -> CueStatistics:
     """Count the cues (C, g, g) bool of one image or more, and their foreground labels."""
-    counts = [(cue[0], cue[1:].any(axis=0), cue.sum(axis=0) > 1) for cue in cues]
-    background, foreground, several = np.count_nonzero(counts, axis=(2, 3)).T
-    cells = counts[0][0].size
+    counts = []
+    for cue in cues:
+        parts = (cue[0], cue[1:].any(axis=0), cue.sum(axis=0) > 1)
+        counts.append([np.count_nonzero(part) for part in parts])
+        cells = parts[0].size
+    background, foreground, several = np.transpose(counts)
     return CueStatistics(
         images=len(counts),
         background=float(background.mean() / cells),

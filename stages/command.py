@@ -3,6 +3,7 @@
 import argparse
 import inspect
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -37,9 +38,11 @@ def run_stage(
     values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
     read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of
     its own.
+    An argument `cam/{1..3}-of-3.h5` stands for three.
     Exits with status 1 and one line on stderr if the user can mend the error.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = [each for argument in arguments for each in _numbered(argument)]
     modes = modes or {}
     function = next((modes[flag] for flag in modes if flag in arguments), function)
     hints = typing.get_type_hints(function, include_extras=True)
@@ -55,8 +58,34 @@ def run_stage(
             if inspect.isclass(model) and issubclass(model, BaseModel):
                 values[name] = parse_settings(model, values.pop("params"))
         function(**values)
-    except (UserError, OSError) as error:
-        sys.exit(f"{parser.prog}: error: {' '.join(str(error).split())}")
+    except Exception as error:
+        if (line := _mendable(error)) is None:
+            raise
+        sys.exit(f"{parser.prog}: error: {' '.join(line.split())}")
+
+
+def _mendable(error: Exception) -> str | None:
+    """What the user can mend, and how; None for an error of the program."""
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"memory is short: {error}; lower --cores or raise run.shards"
+    # Raised wherever the training is at that moment, by torch's handler of SIGCHLD.
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+        return (
+            f"{error}: a process that reads the training's images died, as when memory is short; "
+            "lower run.compute_threads and run the same command again"
+        )
+    return None
+
+
+def _numbered(argument: str) -> list[str]:
+    """`a{1..3}b` means a1b a2b a3b, as in bash, whose commands cannot name thousands of shards."""
+    match = re.fullmatch(r"([^{}]*)\{1\.\.([0-9]+)\}([^{}]*)", argument, re.DOTALL)
+    if match is None:
+        return [argument]
+    head, count, tail = match.groups()
+    return [f"{head}{number}{tail}" for number in range(1, int(count) + 1)]
 
 
 def parse_settings(model: type[Model], text: str) -> Model:
@@ -79,7 +108,8 @@ def _reason(item: dict[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return "unknown key; remove it or correct its spelling (see stages/settings.py)"
     whole_block = isinstance(item["input"], dict | list)  # too long for one line
-    return item["msg"] if whole_block else f"{item['msg']} (got {item['input']!r})"
+    reason = item["msg"].removeprefix("Value error, ")
+    return reason if whole_block else f"{reason} (got {item['input']!r})"
 
 
 def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from seedbed.artefacts import VOC_PALETTE, Maps, atomic_folder, read_tsv, write_text
 from seedbed.data.index import SPLITS, ImageEntry, Index
-from seedbed.device import ordered_map, pick_device
+from seedbed.device import kind_of_device, ordered_map
 from seedbed.errors import UserError
 from seedbed.report.charts import LineChart, line_chart
 from seedbed.report.gallery import Gallery, spread
@@ -71,7 +71,7 @@ def report(
         "curves": [chart for path in logs if (chart := curve(path))],
         "config": json.loads(config),
         "versions": versions(),
-        "device": device_name(pick_device(device)),
+        "device": device_name(kind_of_device(device)),
         "costs": rule_costs(benchmarks) if benchmarks else [],
         "rules": draw(*rule_edges(*read_jobs(jobs.read_text()))) if jobs else None,
         "outcomes": {name: colour for name, (_, colour) in OUTCOMES.items()},

@@ -1,6 +1,6 @@
 """Localisation cues from class activation maps and saliency, or from a published file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +37,7 @@ def seeds(
     """Write the cues of each train image, and print their figures."""
     dataset = Index.load(index)
     entries = dataset.split("train")
+    found: Iterable[np.ndarray]
     if cue_pickle:
         found = given_cues(dataset, cue_pickle, cue_list, settings.grid)
     else:
@@ -46,29 +47,29 @@ def seeds(
             maps.put(entry.id, cue)
     table = dataset.table
     labels = [np.sort(table.source_ids[list(entry.labels)]) for entry in entries]
-    write_cue_pickle(pickle, map(table.source_planes, found), labels)
+    written = Maps(cues)  # read again one by one: those of all images may not fit into memory
+    ids = [entry.id for entry in entries]
+    write_cue_pickle(pickle, (table.source_planes(written[each]) for each in ids), labels)
     with atomic_folder(preview) as folder:
-        for entry, cue in list(zip(entries, found, strict=True))[:PREVIEWS]:
-            picture = cue_preview(read_image(data / entry.path), cue)
+        for entry in entries[:PREVIEWS]:
+            picture = cue_preview(read_image(data / entry.path), written[entry.id])
             Image.fromarray(picture).save(folder / f"{entry.id}.png")
-    print(cue_statistics(found, labels))
+    print(cue_statistics((written[each] for each in ids), labels))
 
 
 def made_cues(
     dataset: Index, cams: Sequence[Path], saliency: Sequence[Path], settings: SeedSettings
-) -> list[np.ndarray]:
+) -> Iterator[np.ndarray]:
     """Make the cues (C, grid, grid) bool of each train image."""
     activation, salience = Maps(cams), Maps(saliency)
-    return [
-        make_cues(
+    for entry in progress(dataset.split("train")):
+        yield make_cues(
             activation.floats(entry.id),
             salience.floats(entry.id),
             entry.labels,
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),
         )
-        for entry in progress(dataset.split("train"))
-    ]
 
 
 def given_cues(dataset: Index, path: Path, listing: Path | None, grid: int) -> list[np.ndarray]:

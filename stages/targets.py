@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -62,20 +62,20 @@ def targets(
                 settings=settings.selection,
                 data=data,
             )
-        proposals = list(ordered_map(work, entries, workers))
-        chosen = _keep(entries, proposals, settings.selection)
-        found = [
-            Target(proposal.mask, entry.id in chosen, _details(proposal))
-            for entry, proposal in zip(entries, proposals, strict=True)
-        ]
+        found = map(judged, ordered_map(work, entries, workers))
     else:
         source = Maps(refined if settings.supervise == "predictions" else [masks])
         found = (plain(_mask(source, entry)) for entry in entries)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with write_maps(output, round=round, settings=settings.model_dump_json()) as maps:
         for entry, target in zip(entries, found, strict=True):
-            maps.put(entry.id, target.mask, kept=target.kept)
+            maps.put(entry.id, target.mask)
             rows.append({"id": entry.id, "kept": int(target.kept), **target.details})
+        if settings.supervise == "selected" and not settings.masks:
+            chosen = _keep(entries, rows, settings.selection)
+            rows = [{**row, "kept": int(row["id"] in chosen)} for row in rows]
+        for row in rows:
+            maps.mark(row["id"], kept=bool(row["kept"]))
     export_source_masks(output, folder, dataset.table)
     write_tsv(selection, rows)
 
@@ -92,6 +92,11 @@ class Target:
 def plain(mask: np.ndarray, *, kept: bool = True) -> Target:
     """A mask that nothing judges."""
     return Target(mask, kept, {"valid": (mask != VOID).mean()})
+
+
+def judged(proposal: Proposal) -> Target:
+    """A proposal, not kept as yet: its quality must be among those of all images."""
+    return Target(proposal.mask, False, _details(proposal))
 
 
 def given(dataset: Index, folder: Path, listing: Path | None, workers: int) -> Iterator[Target]:
@@ -155,10 +160,10 @@ def _thresholds(settings: SelectionSettings) -> SelectionThresholds:
 
 
 def _keep(
-    entries: list[ImageEntry], proposals: list[Proposal], settings: SelectionSettings
+    entries: list[ImageEntry], rows: list[dict[str, Any]], settings: SelectionSettings
 ) -> set[str]:
     return keep(
-        {entry.id: p.quality for entry, p in zip(entries, proposals, strict=True)},
+        {row["id"]: row["quality"] for row in rows},
         {entry.id: entry.labels for entry in entries},
         threshold=settings.threshold,
         minimum_per_class=settings.minimum_per_class,

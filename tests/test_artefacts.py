@@ -1,5 +1,8 @@
 import multiprocessing
+import os
+import re
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from seedbed import artefacts
 from seedbed.artefacts import (
     VOC_PALETTE,
     Maps,
@@ -56,6 +60,40 @@ def test_atomic_folder_replaces_or_leaves_alone(tmp_path):
         raise RuntimeError
     assert [path.name for path in folder.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.fixture
+def events(monkeypatch):
+    """What is brought to the disk, and what gets its name, in order."""
+    events = []
+    fsync, syncfs, renames = os.fsync, artefacts._sync_all, (Path.replace, Path.rename)
+
+    def record(kind, path):
+        events.append((kind, re.sub(r"\.([0-9a-f]{14})", ".x", Path(path).name)))
+
+    def recorded(rename):
+        return lambda path, to: (record("name", to), rename(path, to))[1]
+
+    monkeypatch.setattr(
+        os, "fsync", lambda n: (record("sync", Path(f"/proc/self/fd/{n}").readlink()), fsync(n))
+    )
+    monkeypatch.setattr(artefacts, "_sync_all", lambda f: (record("all", f), syncfs(f)))
+    for name, rename in zip(("replace", "rename"), renames, strict=True):
+        monkeypatch.setattr(Path, name, recorded(rename))
+    return events
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_we_go_on(tmp_path, events):
+    folder = tmp_path / "results"
+    after = [("name", "a.h5"), ("sync", "results")]
+    for write in (lambda path: write_text(path, "a"), write_some):
+        events.clear()
+        write(folder / "a.h5")
+        assert events == [("sync", ".a.x.h5"), *after]
+    events.clear()
+    with atomic_folder(folder / "masks") as temporary:
+        (temporary / "a").touch()
+    assert events == [("all", ".masks.x"), ("name", "masks"), ("sync", "results")]
 
 
 def test_json_is_sorted_and_indented_by_one(tmp_path):

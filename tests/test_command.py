@@ -167,12 +167,33 @@ def test_a_missing_file_is_an_error_of_the_user(tmp_path):
     assert "none" in message(read)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 GiB"),
+        RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "),
+    ],
+)
+def test_what_the_machine_lacks_ends_in_one_line_with_a_remedy(error):
+    def lacking() -> None:
+        raise error
+
+    line = message(lacking)
+    assert str(error).strip() in line and "memory is short" in line and "lower " in line
+
+
 def test_programming_errors_keep_their_traceback():
     def wrong() -> None:
         raise ValueError("probs: wrong shape")
 
     with pytest.raises(ValueError, match="probs"):
         run_stage(wrong, [])
+
+    def broken() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        run_stage(broken, [])
 
 
 def test_a_bool_is_a_flag():

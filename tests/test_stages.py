@@ -70,7 +70,7 @@ def commands(project: Path, *targets: str) -> dict[str, list[list[str]]]:
     status, messages = snakemake(project, "--dry-run", "--printshellcmds", *targets)
     assert status == 0, messages
     found: dict[str, list[list[str]]] = {}
-    for stage, options in re.findall(r"python -m stages\.(\w+) (.*) 2>&1 \| tee", messages):
+    for stage, options in re.findall(r"python -m\}? stages\.(\w+) (.*) 2>&1 \| tee", messages):
         found.setdefault(stage, []).append(shlex.split(options))
     return found
 
@@ -100,7 +100,7 @@ def test_further_inputs_arrive_under_their_names(tmp_path):
     }
     project = copy_project(tmp_path, config)
     (project / "data/weights").mkdir(parents=True)
-    (project / "data/weights/initial file.pt").touch()
+    (project / "data/weights/initial file.pt").write_bytes(b"weights")
     found = commands(project)
     for stage in ("train_classifier", "train_group"):
         (arguments,) = found[stage]

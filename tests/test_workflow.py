@@ -67,6 +67,8 @@ EDITS = {
     "seedbed/data/views.py": TRAININGS,
     "seedbed/data/voc.py": "convert",
     "seedbed/device.py": f"{TRAININGS} saliency",
+    "seedbed/device_lock.py": f"{TRAININGS} saliency",
+    "seedbed/distributed.py": f"{TRAININGS} saliency",
     "seedbed/dsrg.py": "train",
     "seedbed/growing.py": "train",
     "seedbed/inference.py": "cam predict",
@@ -251,7 +253,7 @@ def test_another_split_to_evaluate_needs_no_new_masks(project, overlay):
 
 
 def test_where_and_how_it_runs_changes_nothing(project, overlay):
-    how = {"device": "cuda", "compute_threads": 7, "deterministic": False}
+    how = {"device": "cuda", "compute_threads": 7, "deterministic": False, "training_processes": 2}
     assert planned(project, *overlay(run=how)) == set()
     assert planned(project, "--cores", "7") == set()
 

@@ -23,10 +23,19 @@ except ValidationError as error:
 
 run = settings.run
 RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
+# What runs the stage of a training: one process, or several that share its batches. Without the
+# `--` torchrun takes the stage's options for its own.
+TRAIN = (
+    "python -m"
+    if run.training_processes == 1
+    else f"env OMP_NUM_THREADS={run.compute_threads} python -m torch.distributed.run --standalone"
+    f" --nproc-per-node {run.training_processes} -m --"
+)
 shell.prefix(
     f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':$PATH PYTHONPATH='{ROOT}' "
     f"SEEDBED_DATA='{run.data}' SEEDBED_DEVICE={run.device} "
-    f"SEEDBED_THREADS={run.compute_threads} SEEDBED_DETERMINISTIC={int(run.deterministic)}; "
+    f"SEEDBED_THREADS={run.compute_threads} SEEDBED_DETERMINISTIC={int(run.deterministic)} "
+    f"SEEDBED_TRAIN='{TRAIN}'; "
 )
 
 MINI_LISTS = ["train", "val", "trainval", "train_aug"]
@@ -63,11 +72,15 @@ def data_path(relative):
     return os.path.join(run.data, relative)
 
 
-def given(key, relative):
+def given(key, relative, *, folder=False):
     """Path of a file or folder that a key of the config names, in the data folder."""
     path = data_path(relative)
+    remedy = f"put it there, or change {key} in the config"
     if not os.path.exists(path):
-        sys.exit(f"{path}: there is none; put it there, or change {key} in the config")
+        sys.exit(f"{path}: there is none; {remedy}")
+    if os.path.isdir(path) != folder:
+        found, wanted = ("a file", "a folder") if folder else ("a folder", "a file")
+        sys.exit(f"{path}: is {found}, and {key} names {wanted}; {remedy}")
     return path
 
 
@@ -84,15 +97,67 @@ def initial_weights(name, block, number=0):
 
 def weights_file(name, block):
     """The file of a network's published weights; one of TensorFlow may be three."""
-    path = data_path(block.weights)
-    index = f"{path}.index"
-    return index if os.path.exists(index) else given(f"{name}.weights", block.weights)
+    index = data_path(f"{block.weights}.index")
+    if os.path.exists(index):
+        return index
+    key = f"{name}.weights"
+    path = given(key, block.weights)
+    if os.path.getsize(path) == 0:
+        sys.exit(f"{path}: is empty; get it again, or change {key} in the config")
+    return path
 
 
 def cpus(count):
-    """Threads that claim `count` real CPUs, also when --cores promises more than there are."""
-    claimed, real = workflow.cores or 1, len(os.sched_getaffinity(0))
+    """Threads that claim `count` real CPUs, also when --cores promises more than there are.
+
+    Without --cores a cluster runs the jobs, and this machine's CPUs say nothing of its nodes'.
+    """
+    claimed, real = workflow.resource_settings.cores, len(os.sched_getaffinity(0))
+    if claimed is None:
+        return count
     return max(1, math.ceil(min(count, real) * max(1, claimed / real)))
+
+
+def memory(base, worker=0):
+    """Resource mem_mb of a job and each of its workers; doubles with each attempt.
+
+    In `base` are 400 MB of the Snakemakes that a cluster's job consists of.
+    """
+    return lambda wildcards, threads, attempt: (
+        (base + worker * threads) * 2 ** (attempt - 1)
+    )
+
+
+def inference_memory(*blocks):
+    """Resource mem_mb of a rule whose workers run one of some networks on the CPU."""
+    tiny = all(block.network.startswith("tiny") for block in blocks)
+    return memory(700, 600) if tiny else memory(1500, 2000)
+
+
+def training_memory(*blocks, images=1):
+    """Resource mem_mb of the largest of some trainings on the CPU; on a GPU they need less.
+
+    images: that a sample consists of. docs/cluster.md has the measurements.
+    """
+    needs = []
+    for block in blocks:
+        tiny = block.network.startswith("tiny")
+        fixed, kilobytes_a_pixel = (1200, 2) if tiny else (3000, 8)
+        pixels = math.ceil(block.batch / block.accumulation) * images * block.crop**2
+        needs.append(
+            fixed * run.training_processes + kilobytes_a_pixel * pixels // 1000
+        )
+    return memory(max(needs))
+
+
+def minutes(count):
+    """Resource runtime: a limit, not an estimate; grows with each attempt."""
+    return lambda wildcards, attempt: count * attempt
+
+
+def training_minutes(*blocks):
+    """Two seconds an iteration, at most a day: the next attempt goes on from the checkpoint."""
+    return minutes(min(10 + max(block.iterations for block in blocks) // 30, 24 * 60))
 
 
 @functools.cache
@@ -154,10 +219,17 @@ def convert_inputs(wildcards):
     """The files that say which images there are and what is on them."""
     block = settings.convert
     if block.folder:
-        return [given("convert.folder.labels", block.folder.labels)]
+        table = given("convert.folder.labels", block.folder.labels)
+        for key in ("images", "masks"):
+            if path := getattr(block.folder, key):
+                given(f"convert.folder.{key}", path, folder=True)
+        return [table]
     if block.coco:
         files = filter(None, [block.coco.instances, block.coco.val_instances])
-        return [given("convert.coco", path) for path in files]
+        found = [given("convert.coco", path) for path in files]
+        for path in filter(None, [block.coco.images, block.coco.val_images]):
+            given("convert.coco", path, folder=True)
+        return found
     return devkit_lists(block)
 
 
@@ -205,20 +277,20 @@ def seed_inputs(wildcards):
 def cam_inputs(wildcards):
     """The classifier, or the folder of the maps that stand in for its own."""
     if settings.cam.maps:
-        return {"given": given("cam.maps", settings.cam.maps)}
+        return {"given": given("cam.maps", settings.cam.maps, folder=True)}
     return {"weights": "<results>/classifier/weights.pt"}
 
 
 def saliency_inputs(wildcards):
     """The folder of given maps, if there is one."""
     maps = settings.saliency.maps
-    return {"given": given("saliency.maps", maps)} if maps else {}
+    return {"given": given("saliency.maps", maps, folder=True)} if maps else {}
 
 
 def group_cam_inputs(wildcards):
     """The group network and what it kept, or the folder of maps that stand in for it."""
     if settings.group_cam.maps:
-        return {"given": given("group_cam.maps", settings.group_cam.maps)}
+        return {"given": given("group_cam.maps", settings.group_cam.maps, folder=True)}
     return {"weights": "<results>/group/weights.pt", "kept": "<results>/group/maps.h5"}
 
 
@@ -230,7 +302,8 @@ def affinity_score_inputs(wildcards):
     folders = {"low": block.low, "high": block.high}
     return {
         "given": [
-            given(f"affinity_scores.{key}", path) for key, path in folders.items()
+            given(f"affinity_scores.{key}", path, folder=True)
+            for key, path in folders.items()
         ]
     }
 
@@ -241,9 +314,9 @@ def target_inputs(wildcards):
     supervise = SUPERVISION[number]
     before = f"rounds/{number - 1}"
     if supervise == "given":
-        block = settings.rounds[number]
-        files = filter(None, [block.masks, block.mask_list])
-        return {"given": [given(f"rounds.{number}.masks", path) for path in files]}
+        block, key = settings.rounds[number], f"rounds.{number}.mask"
+        lists = [given(f"{key}_list", block.mask_list)] if block.mask_list else []
+        return {"given": [given(f"{key}s", block.masks, folder=True), *lists]}
     if supervise == "pseudo_labels":
         return {"masks": "<results>/pseudo_labels.h5"}
     if supervise == "ground_truth":
@@ -278,7 +351,7 @@ def pseudo_label_inputs(wildcards):
     """Attention maps of the network or networks that the settings name, and saliency."""
     block = settings.pseudo_labels
     if block.masks:
-        return {"given": given("pseudo_labels.masks", block.masks)}
+        return {"given": given("pseudo_labels.masks", block.masks, folder=True)}
     maps = {
         "group": shards_of("group/cam"),
         "cam": shards_of("cam"),
@@ -295,12 +368,18 @@ def mask_inputs(wildcards):
     """The last round's masks of the split that is scored, or the folder that stands in."""
     block = settings.evaluate
     if block.masks:
-        return {"given": given("evaluate.masks", block.masks)}
+        return {"given": given("evaluate.masks", block.masks, folder=True)}
     return {"refined": shards_of(f"rounds/{LAST_ROUND}/masks/{block.split}")}
 
 
 def audited(wildcards):
-    """Every artefact of the recipe that holds or makes masks."""
+    """Every artefact of the recipe that holds or makes masks; there is a truth to score it by."""
+    layout = settings.convert.folder
+    if layout and not layout.masks:
+        sys.exit(
+            "convert.folder.masks: without masks nothing can be scored; name their folder, or ask "
+            f"for {RESULTS}/masks.h5 alone"
+        )
     numbers = range(LAST_ROUND + 1)
     splits = [f"rounds/{n}/{{}}/{split}" for n in numbers for split in ("train", "val")]
     steps = {
@@ -366,10 +445,20 @@ def options(inputs):
     A stage finds what is `given` through its settings: Snakemake alone must know the path.
     """
     return " ".join(
-        f"--{name.replace('_', '-')} "
-        + " ".join(
-            f"'{path}'" for path in ([files] if isinstance(files, str) else files)
-        )
+        f"--{name.replace('_', '-')} {quoted(files)}"
         for name, files in inputs.items()
         if name != "given"
     )
+
+
+def quoted(files):
+    """Paths for the shell; all shards of a step as one, for bash takes no command over 128 KiB.
+
+    A single path may be that of one shard alone, and stays what it is.
+    """
+    if isinstance(files, str):
+        return f"'{files}'"
+    if run.shards > 1:
+        every = f"{{1..{run.shards}}}-of-"
+        files = dict.fromkeys(re.sub(r"\b\d+-of-(?=\d+\.h5$)", every, f) for f in files)
+    return " ".join(f"'{path}'" for path in files)

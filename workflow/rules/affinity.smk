@@ -12,6 +12,9 @@ rule affinity_scores:
     benchmark:
         "<results>/benchmarks/affinity_scores/{shard}.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=settings.affinity_scores.model_dump_json(),
         code=code_digest("stages.affinity_scores"),
@@ -33,15 +36,17 @@ rule affinity:
         "<results>/logs/affinity.log",
     benchmark:
         "<results>/benchmarks/affinity.tsv"
-    threads: cpus(run.compute_threads)
+    threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        gpu=1,
+        mem_mb=training_memory(settings.affinity),
+        runtime=training_minutes(settings.affinity),
+        gpu=run.training_processes,
     params:
         settings=settings.affinity.model_dump_json(),
         code=code_digest("stages.train_affinity"),
         options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.train_affinity --params {params.settings:q} --code {params.code}"
+        "${{SEEDBED_TRAIN:-python -m}} stages.train_affinity --params {params.settings:q} --code {params.code}"
         " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " 2>&1 | tee {log:q}"
 
@@ -59,6 +64,8 @@ rule random_walk:
         "<results>/benchmarks/random_walk/{shard}.tsv"
     threads: cpus(64)
     resources:
+        mem_mb=inference_memory(settings.affinity),
+        runtime=minutes(480),
         gpu=1,
     params:
         settings=settings.random_walk.model_dump_json(),

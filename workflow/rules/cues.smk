@@ -12,15 +12,17 @@ rule classifier:
         "<results>/logs/classifier.log",
     benchmark:
         "<results>/benchmarks/classifier.tsv"
-    threads: cpus(run.compute_threads)
+    threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        gpu=1,
+        mem_mb=training_memory(settings.classifier),
+        runtime=training_minutes(settings.classifier),
+        gpu=run.training_processes,
     params:
         settings=settings.classifier.model_dump_json(),
         code=code_digest("stages.train_classifier"),
         options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.train_classifier --params {params.settings:q} --code {params.code}"
+        "${{SEEDBED_TRAIN:-python -m}} stages.train_classifier --params {params.settings:q} --code {params.code}"
         " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " 2>&1 | tee {log:q}"
 
@@ -37,6 +39,8 @@ rule cam:
         "<results>/benchmarks/cam/{shard}.tsv"
     threads: cpus(64)
     resources:
+        mem_mb=inference_memory(settings.classifier),
+        runtime=minutes(480),
         gpu=1,
     params:
         settings=settings.cam.model_dump_json(),
@@ -58,6 +62,9 @@ rule saliency:
     benchmark:
         "<results>/benchmarks/saliency/{shard}.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=settings.saliency.model_dump_json(),
         code=code_digest("stages.saliency"),
@@ -78,6 +85,9 @@ rule seeds:
         "<results>/logs/seeds.log",
     benchmark:
         "<results>/benchmarks/seeds.tsv"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         settings=settings.seeds.model_dump_json(),
         code=code_digest("stages.seeds"),

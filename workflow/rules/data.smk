@@ -10,6 +10,9 @@ rule mini_dataset:
         ),
     log:
         "<results>/logs/mini-{seed}.log",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         settings=settings.mini_dataset.model_dump_json(),
         code=code_digest("stages.mini_dataset"),
@@ -33,6 +36,9 @@ rule convert:
         "<results>/logs/convert.log",
     benchmark:
         "<results>/benchmarks/convert.tsv"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         settings=settings.convert.model_dump_json(),
         code=code_digest("stages.convert"),

@@ -14,13 +14,18 @@ rule evaluate:
         "<results>/logs/evaluate.log",
     benchmark:
         "<results>/benchmarks/evaluate.tsv"
+    threads: cpus(64)
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         settings=settings.evaluate.model_dump_json(),
         code=code_digest("stages.evaluate"),
     shell:
         "python -m stages.evaluate --params {params.settings:q} --index {input.index:q}"
         " --masks {input.masks:q} --truth {input.truth:q} --report {output.report:q}"
-        " --metrics {output.metrics:q} --confusion {output.confusion:q} 2>&1 | tee {log:q}"
+        " --metrics {output.metrics:q} --confusion {output.confusion:q} --workers {threads}"
+        " 2>&1 | tee {log:q}"
 
 
 rule audit:
@@ -35,6 +40,9 @@ rule audit:
     benchmark:
         "<results>/benchmarks/audit.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=settings.audit.model_dump_json(),
         crf=settings.crf.model_dump_json(exclude={"restrict_to_tags"}),
@@ -55,6 +63,9 @@ rule cam_curve:
         picture="<results>/cam_curve.png",
     log:
         "<results>/logs/cam_curve.log",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         code=code_digest("stages.cam_curve"),
         options=lambda wildcards, input: options(input),
@@ -68,13 +79,25 @@ rule jobs:
         "<results>/jobs.dot",
     log:
         "<results>/logs/jobs.log",
+    localrule: True
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
-        config=json.dumps({**config, "run": {"data": run.data}}, sort_keys=True),
+        config=json.dumps(
+            {
+                **config,
+                "run": {"data": run.data, "shards": 1},
+                "pathvars": {"results": "results"},
+            },
+            sort_keys=True,
+        ),
         snakefile=os.path.relpath(workflow.main_snakefile),
-        targets=[f"{RESULTS}/quality.tsv", f"{RESULTS}/miou.txt"],
+        targets=["results/quality.tsv", "results/miou.txt"],
     shell:
-        # The page draws its picture; that of a run half done would tell when this was.
-        "snakemake --dag --forceall --snakefile {params.snakefile:q}"
+        # The page draws its picture; that of a run half done would tell when this was. Snakemake
+        # lists the jobs in the order of a set: the hash seed makes it the same every time.
+        "PYTHONHASHSEED=0 snakemake --dag --forceall --snakefile {params.snakefile:q}"
         " --configfile <(echo {params.config:q})"
         " -- {params.targets:q} > {output:q} 2> {log:q}"
 
@@ -94,6 +117,9 @@ rule report:
     log:
         "<results>/logs/report.log",
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=settings.report.model_dump_json(),
         config=settings.model_dump_json(exclude={"run"}),

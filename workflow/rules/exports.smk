@@ -11,6 +11,9 @@ rule export:
         "<results>/logs/export/{what}.log",
     wildcard_constraints:
         what="|".join(map(re.escape, exports())),
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         what=lambda wildcards: exports()[wildcards.what][0],
         code=code_digest("stages.export"),
@@ -28,6 +31,9 @@ rule archive:
         "<results>/comp6_test_cls.tar.gz",
     log:
         "<results>/logs/archive.log",
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         code=code_digest("stages.archive"),
         options=lambda wildcards, input: options(input),

@@ -13,15 +13,17 @@ rule group:
         "<results>/logs/group.log",
     benchmark:
         "<results>/benchmarks/group.tsv"
-    threads: cpus(run.compute_threads)
+    threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        gpu=1,
+        mem_mb=training_memory(settings.group, images=settings.group.group_size),
+        runtime=training_minutes(settings.group),
+        gpu=run.training_processes,
     params:
         settings=settings.group.model_dump_json(),
         code=code_digest("stages.train_group"),
         options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.train_group --params {params.settings:q} --code {params.code}"
+        "${{SEEDBED_TRAIN:-python -m}} stages.train_group --params {params.settings:q} --code {params.code}"
         " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " --maps {output.maps:q} 2>&1 | tee {log:q}"
 
@@ -38,6 +40,8 @@ rule group_cam:
         "<results>/benchmarks/group_cam/{shard}.tsv"
     threads: cpus(64)
     resources:
+        mem_mb=inference_memory(settings.group),
+        runtime=minutes(480),
         gpu=1,
     params:
         settings=settings.group_cam.model_dump_json(),

@@ -13,6 +13,8 @@ rule predict:
         "<results>/benchmarks/predict/{round}-{split}-{shard}.tsv"
     threads: cpus(64)
     resources:
+        mem_mb=inference_memory(*settings.rounds),
+        runtime=minutes(480),
         gpu=1,
     params:
         settings=lambda wildcards: settings.rounds[
@@ -36,6 +38,9 @@ rule crf:
     benchmark:
         "<results>/benchmarks/crf/{round}-{split}-{shard}.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=lambda wildcards: settings.rounds[
             int(wildcards.round)
@@ -59,6 +64,9 @@ rule masks:
         "<results>/logs/masks.log",
     benchmark:
         "<results>/benchmarks/masks.tsv"
+    resources:
+        mem_mb=memory(1000),
+        runtime=minutes(60),
     params:
         split=settings.evaluate.split,
         code=code_digest("stages.masks"),

@@ -16,6 +16,9 @@ rule pseudo_labels:
     benchmark:
         "<results>/benchmarks/pseudo_labels.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=settings.pseudo_labels.model_dump_json(),
         code=code_digest("stages.pseudo_labels"),

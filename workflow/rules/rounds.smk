@@ -16,6 +16,9 @@ rule targets:
     benchmark:
         "<results>/benchmarks/targets/{round}.tsv"
     threads: cpus(64)
+    resources:
+        mem_mb=memory(700, 600),
+        runtime=minutes(120),
     params:
         settings=lambda wildcards: settings.rounds[int(wildcards.round)]
         .targets()
@@ -40,9 +43,11 @@ rule train:
         "<results>/logs/train/{round}.log",
     benchmark:
         "<results>/benchmarks/train/{round}.tsv"
-    threads: cpus(run.compute_threads)
+    threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        gpu=1,
+        mem_mb=training_memory(*settings.rounds),
+        runtime=training_minutes(*settings.rounds),
+        gpu=run.training_processes,
     params:
         settings=lambda wildcards: settings.rounds[
             int(wildcards.round)
@@ -52,6 +57,6 @@ rule train:
         code=code_digest("stages.train_round"),
         options=lambda wildcards, input: options(input),
     shell:
-        "python -m stages.train_round --params {params.settings:q} --code {params.code}"
+        "${{SEEDBED_TRAIN:-python -m}} stages.train_round --params {params.settings:q} --code {params.code}"
         " {params.options} --weights {output.weights:q} --log {output.log:q}"
         " --preview {output.preview:q} 2>&1 | tee {log:q}"
