@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from seedbed.artefacts import atomic, atomic_folder, write_maps
+from seedbed.temporaries import MACHINE
 from tests.fault_helpers import (
     TELLING,
     WHAT,
@@ -134,6 +135,14 @@ def test_what_a_killed_process_has_half_written_is_not_taken_and_goes(write, tmp
     whole = {name: one for name, one in found[1].items() if not name.startswith(".")}
     assert whole == found[0] != found[1]
     assert found[2].keys() == found[0].keys() and found[2] != found[0]
+
+
+def test_what_another_machine_may_be_writing_stays(tmp_path):
+    other = "0" * 6 if MACHINE != "0" * 6 else "1" * 6
+    for machine in (MACHINE, other):
+        (tmp_path / f".maps.{machine}01234567.h5").touch()
+    write_file(tmp_path, "first", kill=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"file.txt", f".maps.{other}01234567.h5"}
 
 
 def write_slowly(path: Path, begun: Event, other: Event) -> None:
