@@ -2,7 +2,6 @@ import gzip
 import os
 import re
 import subprocess
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -181,13 +180,8 @@ def test_a_polygon_that_goes_there_and_back():
 @pytest.mark.parametrize("name", TARGETS)
 def test_coverage_guided(name):
     pytest.importorskip("atheris")
-    from tests.fuzz.__main__ import fuzz
+    from tests.fuzz.__main__ import fuzz, told
 
-    seconds = int(os.environ.get("SEEDBED_SOAK_FUZZ_SECONDS", "600"))
-    begun = time.monotonic()
-    outcome = fuzz(name, seconds)
-    print(
-        f"\nfuzzing {name}: {outcome.executions} executions in {time.monotonic() - begun:.0f} s, "
-        f"{outcome.features} coverage features, findings {len(outcome.found)}, seed 1"
-    )
+    outcome = fuzz(name, int(os.environ.get("SEEDBED_SOAK_FUZZ_SECONDS", "600")))
+    print(f"\nfuzzing {name}: {told(outcome)}, seed 1")
     assert not outcome.found

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -287,14 +288,42 @@ def test_choice_of_the_backend():
         dense_crf(picture(4, 4), energies(2, 4, 4), PARAMS | {"backend": "cupy"})
 
 
+@pytest.mark.parametrize("backend", OURS)
+def test_lattices_kept_between_images_are_those_asked_for(backend):
+    """More settings than are kept, each after every other one."""
+    settings = [
+        (20, 30, 2, {}),
+        (30, 20, 2, {}),
+        (20, 30, 9, {}),
+        (20, 30, 2, {"gaussian_sxy": 1}),
+        (20, 30, 2, {"gaussian_weight": 1}),
+        (20, 30, 2, {"bilateral_sxy": 9}),
+    ]
+    cases = []
+    for height, width, channels, changed in settings:
+        case = picture(height, width), energies(channels, height, width), PARAMS | changed
+        cases.append((*case, dense_crf(*case[:2], case[2] | {"backend": "pydensecrf"})))
+    for pair in product(cases, repeat=2):
+        for image, unary, params, expected in pair:
+            posterior = dense_crf(image, unary, params | {"backend": backend})
+            np.testing.assert_allclose(posterior, expected, atol=1e-4)
+
+
 @pytest.mark.skipif(seedbed_lattice is None, reason="module not built")
 def test_module_refuses_wrong_buffers():
     image, unary = picture(4, 5), energies(2, 4, 5)
-    sizes = (4, 5, 2, *PARAMS.values())
-    seedbed_lattice.mean_field(image, unary, np.empty_like(unary), *sizes)
-    for wrong in [(image[:3], unary), (image, unary[:1]), (image, unary.astype(np.float64))]:
+    settings, channels = (4, 5, *PARAMS.values()), np.arange(2, dtype=np.int32)
+    seedbed_lattice.mean_field(image, unary, np.empty_like(unary), channels, *settings)
+    for wrong in [
+        (image[:3], unary, channels),
+        (image, unary[:1], channels),
+        (image, unary.astype(np.float64), channels),
+        (image, unary, channels + 1),
+        (image, unary, channels - 1),
+        (image, unary, channels[:0]),
+    ]:
         with pytest.raises(ValueError, match="do not fit"):
-            seedbed_lattice.mean_field(*wrong, np.empty_like(unary), *sizes)
+            seedbed_lattice.mean_field(*wrong[:2], np.empty_like(unary), wrong[2], *settings)
 
 
 @pytest.mark.parametrize("backend", [*OURS, "pydensecrf"])

@@ -111,20 +111,24 @@ class DenseCRFGrid:
         present = unary.new_ones(unary.shape[:2]) if labels is None else labels
         if present.shape != unary.shape[:2]:
             raise ValueError(f"labels must have the shape (N, C), not {tuple(present.shape)}")
-        images, unary = images.permute(0, 2, 3, 1), unary.float()
-        check(images, unary, self.params, batch=len(images))
-        present = present.to(unary.device) != 0
+        images, present = images.permute(0, 2, 3, 1), present.to(unary.device) != 0
         backend = choose(self.backend, unary.device)
         if backend == "torch":
+            unary = unary.float()
+            check(images, unary, self.params, batch=len(images))
             return _batch(images, unary, present, self.params)
+        # Arrays from here on: an operation on tensors leaves torch's threads waiting at full speed
+        # for the next one, on the processors where ours are to work.
+        pictures, energies = np.ascontiguousarray(_numpy(images)), _contiguous(unary)
+        check(pictures, energies, self.params, batch=len(images))
         posterior = np.zeros(unary.shape, np.float32)
-        masks = present.cpu().numpy()
-        energies = [one[mask] for one, mask in zip(_numpy(unary), masks, strict=True)]
-        pictures = np.ascontiguousarray(_numpy(images))
-        some = masks.any(1).nonzero()[0]
-        jobs = [(backend, pictures[i], energies[i], self.params) for i in some]
-        for i, solved in zip(some, _map(solve, jobs, backend), strict=True):
-            posterior[i, masks[i]] = solved
+        channels = [one.nonzero()[0].astype(np.int32) for one in present.cpu().numpy()]
+        jobs = [
+            (backend, pictures[i], energies[i], posterior[i], channels[i], self.params)
+            for i in range(len(images))
+            if len(channels[i])
+        ]
+        _map(solve, jobs, backend)
         return torch.from_numpy(posterior).to(unary.device)
 
 
@@ -135,12 +139,11 @@ def _posterior(image: Array, unary: Array, parameters: CRFParameters, backend: B
         pixels, energies = torch.as_tensor(image), unary.detach().float()
         check(pixels, energies, parameters)
         return mean_field(pixels[None], energies[None], parameters)[0]
-    pixels, energies = np.ascontiguousarray(_numpy(image)), _numpy(unary)
-    # numpy's warning about an overflow would say less than the check that follows.
-    with np.errstate(over="ignore"):
-        energies = np.ascontiguousarray(energies, dtype=np.float32)
+    pixels, energies = np.ascontiguousarray(_numpy(image)), _contiguous(unary)
     check(pixels, energies, parameters)
-    posterior = solve(backend, pixels, energies, parameters)
+    posterior = np.empty_like(energies)
+    channels = np.arange(len(energies), dtype=np.int32)
+    solve(backend, pixels, energies, posterior, channels, parameters)
     return torch.from_numpy(posterior).to(device) if isinstance(unary, torch.Tensor) else posterior
 
 
@@ -175,3 +178,9 @@ def _numpy(array: Array) -> np.ndarray:
         array = array.detach().cpu()
         return (array.float() if array.is_floating_point() else array).numpy()
     return np.asarray(array)
+
+
+def _contiguous(unary: Array) -> np.ndarray:
+    # numpy's warning about an overflow would say less than the check that follows.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(_numpy(unary), dtype=np.float32)

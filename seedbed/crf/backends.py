@@ -39,21 +39,40 @@ def choose(backend: Backend, device: torch.device | None = None) -> str:
     return "native" if seedbed_lattice is not None and on_cpu else "torch"
 
 
-def solve(backend: str, image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
-    """Posterior float32 (C, H, W) of contiguous arrays: uint8 (H, W, 3) and float32 (C, H, W)."""
-    return SOLVERS[backend](image, unary, params)
+def solve(
+    backend: str,
+    image: np.ndarray,
+    unary: np.ndarray,
+    posterior: np.ndarray,
+    channels: np.ndarray,
+    params: CRFParameters,
+) -> None:
+    """Write the posterior, float32 (C, H, W), in the channels, int32 (K,), that alone take part.
+
+    The image is uint8 (H, W, 3), the energies float32 (C, H, W); all arrays are contiguous.
+    """
+    if backend == "native":
+        _native(image, unary, posterior, channels, params)
+    else:
+        some = unary if len(channels) == len(unary) else unary[channels]
+        posterior[channels] = {"torch": _torch, "pydensecrf": _pydensecrf}[backend](
+            image, some, params
+        )
 
 
-def _native(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
-    posterior = np.empty_like(unary)
-    channels, height, width = unary.shape
+def _native(
+    image: np.ndarray,
+    unary: np.ndarray,
+    posterior: np.ndarray,
+    channels: np.ndarray,
+    params: CRFParameters,
+) -> None:
     seedbed_lattice.mean_field(
         image,
         unary,
         posterior,
-        height,
-        width,
         channels,
+        *unary.shape[1:],
         int(params.iterations),
         params.gaussian_weight,
         params.gaussian_sxy,
@@ -61,7 +80,6 @@ def _native(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.n
         params.bilateral_sxy,
         params.bilateral_srgb,
     )
-    return posterior
 
 
 def _torch(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
@@ -81,6 +99,3 @@ def _pydensecrf(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> 
         compat=params.bilateral_weight,
     )
     return np.array(crf.inference(int(params.iterations)), np.float32).reshape(unary.shape)
-
-
-SOLVERS = {"native": _native, "torch": _torch, "pydensecrf": _pydensecrf}

@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -36,23 +38,34 @@ typedef int32_t Ints __attribute__((vector_size(4 * WIDTH)));
 
 struct Settings {
   int height, width, labels, iterations;
+  const int32_t* channels;  // of the energies and of the posterior, one for each label
   double gaussian_weight, gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb;
 };
 
 // Memory is kept for the next image instead of being given back: to get it anew from the system,
 // page by page and one thread at a time, takes a third of an image's time. Sizes are powers of two.
+// A thread has a store to itself as long as it solves an image, and mostly the same one for the
+// next, so that what lies in its processor's cache stays there.
 class Store {
  public:
+  Store() {
+    const std::lock_guard<std::mutex> lock(mutex());
+    if (idle().empty()) idle().push_back(new Shelves);
+    shelves = idle().back();
+    idle().pop_back();
+  }
+  ~Store() {
+    const std::lock_guard<std::mutex> lock(mutex());
+    idle().push_back(shelves);
+  }
+
   static void* take(size_t bytes) {
     const int kind = kind_of(bytes);
-    {
-      const std::lock_guard<std::mutex> lock(mutex());
-      auto& kept = shelves()[kind];
-      if (!kept.empty()) {
-        void* data = kept.back();
-        kept.pop_back();
-        return data;
-      }
+    auto& kept = shelves->blocks[kind];
+    if (!kept.empty()) {
+      void* data = kept.back();
+      kept.pop_back();
+      return data;
     }
     const size_t size = size_t(1) << kind;
     void* data = std::aligned_alloc(std::min(size, PAGE), size);
@@ -66,23 +79,28 @@ class Store {
   static void give(void* data, size_t bytes) {
     const int kind = kind_of(bytes);
     if (kind > LARGEST) return std::free(data);
-    const std::lock_guard<std::mutex> lock(mutex());
-    shelves()[kind].push_back(data);
+    shelves->blocks[kind].push_back(data);
   }
 
  private:
   static constexpr size_t LINE = 64, PAGE = 1 << 21;
   static constexpr int LARGEST = 28;  // 256 MiB; what is larger is rare and goes back
+  struct Shelves {
+    std::vector<void*> blocks[64];
+  };
+  static thread_local Shelves* shelves;
   static int kind_of(size_t bytes) { return 64 - __builtin_clzll(std::max(bytes, LINE) - 1); }
   static std::mutex& mutex() {
     static std::mutex mutex;
     return mutex;
   }
-  static std::vector<void*>* shelves() {
-    static std::vector<void*> shelves[64];
-    return shelves;
+  static std::vector<Shelves*>& idle() {
+    static auto& idle = *new std::vector<Shelves*>;  // to the very end: threads outlive statics
+    return idle;
   }
 };
+
+thread_local Store::Shelves* Store::shelves = nullptr;
 
 template <class T>
 struct Stored {
@@ -145,11 +163,16 @@ class Vertices {
  public:
   Vector<uint64_t> keys;
 
-  // The number, or -1.
-  INLINE int32_t find(uint64_t key) const { return slots_[place(key)].number; }
+  // The number, or -1. Whether a key is there cannot be foretold, so no branch hangs on it, only
+  // on whether another one has its place, which is rare.
+  INLINE int32_t find(uint64_t key) const {
+    const Slot& slot = slots_[home(key)];
+    const int32_t number = (-int32_t(slot.key == key) & (slot.number + 1)) - 1;
+    return __builtin_expect(number == slot.number, 1) ? number : slots_[place(key)].number;
+  }
 
   INLINE int32_t find_or_add(uint64_t key) {
-    const int32_t number = find(key);
+    const int32_t number = slots_[place(key)].number;
     return number >= 0 ? number : add(key);
   }
 
@@ -161,9 +184,11 @@ class Vertices {
   int bits_ = 12;
   Vector<Slot> slots_ = Vector<Slot>(size_t(1) << bits_, Slot{0, -1});
 
+  INLINE size_t home(uint64_t key) const { return (key * 0x9E3779B97F4A7C15u) >> (64 - bits_); }
+
   INLINE size_t place(uint64_t key) const {
     const size_t mask = slots_.size() - 1;
-    size_t at = (key * 0x9E3779B97F4A7C15u) >> (64 - bits_);
+    size_t at = home(key);
     while (slots_[at].number >= 0 && slots_[at].key != key) at = (at + 1) & mask;
     return at;
   }
@@ -277,8 +302,9 @@ INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* 
       Floats features[D] = {}, weight[D + 1];
       Ints corner[D + 1], rank[D + 1];
       for (int lane = 0; lane < lanes; ++lane) {
-        const uint8_t* colour = image + 3 * (size_t(y) * s.width + x);
-        for (int j = 0; j < D; ++j) features[j][lane] = j == 0 ? x : j == 1 ? y : colour[j - 2];
+        const size_t pixel = size_t(y) * s.width + x;
+        for (int j = 0; j < D; ++j)
+          features[j][lane] = j == 0 ? x : j == 1 ? y : image[3 * pixel + j - 2];
         if (++x == tile.x + tile.width) x = tile.x, ++y;
       }
       for (int j = 0; j < D; ++j) features[j] /= float(sigma[j]);
@@ -305,18 +331,25 @@ constexpr int AHEAD = 24;
 
 Vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
   const size_t count = vertices.keys.size();
-  Vector<int32_t> next(count), lines;
-  Vector<char> inner(count);
+  Array<int32_t> next(count), starts(count + 1);
+  Vector<char> inner(count + 1);  // the first is that of no vertex
   for (size_t v = 0; v < count; ++v) {
     next[v] = vertices.find(vertices.keys[v] + step);
-    if (next[v] >= 0) inner[next[v]] = 1;
+    inner[next[v] + 1] = 1;
   }
+  size_t number = 0;  // of lines; written so that nothing has to be foretold
   for (size_t v = 0; v < count; ++v) {
-    if (inner[v] || next[v] < 0) continue;
-    for (int32_t u = int32_t(v); u >= 0; u = next[u]) lines.push_back(u);
-    lines.push_back(-1);
+    starts[number] = int32_t(v);
+    number += !inner[v + 1] & (next[v] >= 0);
   }
-  lines.insert(lines.end(), AHEAD, 0);
+  Vector<int32_t> lines(count + number + AHEAD);
+  size_t end = 0;
+  for (size_t i = 0; i < number; ++i) {
+    for (int32_t v = starts[i]; v >= 0; v = next[v]) lines[end++] = v;
+    lines[end++] = -1;
+  }
+  lines.resize(end + AHEAD);
+  std::fill_n(lines.data() + end, AHEAD, 0);
   return lines;
 }
 
@@ -493,20 +526,22 @@ INLINE void pack(const Settings& s, const Tile& tile, const float* unary, Floats
   std::fill_n(least, tile.size(), INFINITY);
   for (int c = 0; c < s.labels; ++c)
     for (int y = 0; y < tile.height; ++y) {
-      const float* from = corner + c * points + size_t(y) * s.width;
+      const float* from = corner + s.channels[c] * points + size_t(y) * s.width;
       float* row = least + y * tile.width;
       __builtin_prefetch(from + Tile::WIDE);
       for (int x = 0; x < tile.width; ++x) row[x] = std::min(row[x], from[x]);
     }
   float* to = reinterpret_cast<float*>(logits);
-  for (int c = 0; c < n * WIDTH; ++c)
+  for (int c = 0; c < s.labels; ++c)
     for (int y = 0; y < tile.height; ++y) {
-      const float* from = corner + c * points + size_t(y) * s.width;
+      const float* from = corner + s.channels[c] * points + size_t(y) * s.width;
       for (int x = 0; x < tile.width; ++x) {
         const int p = y * tile.width + x;
-        to[p * n * WIDTH + c] = c < s.labels ? float(M_LOG2E) * (least[p] - from[x]) : -1e30f;
+        to[p * n * WIDTH + c] = float(M_LOG2E) * (least[p] - from[x]);
       }
     }
+  for (int c = s.labels; c < n * WIDTH; ++c)
+    for (int p = 0; p < tile.size(); ++p) to[p * n * WIDTH + c] = -1e30f;
 }
 
 INLINE void unpack(const Settings& s, const Tile& tile, const Floats* values, float* posterior,
@@ -515,7 +550,7 @@ INLINE void unpack(const Settings& s, const Tile& tile, const Floats* values, fl
   const float* from = reinterpret_cast<const float*>(values);
   for (int c = 0; c < s.labels; ++c)
     for (int y = 0; y < tile.height; ++y) {
-      float* to = posterior + c * points + size_t(tile.y + y) * s.width + tile.x;
+      float* to = posterior + s.channels[c] * points + size_t(tile.y + y) * s.width + tile.x;
       for (int x = 0; x < tile.width; ++x) to[x] = from[(y * tile.width + x) * n * WIDTH + c];
     }
 }
@@ -593,17 +628,47 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
   }
 }
 
+// The Gaussian lattice hangs on positions alone, so that images of one size, as the grids of a
+// training are and most photographs of a dataset, share it. The newest few are kept.
+INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int row) {
+  struct Kept {
+    int height, width, row;
+    double sxy, weight;
+    std::shared_ptr<const Lattice<2>> lattice;
+  };
+  constexpr size_t MOST = 4;
+  constexpr int LARGEST = 1 << 20;  // pixels, of 24 bytes each
+  static std::mutex mutex;
+  static auto& shelf = *new std::deque<Kept>;  // to the very end, as above
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    for (const Kept& kept : shelf)
+      if (kept.height == s.height && kept.width == s.width && kept.row == row &&
+          kept.sxy == s.gaussian_sxy && kept.weight == s.gaussian_weight)
+        return kept.lattice;
+  }
+  const double sigma[] = {s.gaussian_sxy, s.gaussian_sxy};
+  auto lattice =
+      std::make_shared<const Lattice<2>>(build<2>(s, nullptr, sigma, s.gaussian_weight, row));
+  if (s.height * s.width <= LARGEST) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    shelf.push_front({s.height, s.width, row, s.gaussian_sxy, s.gaussian_weight, lattice});
+    if (shelf.size() > MOST) shelf.pop_back();
+  }
+  return lattice;
+}
+
 INLINE void solve(const Settings& s, const uint8_t* image, const float* unary, float* posterior) {
   const double xy = s.bilateral_sxy, rgb = s.bilateral_srgb;
-  const double near[] = {s.gaussian_sxy, s.gaussian_sxy}, far[] = {xy, xy, rgb, rgb, rgb};
+  const double sigma[] = {xy, xy, rgb, rgb, rgb};
   const int n = (s.labels + WIDTH - 1) / WIDTH;
-  const auto gaussian = build<2>(s, image, near, s.gaussian_weight, n * WIDTH);
-  const auto bilateral = build<5>(s, image, far, s.bilateral_weight, n * WIDTH);
+  const auto gaussian = gaussian_lattice(s, n * WIDTH);
+  const auto bilateral = build<5>(s, image, sigma, s.bilateral_weight, n * WIDTH);
   switch (n) {
-    case 1: return mean_field<1>(s, n, gaussian, bilateral, unary, posterior);
-    case 2: return mean_field<2>(s, n, gaussian, bilateral, unary, posterior);
-    case 3: return mean_field<3>(s, n, gaussian, bilateral, unary, posterior);
-    default: return mean_field<0>(s, n, gaussian, bilateral, unary, posterior);
+    case 1: return mean_field<1>(s, n, *gaussian, bilateral, unary, posterior);
+    case 2: return mean_field<2>(s, n, *gaussian, bilateral, unary, posterior);
+    case 3: return mean_field<3>(s, n, *gaussian, bilateral, unary, posterior);
+    default: return mean_field<0>(s, n, *gaussian, bilateral, unary, posterior);
   }
 }
 
@@ -636,21 +701,33 @@ struct FlushDenormals {
 #endif
 };
 
+// Whether the buffers hold what the settings say, and the channels are there.
+bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
+         const Py_buffer& posterior, const Py_buffer& channels) {
+  const Py_ssize_t points = Py_ssize_t(s.height) * s.width;
+  if (points <= 0 || image.len != 3 * points || posterior.len != unary.len) return false;
+  if (s.labels == 0 || channels.len != 4 * Py_ssize_t(s.labels)) return false;
+  const Py_ssize_t all = unary.len / (4 * points);
+  return unary.len == 4 * points * all &&
+         std::all_of(s.channels, s.channels + s.labels, [&](int c) { return 0 <= c && c < all; });
+}
+
 PyObject* python_mean_field(PyObject*, PyObject* args) {
   Settings s;
-  Py_buffer image, unary, posterior;
-  if (!PyArg_ParseTuple(args, "y*y*w*iiiiddddd", &image, &unary, &posterior, &s.height, &s.width,
-                        &s.labels, &s.iterations, &s.gaussian_weight, &s.gaussian_sxy,
+  Py_buffer image, unary, posterior, channels;
+  if (!PyArg_ParseTuple(args, "y*y*w*y*iiiddddd", &image, &unary, &posterior, &channels, &s.height,
+                        &s.width, &s.iterations, &s.gaussian_weight, &s.gaussian_sxy,
                         &s.bilateral_weight, &s.bilateral_sxy, &s.bilateral_srgb))
     return nullptr;
-  const Py_ssize_t points = Py_ssize_t(s.height) * s.width;
-  const bool fits = points > 0 && s.labels > 0 && image.len == 3 * points &&
-                    unary.len == 4 * points * s.labels && posterior.len == unary.len;
+  s.channels = static_cast<const int32_t*>(channels.buf);
+  s.labels = int(channels.len / 4);
+  const bool fits = fit(s, image, unary, posterior, channels);
   bool enough = true;
   if (fits) {
     Py_BEGIN_ALLOW_THREADS
     try {
       FlushDenormals flush;
+      Store store;
       solver()(s, static_cast<const uint8_t*>(image.buf), static_cast<const float*>(unary.buf),
                static_cast<float*>(posterior.buf));
     } catch (const std::bad_alloc&) {
@@ -658,21 +735,20 @@ PyObject* python_mean_field(PyObject*, PyObject* args) {
     }
     Py_END_ALLOW_THREADS
   }
-  PyBuffer_Release(&image);
-  PyBuffer_Release(&unary);
-  PyBuffer_Release(&posterior);
+  for (Py_buffer* buffer : {&image, &unary, &posterior, &channels}) PyBuffer_Release(buffer);
   if (!enough) return PyErr_NoMemory();
   if (fits) Py_RETURN_NONE;
-  PyErr_SetString(PyExc_ValueError, "the buffers do not fit the height, width and labels");
+  PyErr_SetString(PyExc_ValueError, "the buffers do not fit the height, width and channels");
   return nullptr;
 }
 
 PyMethodDef methods[] = {
     {"mean_field", python_mean_field, METH_VARARGS,
-     "mean_field(image, unary, posterior, height, width, labels, iterations, gaussian_weight, "
+     "mean_field(image, unary, posterior, channels, height, width, iterations, gaussian_weight, "
      "gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb)\n\n"
-     "Write the posterior, float32 (labels, height, width), of an image, uint8 (height, width, 3)"
-     ", and energies, float32 (labels, height, width), all contiguous. Releases the GIL."},
+     "Write the posterior, float32 (C, height, width), of an image, uint8 (height, width, 3), and "
+     "energies, float32 (C, height, width), in the channels, int32 (labels,), which alone take "
+     "part. All are contiguous. Releases the GIL."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyModuleDef module = {PyModuleDef_HEAD_INIT, "seedbed_lattice", "Dense CRF of one image.", -1,

@@ -6,6 +6,8 @@ the pixel itself, as in Krähenbühl's own code, so a Gaussian kernel narrower t
 strengthens whatever the pixel already believes.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from seedbed.crf.parameters import CRFParameters
 
 LOWEST = -60.0  # exp of less ends as denormals, which slow the CPU down
 HIGHEST = 60.0  # up to here exp is far from overflow
+MOST_KEPT = 2**20  # pixels of a lattice that is kept for the next image, about 60 bytes each
 
 
 @torch.no_grad()
@@ -28,20 +31,16 @@ def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
     """
     batch, channels, height, width = unary.shape
     logits = unary.amin(1, keepdim=True) - unary
-    logits = logits.permute(0, 2, 3, 1).reshape(-1, channels)
-    rows, columns = torch.meshgrid(
-        torch.arange(height, dtype=torch.float32, device=unary.device),
-        torch.arange(width, dtype=torch.float32, device=unary.device),
-        indexing="ij",
-    )
-    place = torch.stack([columns, rows], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
+    # Rows of labels: the view that a single image could do with is read at a quarter of the speed.
+    logits = logits.permute(0, 2, 3, 1).contiguous().view(-1, channels)
+    place = positions(batch, height, width, unary.device)
     colour = images.to(unary.device).reshape(batch, -1, 3).float()
     far = torch.cat([place / params.bilateral_sxy, colour / params.bilateral_srgb], dim=2)
-    near_extents, far_extents = params.extents(height, width)
+    gaussian = kept_lattice if batch * height * width <= MOST_KEPT else gaussian_lattice
     kernels = SumOfLattices(
         [
-            Lattice(place / params.gaussian_sxy, near_extents, params.gaussian_weight),
-            Lattice(far, far_extents, params.bilateral_weight),
+            gaussian(batch, height, width, params, unary.device),
+            Lattice(far, params.extents(height, width)[1], params.bilateral_weight),
         ]
     )
     # No label's message exceeds that of a posterior of 1 everywhere. Where this is moderate, there
@@ -59,3 +58,24 @@ def softmax_(logits: Tensor, moderate: bool) -> Tensor:
         logits -= logits.amax(1, keepdim=True)
     logits.clamp_(min=LOWEST).exp_()
     return logits.div_(logits.sum(1, keepdim=True))
+
+
+def positions(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Coordinates x and y of every pixel, float32 (N, H · W, 2)."""
+    rows, columns = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack([columns, rows], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
+
+
+def gaussian_lattice(
+    batch: int, height: int, width: int, params: CRFParameters, device: torch.device
+) -> Lattice:
+    """The lattice of the positions, which all images of one size share."""
+    place = positions(batch, height, width, device) / params.gaussian_sxy
+    return Lattice(place, params.extents(height, width)[0], params.gaussian_weight)
+
+
+kept_lattice = lru_cache(maxsize=4)(gaussian_lattice)
