@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.data.index import ImageEntry
 from seedbed.device import mixed_precision
+from seedbed.errors import UserError
 from seedbed.losses import smooth_softmax
 from seedbed.models import Network
 from seedbed.resampling import resize, resize_image
@@ -25,6 +27,20 @@ def scaled_sizes(
     whole = int if resampling == "tf_legacy" else round
     sizes = [tuple(max(1, whole(side * scale)) for side in size) for scale in scales]
     return [size for size in sizes for _ in range(1 + flip)]
+
+
+def check_sides(
+    entries: Sequence[ImageEntry], network: Network, size: int | None, scales: Sequence[float]
+) -> None:
+    """Raise UserError for the first image with a side too small for the network at a scale."""
+    for entry in entries:
+        side = round((size or min(entry.height, entry.width)) * min(scales))
+        if side < network.least_side:
+            raise UserError(
+                f"{entry.path}: shown to the network with {side} pixels a side, which needs "
+                f"{network.least_side}; enlarge the image, take it out of the data or set larger "
+                "scales"
+            )
 
 
 def multi_scale(

@@ -14,7 +14,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import device_map, ordered_map, pick_device
 from seedbed.errors import UserError
-from seedbed.inference import multi_scale
+from seedbed.inference import check_sides, multi_scale
 from seedbed.models import Network
 from seedbed.psa_files import read_cam
 from seedbed.weights import network_on
@@ -42,6 +42,7 @@ def cam(
     elif weights:
         place = pick_device(device)
         model = network_on(weights, place)  # before the fork: its workers share it
+        check_sides(entries, model, settings.size, settings.scales)
         work = partial(activation_maps, model=model, settings=settings, device=place)
         results = device_map(
             lambda entry: read_image(data / entry.path), work, entries, place, workers

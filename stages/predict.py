@@ -11,7 +11,7 @@ from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.device import device_map, pick_device
-from seedbed.inference import probable_classes
+from seedbed.inference import check_sides, probable_classes
 from seedbed.models import Network
 from seedbed.weights import network_on
 from stages.command import Data, Device, Workers, run_stage
@@ -35,6 +35,7 @@ def predict(
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
     model = network_on(weights, place)  # before the fork: its workers share it
+    check_sides(entries, model, settings.size, settings.scales)
     work = partial(probabilities, model=model, settings=settings, device=place)
     results = device_map(lambda entry: read_image(data / entry.path), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}

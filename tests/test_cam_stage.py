@@ -93,7 +93,9 @@ def test_missing_files_and_missing_weights_are_named(made, folder, tmp_path):
 def test_computed_maps_look_at_images_resampled_as_the_settings_say(
     made, tmp_path, monkeypatch, resampling
 ):
-    network = SimpleNamespace(preprocess=lambda images: images, maps=lambda images: images)
+    network = SimpleNamespace(
+        preprocess=lambda images: images, maps=lambda images: images, least_side=1
+    )
     monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
     asked = []
     monkeypatch.setattr(
@@ -116,7 +118,8 @@ def test_computed_maps_look_at_images_resampled_as_the_settings_say(
 
 def test_computed_maps_come_to_the_image_as_the_settings_say(made, tmp_path, monkeypatch):
     coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
-    monkeypatch.setattr(stage, "network_on", lambda weights, device: None)
+    network = SimpleNamespace(least_side=1)
+    monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
     monkeypatch.setattr(stage, "multi_scale", lambda network, image, **options: [coarse])
     for entry in IMAGES:
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)

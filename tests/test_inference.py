@@ -11,7 +11,7 @@ from scipy.ndimage import zoom
 from seedbed.data.index import ImageEntry
 from seedbed.device import device_map
 from seedbed.errors import UserError
-from seedbed.inference import fuse_logits, multi_scale, scaled_sizes
+from seedbed.inference import check_sides, fuse_logits, multi_scale, scaled_sizes
 from seedbed.models import build
 from seedbed.resampling import resize
 from seedbed.weights import load_network, save_network
@@ -31,6 +31,20 @@ def image():
 def scaled(image, network=lambda x: x, **options):
     settings = {"scales": [1.0], "flip": False, "size": None, "device": CPU, **options}
     return multi_scale(network, image, **settings)
+
+
+def test_small_images_are_refused_where_the_network_cannot_see_them():
+    network = build("squeezenet1_0_seg", 3)
+    entries = [
+        ImageEntry("a", "images/a.jpg", 30, 40, (1,), "train", False, ""),
+        ImageEntry("b", "images/b.jpg", 40, 25, (1,), "train", False, ""),
+    ]
+    check_sides(entries, network, None, [0.52, 1.0])
+    check_sides(entries, network, 13, [1.0])
+    with pytest.raises(UserError, match=r"images/b\.jpg.* 12 pixels a side, which needs 13"):
+        check_sides(entries, network, None, [1.0, 0.48])
+    with pytest.raises(UserError, match=r"images/a\.jpg.* 12 pixels a side"):
+        check_sides(entries, network, 12, [1.0])
 
 
 def test_scale_one_hands_the_network_the_raw_image(image):

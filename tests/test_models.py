@@ -48,6 +48,21 @@ def test_wrong_arguments():
         build("tiny_cls", 3, top_weight=1.5)
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.endswith("_affinity")])
+def test_the_least_side_is_enough_and_needed(name):
+    with torch.device("meta"):
+        network = build(name, CLASSES).eval()
+
+    def see(side):
+        seen = torch.zeros(1, 3, side, 2 * side, device="meta")
+        return network.nodes(seen) if name.endswith("_group") else network(seen)
+
+    see(network.least_side)
+    if network.least_side > 1:
+        with pytest.raises(RuntimeError, match="too small"):
+            see(network.least_side - 1)
+
+
 def test_preprocess_is_imagenets():
     x = torch.tensor([0, 128, 255], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 5, 4)
     expected = [-0.485 / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225]

@@ -36,7 +36,7 @@ class Backbone:
     `low_layers` modules alone give (N, low_channels, ~H / 4, ~W / 4). `scale` and `low_scale`
     bring these two to the order of one; `pretrained` says whether published weights exist,
     `norm` whether the layers of a head are batch-normalised as well, `preprocessing` what the
-    weights expect of an image.
+    weights expect of an image, `least_side` the fewest pixels that its sides may have.
     """
 
     features: nn.Sequential
@@ -49,6 +49,7 @@ class Backbone:
     pretrained: bool = True
     norm: bool = False
     preprocessing: Preprocessing = IMAGENET
+    least_side: int = 1
 
 
 class Network(nn.Module):
@@ -64,6 +65,7 @@ class Network(nn.Module):
         self.feature_scale = backbone.scale
         self.stride = backbone.stride
         self.preprocessing = backbone.preprocessing
+        self.least_side = backbone.least_side
         self.new_parts = ("head.",) if backbone.pretrained else ("features.", "head.")
 
     def preprocess(self, images: Tensor) -> Tensor:

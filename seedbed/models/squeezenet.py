@@ -57,4 +57,5 @@ def squeezenet1_0(output_stride: int = 16) -> Backbone:
         low_channels=256,
         scale=0.1,
         low_scale=0.01,
+        least_side=13 if fine else 21,  # its convolutions and pools add no border
     )

@@ -170,7 +170,8 @@ def vgg16_group(num_classes: int, **options: bool | int | float) -> GroupNetwork
     All convolutions of the head begin at N(0, 0.01), their biases as torch has them.
     """
     features = vgg16_features(pool_kernel=2, ceil_mode=False)
-    network = GroupNetwork(_backbone(features, IMAGENET), num_classes, **options)
+    # Its pools round down, three times.
+    network = GroupNetwork(_backbone(features, IMAGENET, least_side=8), num_classes, **options)
     for layer in network.head.modules():
         if isinstance(layer, nn.Conv2d):
             layer.reset_parameters()
@@ -178,9 +179,18 @@ def vgg16_group(num_classes: int, **options: bool | int | float) -> GroupNetwork
     return network
 
 
-def _backbone(features: nn.Sequential, preprocessing: Preprocessing) -> Backbone:
-    # Modules 0 to 15 end before the third pool, at a quarter of the image's size.
-    return Backbone(features, 512, 8, low_layers=16, low_channels=256, preprocessing=preprocessing)
+def _backbone(
+    features: nn.Sequential, preprocessing: Preprocessing, least_side: int = 1
+) -> Backbone:
+    return Backbone(
+        features,
+        512,
+        8,
+        low_layers=16,  # before the third pool, at a quarter of the image's size
+        low_channels=256,
+        preprocessing=preprocessing,
+        least_side=least_side,
+    )
 
 
 def _normal(layer: nn.Conv2d, deviation: float) -> nn.Conv2d:

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from seedbed.artefacts import write_maps, write_mask
+from seedbed.models import build
+from seedbed.weights import save_network
 from stages.affinity_scores import affinity_scores
 from stages.cam import cam
 from stages.evaluate import evaluate
@@ -101,6 +103,14 @@ def _(bad: Bad) -> str:
     (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
     (bad.data / "images").rename(bad.data / "old")
     return read_saliency(bad)
+
+
+@case("an image that is too small for the network")
+def _(bad: Bad) -> str:
+    name, classes = "squeezenet1_0_cls", ["cat", "dog"]
+    save_network(bad.root / "weights.pt", build(name, 2), name, 2, {}, classes)
+    weights = ["--weights", bad.root / "weights.pt"]
+    return bad.refused(cam, *common(bad), *sharded(bad), *weights)
 
 
 def read_cams(bad: Bad, content: object) -> str:
