@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from seedbed.data.samples import Batch
 from seedbed.models import build
+from seedbed.optimisation import Optimisation, make_optimizer
 from seedbed.supervision import MaskObjective
-from seedbed.training import Optimisation, make_optimizer
 
 GIB = 2**30
 LIMIT = 24  # GiB of a common GPU

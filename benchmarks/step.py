@@ -20,7 +20,7 @@ from seedbed.data.samples import Batch
 from seedbed.device import mixed_precision
 from seedbed.dsrg import SeedGrowingObjective
 from seedbed.models import build
-from seedbed.training import Optimisation, make_optimizer
+from seedbed.optimisation import Optimisation, make_optimizer
 
 CROP = 321
 TURNS = 3

@@ -1,212 +1,24 @@
-"""What the stages hand to each other: text, tables, HDF5 maps and palette masks, all atomic.
+"""What the stages hand to each other of many images: HDF5 files of maps, and shards of them."""
 
-A file is written beside its target, brought to the disk and renamed into place, so that whoever
-sees it sees it whole, after a crash of the machine too. What the disk refuses ends in a UserError.
-"""
-
-import csv
-import ctypes
-import errno
-import functools
 import io
-import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import StringIO
-from numbers import Integral, Real
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from PIL import Image
 
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
-from seedbed.pictures import open_picture
-from seedbed.temporaries import beside, held, sweep
 
 Item = TypeVar("Item")
 OPEN_FILES = 32  # of one Maps: each takes half a megabyte, and a process may often have 1024 in all
 # What h5py raises for a damaged file.
 HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 DEFLATION = 1032  # deflate shrinks nothing further (RFC 1951: 258 bytes in two bits)
-
-
-def _voc_palette() -> np.ndarray:
-    """Give VOC's colours: bit 3j + c of an index is bit 7 - j of channel c (VOC devkit)."""
-    index = np.arange(256)[:, None]
-    channel = np.arange(3)
-    return sum(((index >> (3 * j + channel)) & 1) << (7 - j) for j in range(3)).astype(np.uint8)
-
-
-VOC_PALETTE = _voc_palette()
-
-
-# What makes a disk take files again; for all other reasons, a right to write.
-REMEDIES = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room, or have the quota raised",
-    errno.EFBIG: "raise the limit on files (ulimit -f)",
-}
-PROBE = 1 << 20  # bytes; more than Pillow gives back when it fails
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; the file written there becomes `path`, on an error it vanishes.
-
-    Raises UserError if the disk is full, or nothing may be written there.
-    """
-    path = Path(path)
-    temporary = beside(path)
-    try:
-        with _refusals_named(path, temporary):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent.resolve())
-            with held(temporary, temporary.touch):
-                yield temporary
-                _sync(temporary)
-                temporary.replace(path)
-        _sync_name(path)
-    finally:
-        with suppress(OSError):  # where nothing can be written there is nothing to remove
-            temporary.unlink()
-
-
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes `path` (replacing it), or vanishes.
-
-    Raises UserError as `atomic` does.
-    """
-    path = Path(path)
-    temporary, old = beside(path), beside(path)
-    try:
-        with _refusals_named(path, temporary / "probe"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent.resolve())
-            with held(temporary, temporary.mkdir):
-                yield temporary
-                _sync_all(temporary)
-                while not _moved(temporary, path):
-                    with suppress(FileNotFoundError):  # another process was moving its own
-                        path.rename(old)
-                    shutil.rmtree(old, ignore_errors=True)
-        _sync_name(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _moved(folder: Path, path: Path) -> bool:
-    """Rename a folder; False if one that is not empty has that name: it cannot be replaced."""
-    try:
-        folder.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
-
-
-@contextmanager
-def _refusals_named(path: Path, probe: Path) -> Iterator[None]:
-    """Turn an error while `path` is written into a UserError, if the disk takes no more.
-
-    Libraries lose the reason (torch), so the disk is asked for it, at the path `probe`.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        if refusal := _refusal(probe):
-            remedy = REMEDIES.get(refusal.errno, "let this user write there")
-            reason = f"cannot write {path}: {refusal.strerror}"
-            raise UserError(f"{reason}; {remedy} and run the same command again") from error
-        raise
-
-
-def _refusal(probe: Path) -> OSError | None:
-    """Why the disk takes no more, or None if it does; what is written for that stays."""
-    try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        with probe.open("ab") as file:
-            file.write(bytes(PROBE))
-        _sync(probe)
-    except OSError as refusal:
-        return refusal
-    return None
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_name(path: Path) -> None:
-    """Wait until a name is on the disk, on file systems that can tell."""
-    with suppress(OSError):
-        _sync(path.parent)
-
-
-def _sync_all(folder: Path) -> None:
-    """Wait until all of a folder's file system is on the disk: one call for any number of files."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        if ctypes.CDLL(None, use_errno=True).syncfs(handle):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(handle)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with the line ends it has."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
-
-
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Write a JSON value, keys sorted, indented by one."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
-
-
-def _cell(value: object) -> str:
-    """Format one cell of a table: %.6g for floats, nothing for None."""
-    if value is None:
-        return ""
-    if isinstance(value, Real) and not isinstance(value, Integral):
-        return f"{value:.6g}"
-    return str(value)
-
-
-def write_tsv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write a table whose columns are the keys of the first row; all rows have the same keys."""
-    text = StringIO(newline="")
-    writer = csv.writer(text, dialect="excel-tab", lineterminator="\n")
-    columns = list(rows[0]) if rows else []
-    writer.writerow(columns)
-    for row in rows:
-        if row.keys() != set(columns):
-            raise ValueError(f"rows: keys {list(row)} are not the columns {columns}")
-        writer.writerow([_cell(row[column]) for column in columns])
-    write_text(path, text.getvalue())
-
-
-def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Read a table of strings; raises UserError if there is none."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        return list(csv.DictReader(StringIO(text, newline=""), dialect="excel-tab"))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read the table {path}: {error}; remake it") from error
 
 
 class _Sink(io.FileIO):
@@ -420,59 +232,6 @@ def _open_maps(path: Path) -> h5py.File:
 def quantise(fractions: np.ndarray) -> np.ndarray:
     """Turn floats in [0, 1] into uint8: round(255 x)."""
     return np.rint(np.asarray(fractions) * 255).astype(np.uint8)
-
-
-def save_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a mask as `write_mask`, but in place: for a folder that appears as a whole."""
-    if mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ValueError(f"mask: uint8 (H, W) wanted, got {mask.dtype} {mask.shape}")
-    image = Image.fromarray(mask)
-    # All 256 colours: with fewer Pillow writes fewer bits a pixel, and 255 is lost.
-    image.putpalette(VOC_PALETTE.tobytes())
-    image.save(path, format="PNG")
-
-
-def write_mask(path: Path, mask: np.ndarray) -> None:
-    """Write class ids (H, W) uint8 as an 8-bit palette PNG in VOC's colours."""
-    with atomic(path) as temporary:
-        save_mask(temporary, mask)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Read a mask PNG as ids (H, W) uint8; an RGB one is decoded by VOC's colours."""
-    try:
-        with open_picture(path, ["PNG"]) as image:
-            mode, pixels = image.mode, np.array(image)
-    except Exception as error:  # see open_picture
-        raise UserError(f"cannot read the mask {path}: {error}; put a whole PNG there") from error
-    if mode in ("P", "L"):
-        return pixels
-    if mode == "RGB":
-        return _decode_colours(path, pixels)
-    raise UserError(f"mask {path} has mode {mode}: save it as palette, grey or RGB PNG")
-
-
-def _codes(colours: np.ndarray) -> np.ndarray:
-    """Turn colours (…, 3) uint8 into one number each, int32."""
-    red, green, blue = np.moveaxis(colours, -1, 0)
-    return red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
-
-
-@functools.cache
-def _ids_by_colour() -> np.ndarray:
-    """Give VOC's class id of every colour, int16 by its number; -1 for the others."""
-    ids = np.full(1 << 24, -1, dtype=np.int16)
-    ids[_codes(VOC_PALETTE)] = np.arange(256)
-    return ids
-
-
-def _decode_colours(path: Path, pixels: np.ndarray) -> np.ndarray:
-    ids = _ids_by_colour()[_codes(pixels)]
-    unknown = ids < 0
-    if unknown.any():
-        colour = tuple(pixels[unknown][0].tolist())
-        raise UserError(f"mask {path} has the colour {colour}, not one of VOC's: mend the mask")
-    return ids.astype(np.uint8)
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import atomic, quantise
+from seedbed.artefacts import quantise
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
 from seedbed.grey_maps import read_grey
 

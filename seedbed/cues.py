@@ -16,8 +16,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import VOC_PALETTE, atomic
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 
 Item = TypeVar("Item")
 MAX_UNPACKED = 1 << 30  # bytes; a few kilobytes can unpack to any number of them

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.artefacts import Maps, atomic_folder, read_mask, save_mask
+from seedbed.artefacts import Maps
+from seedbed.atomic import atomic_folder
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry
 from seedbed.data.source import same_size
 from seedbed.data.voc import image_id_of, read_lines
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask, save_mask
 
 
 def export_source_masks(masks_h5: Path, folder: Path, table: ClassTable) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.artefacts import atomic
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
 from seedbed.models import Network
 from seedbed.models.vgg import SameMaxPool2d

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, atomic
+from seedbed.atomic import atomic
+from seedbed.palette_masks import VOC_PALETTE
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

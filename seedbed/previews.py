@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seedbed.artefacts import atomic
+from seedbed.atomic import atomic
 from seedbed.models import Network
 from seedbed.overlay import overlay
 from seedbed.resampling import resize

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import atomic
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
 
 

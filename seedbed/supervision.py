@@ -101,7 +101,7 @@ class GroupObjective:
         return {"loss": loss, "before_loss": before, "after_loss": after}
 
     def keep(self, found: list[tuple[list[Tensor], bool]]) -> None:
-        """Take up what the parts of a step found, as `seedbed.training.Gathering` says."""
+        """Take up what the parts of a step found, as `seedbed.gradients.Gathering` says."""
         for tensors, last_epoch in found:
             self._keep(*tensors, last_epoch=last_epoch)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from seedbed.artefacts import Maps, atomic, write_mask
+from seedbed.artefacts import Maps
+from seedbed.atomic import atomic
 from seedbed.data.index import Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import write_mask
 from seedbed.progress import progress
 from stages.command import run_stage
 

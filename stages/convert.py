@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import write_maps, write_text, write_tsv
+from seedbed.artefacts import write_maps
 from seedbed.data.coco import coco_source
 from seedbed.data.dataset_check import check_images, describe, list_problems
 from seedbed.data.devkit import devkit_source
@@ -21,6 +21,7 @@ from seedbed.data.voc import Devkit, Labels
 from seedbed.errors import UserError
 from seedbed.mask_files import export_source_masks
 from seedbed.progress import progress
+from seedbed.tables import write_text, write_tsv
 from stages.command import Data, Workers, run_stage
 from stages.settings import ConvertSettings
 

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 
-from seedbed.artefacts import Maps, atomic, write_json, write_text
+from seedbed.artefacts import Maps
+from seedbed.atomic import atomic
 from seedbed.data.index import Index
 from seedbed.errors import UserError
 from seedbed.metrics import VARIANTS, ConfusionMatrix
 from seedbed.progress import progress
+from seedbed.tables import write_json, write_text
 from stages.command import Workers, run_stage
 from stages.settings import EvaluateSettings
 

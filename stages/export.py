@@ -8,13 +8,16 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import Maps, atomic_folder, quantise, write_mask, write_text
+from seedbed.artefacts import Maps, quantise
+from seedbed.atomic import atomic_folder
 from seedbed.attention_files import write_attention
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import write_mask
 from seedbed.progress import progress
 from seedbed.psa_files import write_cam, write_scores
+from seedbed.tables import write_text
 from stages.command import run_stage
 
 

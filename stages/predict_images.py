@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 
-from seedbed.artefacts import write_mask
 from seedbed.data.images import read_image
 from seedbed.data.photos import photos_in, tags_of
 from seedbed.device import device_map, pick_device
@@ -17,6 +16,7 @@ from seedbed.inference import probable_classes
 from seedbed.models import Network
 from seedbed.onnx_export import export_onnx
 from seedbed.overlay import write_overlay
+from seedbed.palette_masks import write_mask
 from seedbed.refinement import crf_labels, only_tagged
 from seedbed.weights import load_network
 from stages.command import Device, Workers, run_stage

@@ -5,10 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import VOC_PALETTE, Maps, atomic_folder, read_tsv, write_text
+from seedbed.artefacts import Maps
+from seedbed.atomic import atomic_folder
 from seedbed.data.index import SPLITS, ImageEntry, Index
 from seedbed.device import kind_of_device, ordered_map
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 from seedbed.report.charts import LineChart, line_chart
 from seedbed.report.gallery import Gallery, spread
 from seedbed.report.jobs import read_jobs, rule_edges
@@ -18,6 +20,7 @@ from seedbed.report.rule_graph import draw
 from seedbed.report.steps import mask_steps, painted_steps
 from seedbed.report.surroundings import device_name, versions
 from seedbed.report.tables import quality_by_list, read_metrics, rule_costs
+from seedbed.tables import read_tsv, write_text
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import ReportSettings
 

@@ -7,7 +7,8 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import Maps, atomic_folder, write_maps
+from seedbed.artefacts import Maps, write_maps
+from seedbed.atomic import atomic_folder
 from seedbed.cue_statistics import cue_statistics
 from seedbed.cues import by_image, cue_preview, make_cues, read_cue_pickle, write_cue_pickle
 from seedbed.data.images import read_image

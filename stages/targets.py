@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from seedbed.artefacts import Maps, write_maps, write_tsv
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.classes import VOID, ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -22,6 +22,7 @@ from seedbed.selection import (
     keep,
     refined_proposal,
 )
+from seedbed.tables import write_tsv
 from stages.command import Data, Workers, run_stage
 from stages.settings import SelectionSettings, TargetSettings
 

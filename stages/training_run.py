@@ -9,14 +9,16 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from seedbed.artefacts import write_tsv
 from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
 from seedbed.device import be_deterministic, pick_device
 from seedbed.distributed import launched_team
 from seedbed.errors import UserError
+from seedbed.gradients import Objective
 from seedbed.models import Network, build
+from seedbed.optimisation import Optimisation
 from seedbed.previews import Preview
-from seedbed.training import Checkpoint, Objective, Optimisation, train
+from seedbed.tables import write_tsv
+from seedbed.training import Checkpoint, train
 from seedbed.weights import load, save_network
 from stages.settings import TrainingSettings
 

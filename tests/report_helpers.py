@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import write_maps, write_tsv
+from seedbed.artefacts import write_maps
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
+from seedbed.tables import write_tsv
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("<script>alert(1)</script>", "dog & cat")

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, write_maps
+from seedbed.artefacts import write_maps
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 from stages.archive import archive, pack
 
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"

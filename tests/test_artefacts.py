@@ -12,23 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from seedbed import artefacts
-from seedbed.artefacts import (
-    VOC_PALETTE,
-    Maps,
-    atomic,
-    atomic_folder,
-    quantise,
-    read_mask,
-    read_tsv,
-    shard_of,
-    write_json,
-    write_maps,
-    write_mask,
-    write_text,
-    write_tsv,
-)
+from seedbed import atomic as atomic_module
+from seedbed.artefacts import Maps, quantise, shard_of, write_maps
+from seedbed.atomic import atomic, atomic_folder
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.tables import read_tsv, write_json, write_text, write_tsv
 
 
 def test_atomic_makes_folders_and_replaces(tmp_path):
@@ -66,7 +55,7 @@ def test_atomic_folder_replaces_or_leaves_alone(tmp_path):
 def events(monkeypatch):
     """What is brought to the disk, and what gets its name, in order."""
     events = []
-    fsync, syncfs, renames = os.fsync, artefacts._sync_all, (Path.replace, Path.rename)
+    fsync, syncfs, renames = os.fsync, atomic_module._sync_all, (Path.replace, Path.rename)
 
     def record(kind, path):
         events.append((kind, re.sub(r"\.([0-9a-f]{14})", ".x", Path(path).name)))
@@ -77,7 +66,7 @@ def events(monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda n: (record("sync", Path(f"/proc/self/fd/{n}").readlink()), fsync(n))
     )
-    monkeypatch.setattr(artefacts, "_sync_all", lambda f: (record("all", f), syncfs(f)))
+    monkeypatch.setattr(atomic_module, "_sync_all", lambda f: (record("all", f), syncfs(f)))
     for name, rename in zip(("replace", "rename"), renames, strict=True):
         monkeypatch.setattr(Path, name, recorded(rename))
     return events

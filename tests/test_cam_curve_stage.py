@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import read_tsv, write_maps
+from seedbed.artefacts import write_maps
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
 from seedbed.metrics import background_curve
 from seedbed.psa_files import write_cam
+from seedbed.tables import read_tsv
 from stages.cam_curve import CHOSEN, cam_curve
 
 # Right from a background score of 0.25, where the second pixel falls to background, below 0.5.

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from seedbed.artefacts import read_tsv
 from seedbed.errors import UserError
+from seedbed.tables import read_tsv
 from stages import compare as stage
 from tests.report_helpers import CLASSES, tables
 

@@ -6,9 +6,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, Maps, read_mask, read_tsv, write_mask
+from seedbed.artefacts import Maps
 from seedbed.data.index import ClassInfo, Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.tables import read_tsv
 from stages.convert import convert
 from stages.settings import ConvertSettings
 

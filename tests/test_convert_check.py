@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import write_mask
 from seedbed.data.dataset_check import list_problems, space
 from seedbed.data.index import ImageEntry
 from seedbed.errors import UserError
+from seedbed.palette_masks import write_mask
 from stages.convert import check
 from stages.settings import ConvertSettings
 

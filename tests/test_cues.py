@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seedbed.artefacts import VOC_PALETTE
 from seedbed.cue_statistics import CueStatistics, cue_statistics
 from seedbed.cues import (
     by_image,
@@ -23,6 +22,7 @@ from seedbed.cues import (
 )
 from seedbed.data.voc import image_numbers
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 
 SEC_PICKLE = Path(__file__).parents[2] / "shared/artefacts/localization_cues-sec.pickle.gz"
 SEC_LIST = SEC_PICKLE.with_name("input_list.txt")

@@ -8,7 +8,6 @@ import scipy.io
 from PIL import Image
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import VOC_PALETTE
 from seedbed.data.classes import VOC_CLASSES, ClassInfo, ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -22,6 +21,7 @@ from seedbed.data.voc import (
     read_train_cls,
 )
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 
 ANIMALS = ClassTable.of(["dog", "cat"])
 

@@ -15,22 +15,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from seedbed.artefacts import (
-    _Sink,
-    atomic_folder,
-    save_mask,
-    write_json,
-    write_maps,
-    write_mask,
-    write_text,
-    write_tsv,
-)
+from seedbed.artefacts import _Sink, write_maps
+from seedbed.atomic import atomic_folder
 from seedbed.cues import write_cue_pickle
 from seedbed.errors import UserError
 from seedbed.models import build
 from seedbed.overlay import write_overlay
+from seedbed.palette_masks import save_mask, write_mask
 from seedbed.psa_files import write_scores
 from seedbed.report.pictures import write_photo_strip
+from seedbed.tables import write_json, write_text, write_tsv
 from seedbed.training import Checkpoint
 from seedbed.weights import save_network
 from stages.archive import pack

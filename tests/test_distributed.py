@@ -19,11 +19,13 @@ from PIL import Image
 from torch import nn
 
 from seedbed import training
-from seedbed.artefacts import Maps, read_tsv
+from seedbed.artefacts import Maps
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.distributed import ALONE, Team, launched_team
 from seedbed.errors import UserError
-from seedbed.training import Checkpoint, Optimisation, train
+from seedbed.optimisation import Optimisation
+from seedbed.tables import read_tsv
+from seedbed.training import Checkpoint, train
 from seedbed.weights import load_network
 from stages import training_run
 from stages.settings import ClassifierSettings, GroupSettings

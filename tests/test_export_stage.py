@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, read_mask, write_maps
+from seedbed.artefacts import write_maps
 from seedbed.attention_files import read_attention
 from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.data.index import ImageEntry, Index
 from seedbed.errors import UserError
 from seedbed.grey_maps import read_grey
 from seedbed.mask_files import kept_images, read_given_mask
+from seedbed.palette_masks import VOC_PALETTE, read_mask
 from seedbed.psa_files import read_cam, read_scores
 from stages.export import export
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import write_mask
 from seedbed.data.classes import ClassInfo
 from seedbed.data.folder import folder_source
 from seedbed.data.source import is_image_id, own_classes, refuse
 from seedbed.errors import UserError
+from seedbed.palette_masks import write_mask
 
 HEIGHT, WIDTH = 5, 7
 

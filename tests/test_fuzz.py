@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import read_mask
 from seedbed.cues import read_cue_labels
 from seedbed.data.regions import region_of
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask
 from seedbed.weights.load import read_tensors
 from tests.fuzz import guard
 from tests.fuzz.damage import damaged

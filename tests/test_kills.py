@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from seedbed.artefacts import atomic, atomic_folder, write_maps
+from seedbed.artefacts import write_maps
+from seedbed.atomic import atomic, atomic_folder
 from seedbed.temporaries import MACHINE
 from tests.fault_helpers import (
     TELLING,

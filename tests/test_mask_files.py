@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, Maps, read_mask, write_maps, write_mask
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry
 from seedbed.errors import UserError
 from seedbed.mask_files import export_source_masks, kept_images, read_given_mask
+from seedbed.palette_masks import VOC_PALETTE, read_mask, write_mask
 
 TABLE = ClassTable.of(["cat", "dog"])
 ENTRY = ImageEntry("a", "a.jpg", 1, 4, (1,), "train", False, "")

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from seedbed.artefacts import Maps, read_mask, write_maps, write_mask
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask, write_mask
 from stages.masks import masks
 
 CLASSES = (ClassInfo("cat", 8), ClassInfo("dog", 12))

@@ -6,7 +6,8 @@ from torch import nn
 
 from seedbed import training
 from seedbed.errors import UserError
-from seedbed.training import Checkpoint, Optimisation, train
+from seedbed.optimisation import Optimisation
+from seedbed.training import Checkpoint, train
 
 torch.set_num_threads(1)
 

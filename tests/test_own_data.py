@@ -9,9 +9,10 @@ import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from seedbed.artefacts import Maps, read_mask, write_mask
+from seedbed.artefacts import Maps
 from seedbed.data.index import Index
 from seedbed.data.mini import CLASSES, draw_scene, write_mini
+from seedbed.palette_masks import read_mask, write_mask
 from stages.convert import convert
 from stages.settings import ConvertSettings
 from tests.workflow_helpers import CONFIG, copy_project, planned, run, snakemake

@@ -5,8 +5,8 @@ from PIL import Image
 from torch import nn
 
 from seedbed import previews
-from seedbed.artefacts import VOC_PALETTE
 from seedbed.overlay import overlay
+from seedbed.palette_masks import VOC_PALETTE
 from seedbed.previews import GAP, Preview, contact_sheet
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from seedbed.models.psa_vgg import vgg16_affinity, vgg16_cls
-from seedbed.training import Optimisation, parameter_groups
+from seedbed.optimisation import Optimisation, parameter_groups
 
 torch.set_num_threads(1)
 

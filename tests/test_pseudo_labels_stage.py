@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.artefacts import Maps, read_mask, read_tsv, write_maps, write_mask
+from seedbed.artefacts import Maps, write_maps
 from seedbed.crf import dense_crf
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
+from seedbed.palette_masks import read_mask, write_mask
+from seedbed.tables import read_tsv
 from stages.command import run_stage
 from stages.pseudo_labels import pseudo_labels
 

@@ -10,8 +10,9 @@ import torch
 from docutils.core import publish_doctree
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, Maps, write_maps, write_tsv
+from seedbed.artefacts import Maps, write_maps
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 from seedbed.report.charts import MOST_POINTS, line_chart
 from seedbed.report.gallery import Gallery, spread
 from seedbed.report.jobs import read_jobs, rule_edges
@@ -31,6 +32,7 @@ from seedbed.report.pictures import (
 from seedbed.report.rule_graph import draw
 from seedbed.report.steps import best_class, mask_steps, painted_steps
 from seedbed.report.tables import quality_by_list, rule_costs
+from seedbed.tables import write_tsv
 from stages.report import report
 from stages.settings import ReportSettings
 from tests.report_helpers import CLASSES, IDS, JOBS, entries, write_run

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from seedbed.models.network import FrozenBatchNorm
 from seedbed.models.resnet import ResNet101DeepLab, resnet101_features
-from seedbed.training import Optimisation, parameter_groups
+from seedbed.optimisation import Optimisation, parameter_groups
 from tests.network_helpers import on_meta, seeded
 
 torch.set_num_threads(1)

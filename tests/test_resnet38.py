@@ -17,7 +17,7 @@ from seedbed.models.resnet38 import (
     resnet38_cls,
     resnet38_seg,
 )
-from seedbed.training import Optimisation, parameter_groups
+from seedbed.optimisation import Optimisation, parameter_groups
 from tests.network_helpers import on_meta
 
 torch.set_num_threads(1)

@@ -13,10 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from seedbed.artefacts import VOC_PALETTE, Maps, read_mask, read_tsv
+from seedbed.artefacts import Maps
 from seedbed.cues import read_cue_pickle
 from seedbed.data.index import Index
 from seedbed.metrics import ConfusionMatrix
+from seedbed.palette_masks import VOC_PALETTE, read_mask
+from seedbed.tables import read_tsv
 from seedbed.weights.checkpoint import load_network
 from stages.cam import cam
 from stages.command import run_stage

@@ -5,9 +5,11 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from seedbed.artefacts import Maps, read_mask, read_tsv, write_maps, write_mask
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask, write_mask
+from seedbed.tables import read_tsv
 from stages.settings import SelectionSettings, TargetSettings
 from stages.targets import targets
 

@@ -9,12 +9,13 @@ from PIL import Image
 from torch import nn
 
 from seedbed import training
-from seedbed.artefacts import Maps, read_tsv, write_maps
+from seedbed.artefacts import Maps, write_maps
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.models import registry
 from seedbed.models.affinity import AffinityNetwork
 from seedbed.models.network import Backbone
+from seedbed.tables import read_tsv
 from seedbed.weights import load_network
 from stages import train_affinity as stage
 from stages.affinity_scores import affinity_scores

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from seedbed import previews, training
-from seedbed.artefacts import Maps, read_tsv, write_maps
+from seedbed.artefacts import Maps, write_maps
 from seedbed.cues import cue_preview
 from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
@@ -17,16 +17,11 @@ from seedbed.data.samples import Request
 from seedbed.errors import UserError
 from seedbed.event_log import EventLog
 from seedbed.models import build
+from seedbed.optimisation import Optimisation, make_optimizer, make_schedule, parameter_groups
 from seedbed.overlay import overlay
 from seedbed.previews import GAP
-from seedbed.training import (
-    Checkpoint,
-    Optimisation,
-    make_optimizer,
-    make_schedule,
-    parameter_groups,
-    train,
-)
+from seedbed.tables import read_tsv
+from seedbed.training import Checkpoint, train
 from seedbed.weights import load_network, save_network
 from stages import train_group as group_stage
 from stages.settings import (

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from seedbed.models.vgg import SameMaxPool2d, max_pool, vgg16_features
 from seedbed.models.vgg_heads import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
-from seedbed.training import Optimisation, parameter_groups
+from seedbed.optimisation import Optimisation, parameter_groups
 from tests.network_helpers import on_meta, seeded
 
 torch.set_num_threads(1)

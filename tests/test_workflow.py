@@ -46,7 +46,8 @@ READS = {
 TRAININGS = "classifier group train"
 SHOWN = {"jobs", "report"}  # the page shows the settings
 EDITS = {
-    "seedbed/artefacts.py": "mini_dataset",
+    "seedbed/artefacts.py": "convert",
+    "seedbed/atomic.py": "mini_dataset",
     "seedbed/cam.py": "cam group_cam",
     "seedbed/affinity_labels.py": TRAININGS,
     "seedbed/attention_files.py": "group_cam",
@@ -70,12 +71,15 @@ EDITS = {
     "seedbed/device_lock.py": f"{TRAININGS} saliency",
     "seedbed/distributed.py": f"{TRAININGS} saliency",
     "seedbed/dsrg.py": "train",
+    "seedbed/gradients.py": TRAININGS,
     "seedbed/growing.py": "train",
     "seedbed/inference.py": "cam predict",
     "seedbed/grey_maps.py": "group_cam saliency",
     "seedbed/losses.py": TRAININGS,
     "seedbed/mask_files.py": "convert",
     "seedbed/metrics.py": "evaluate audit",
+    "seedbed/optimisation.py": TRAININGS,
+    "seedbed/palette_masks.py": "mini_dataset",
     "seedbed/models/tiny.py": TRAININGS,
     "seedbed/pseudo_labels.py": "pseudo_labels audit",
     "seedbed/psa_files.py": "cam",
@@ -87,6 +91,7 @@ EDITS = {
     "seedbed/saliency.py": "saliency",
     "seedbed/selection.py": "targets",
     "seedbed/supervision.py": TRAININGS,
+    "seedbed/tables.py": "mini_dataset",
     "seedbed/training.py": TRAININGS,
     "seedbed/weights/load.py": TRAININGS,
     "stages/audit.py": "audit",

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.artefacts import read_mask
 from seedbed.data.classes import ids_in
 from seedbed.data.index import SPLITS
 from seedbed.data.label_table import Row, read_label_table
 from seedbed.data.source import Complain, Source, is_image_id, nfc, own_classes, same_size, some
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

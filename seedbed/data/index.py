@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.artefacts import VOC_PALETTE, atomic
+from seedbed.atomic import atomic
 from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.errors import UserError
+from seedbed.palette_masks import VOC_PALETTE
 
 SPLITS = ("train", "val", "test")
 

@@ -9,8 +9,10 @@ import scipy.io
 from PIL import Image
 from scipy import ndimage
 
-from seedbed.artefacts import atomic_folder, write_mask, write_text
+from seedbed.atomic import atomic_folder
 from seedbed.data.mini_scenes import CLASSES, VOID, Scene, draw_scene
+from seedbed.palette_masks import write_mask
+from seedbed.tables import write_text
 
 __all__ = ["CLASSES", "Scene", "draw_scene", "write_mini"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from defusedxml import DefusedXmlException
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import read_mask
 from seedbed.data.classes import ClassTable
 from seedbed.data.mat_file import read_mat
 from seedbed.errors import UserError
+from seedbed.palette_masks import read_mask
 
 Labels = dict[str, tuple[int, ...]]  # class ids by image id
 IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")

@@ -6,7 +6,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from seedbed.artefacts import read_tsv
 from seedbed.report.tables import (
     IOU,
     RuleCost,
@@ -15,6 +14,7 @@ from seedbed.report.tables import (
     read_metrics,
     rule_costs,
 )
+from seedbed.tables import read_tsv
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seedbed.artefacts import atomic
+from seedbed.atomic import atomic
 from seedbed.errors import UserError
 from seedbed.models import Network, Option, build
 from seedbed.weights.load import read_file

@@ -17,10 +17,10 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from seedbed.artefacts import write_mask
 from seedbed.data.classes import ClassInfo
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
+from seedbed.palette_masks import write_mask
 from stages.command import explain, run_stage
 from stages.convert import check, convert
 from stages.settings import Settings

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from seedbed.artefacts import VOC_PALETTE, write_maps
+from seedbed.artefacts import write_maps
 from seedbed.cues import write_cue_pickle
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
+from seedbed.palette_masks import VOC_PALETTE
 from seedbed.psa_files import write_cam, write_scores
 from tests import caffe_writer, mxnet_writer, tensorflow_writer
 from tests.protobuf_writer import field

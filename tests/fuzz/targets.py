@@ -13,7 +13,7 @@ from unittest import mock
 import torch
 
 from seedbed import restricted_pickle
-from seedbed.artefacts import Maps, read_mask, read_tsv
+from seedbed.artefacts import Maps
 from seedbed.cues import read_cue_labels, read_cue_pickle
 from seedbed.data.classes import ClassTable
 from seedbed.data.coco import coco_source
@@ -31,8 +31,10 @@ from seedbed.data.voc import (
 )
 from seedbed.grey_maps import read_grey
 from seedbed.mask_files import kept_images
+from seedbed.palette_masks import read_mask
 from seedbed.psa_files import read_cam, read_scores
 from seedbed.report.tables import read_metrics
+from seedbed.tables import read_tsv
 from seedbed.weights import load_network
 from seedbed.weights.load import read_tensors
 from tests.fuzz import seeds
