@@ -14,6 +14,9 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/common.smk"
+include: "workflow/digests.smk"
+include: "workflow/resources.smk"
+include: "workflow/inputs.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/cues.smk"
 include: "workflow/rules/group.smk"

@@ -210,7 +210,8 @@ class Bad:
         """
         self.when.add("dry run")
         config = default_config()
-        text = (ROOT / "workflow/common.smk").read_text()
+        rooms = ("common", "inputs")
+        text = "\n".join((ROOT / f"workflow/{room}.smk").read_text() for room in rooms)
         names = {
             "workflow": SimpleNamespace(basedir=ROOT),
             "shell": SimpleNamespace(prefix=str),
