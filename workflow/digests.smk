@@ -4,6 +4,7 @@ import ast
 import functools
 import hashlib
 
+
 @functools.cache
 def code_digest(dotted):
     """Hash of all project code that a module imports; comments and layout do not count.

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 
+
 def initial_weights(name, block, number=0):
     """Input `initial` of a training: its weights, if it names some."""
     if block.weights is None:

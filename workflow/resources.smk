@@ -3,6 +3,7 @@
 import math
 import os
 
+
 def cpus(count):
     """Threads that claim `count` real CPUs, also when --cores promises more than there are.
 
