@@ -10,7 +10,7 @@ install: $(VENV)/installed
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-$(VENV)/installed: constraints.txt pyproject.toml native/pyproject.toml seedbed/crf/lattice.cpp
+$(VENV)/installed: constraints.txt pyproject.toml native/pyproject.toml $(wildcard seedbed/crf/*.[ch]pp)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt -e '.[dev]'
 	@mkdir -p build

@@ -34,7 +34,7 @@ def project_files(dotted, seen):
         settings_only = parts[:depth] == ["stages", "settings"]
         if path.exists() and path not in seen and not settings_only:
             seen.add(path)
-            beside = ("*.c[pu]*", "*.j2", "*.css", "*.js") if path == package else ()
+            beside = ("*.[ch]pp", "*.j2", "*.css", "*.js") if path == package else ()
             seen.update(
                 file for pattern in beside for file in path.parent.glob(pattern)
             )

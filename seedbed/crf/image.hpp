@@ -1,0 +1,50 @@
+// What is asked for, and the order of the pixels.
+
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "store.hpp"
+
+// What is inlined into solve_avx2 (module.cpp) is compiled for its instructions.
+#define INLINE inline __attribute__((always_inline))
+
+namespace {
+
+constexpr int WIDTH = 8;
+typedef float Floats __attribute__((vector_size(4 * WIDTH)));
+typedef int32_t Ints __attribute__((vector_size(4 * WIDTH)));
+
+struct Settings {
+  int height, width, labels, iterations;
+  const int32_t* channels;  // of the energies and of the posterior, one for each label
+  double gaussian_weight, gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb;
+};
+
+INLINE Floats spread(float x) { return Floats{} + x; }
+
+INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// The image is worked on by tiles, so that the rows of the tables in use stay in the nearest
+// cache; the pixels are numbered in that order.
+struct Tile {
+  static constexpr int WIDE = 16, HIGH = 16;
+  int first, x, y, width, height;
+  int size() const { return width * height; }
+};
+
+Vector<Tile> tiles_of(const Settings& s) {
+  Vector<Tile> tiles;
+  int first = 0;
+  for (int y = 0; y < s.height; y += Tile::HIGH)
+    for (int x = 0; x < s.width; x += Tile::WIDE) {
+      const int width = std::min(Tile::WIDE, s.width - x);
+      const int height = std::min(Tile::HIGH, s.height - y);
+      tiles.push_back({first, x, y, width, height});
+      first += width * height;
+    }
+  return tiles;
+}
+
+}  // namespace

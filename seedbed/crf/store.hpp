@@ -1,0 +1,113 @@
+// Memory that is kept from image to image.
+
+#pragma once
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include <algorithm>
+#include <cstdlib>
+#include <mutex>
+#include <new>
+#include <utility>
+#include <vector>
+
+namespace {
+
+// Memory is kept for the next image instead of being given back: to get it anew from the system,
+// page by page and one thread at a time, takes a third of an image's time. Sizes are powers of two.
+// A thread has a store to itself as long as it solves an image, and mostly the same one for the
+// next, so that what lies in its processor's cache stays there.
+class Store {
+ public:
+  Store() {
+    const std::lock_guard<std::mutex> lock(mutex());
+    if (idle().empty()) idle().push_back(new Shelves);
+    shelves = idle().back();
+    idle().pop_back();
+  }
+  ~Store() {
+    const std::lock_guard<std::mutex> lock(mutex());
+    idle().push_back(shelves);
+  }
+
+  static void* take(size_t bytes) {
+    const int kind = kind_of(bytes);
+    auto& kept = shelves->blocks[kind];
+    if (!kept.empty()) {
+      void* data = kept.back();
+      kept.pop_back();
+      return data;
+    }
+    const size_t size = size_t(1) << kind;
+    void* data = std::aligned_alloc(std::min(size, PAGE), size);
+    if (!data) throw std::bad_alloc();
+#ifdef __linux__
+    if (size >= PAGE) madvise(data, size, MADV_HUGEPAGE);
+#endif
+    return data;
+  }
+
+  static void give(void* data, size_t bytes) {
+    const int kind = kind_of(bytes);
+    if (kind > LARGEST) return std::free(data);
+    shelves->blocks[kind].push_back(data);
+  }
+
+ private:
+  static constexpr size_t LINE = 64, PAGE = 1 << 21;
+  static constexpr int LARGEST = 28;  // 256 MiB; what is larger is rare and goes back
+  struct Shelves {
+    std::vector<void*> blocks[64];
+  };
+  static thread_local Shelves* shelves;
+  static int kind_of(size_t bytes) { return 64 - __builtin_clzll(std::max(bytes, LINE) - 1); }
+  static std::mutex& mutex() {
+    static std::mutex mutex;
+    return mutex;
+  }
+  static std::vector<Shelves*>& idle() {
+    static auto& idle = *new std::vector<Shelves*>;  // to the very end: threads outlive statics
+    return idle;
+  }
+};
+
+thread_local Store::Shelves* Store::shelves = nullptr;
+
+template <class T>
+struct Stored {
+  typedef T value_type;
+  Stored() = default;
+  template <class U>
+  Stored(const Stored<U>&) {}
+  T* allocate(size_t size) { return static_cast<T*>(Store::take(size * sizeof(T))); }
+  void deallocate(T* data, size_t size) { Store::give(data, size * sizeof(T)); }
+  bool operator==(const Stored&) const { return true; }
+  bool operator!=(const Stored&) const { return false; }
+};
+
+template <class T>
+using Vector = std::vector<T, Stored<T>>;
+
+// As Vector, but not set to zero.
+template <class T>
+class Array {
+ public:
+  explicit Array(size_t size) : size_(size), data_(Stored<T>().allocate(size)) {}
+  Array(Array&& other) : size_(other.size_), data_(std::exchange(other.data_, nullptr)) {}
+  ~Array() {
+    if (data_) Stored<T>().deallocate(data_, size_);
+  }
+  void swap(Array& other) {
+    std::swap(size_, other.size_);
+    std::swap(data_, other.data_);
+  }
+  operator T*() const { return data_; }
+
+ private:
+  size_t size_;
+  T* data_;
+};
+
+}  // namespace
