@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os.path import samestat
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,11 @@ class Checkpoint:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keeps the orphan of a killed run and its successor, which waits for it, apart."""
+        """Keep other processes from this training, until what it gives is written.
+
+        A successor waits for the orphan of a killed run. The checkpoint then stays, so that it goes
+        on near the end instead of beginning once more; else it goes.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         while True:
@@ -50,14 +54,34 @@ class Checkpoint:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     print(f"{lock}: waits for another process that trains this", flush=True)
-                    fcntl.flock(handle, fcntl.LOCK_EX)
+                    with self._queue.open("w") as place:
+                        fcntl.flock(place, fcntl.LOCK_SH)
+                        fcntl.flock(handle, fcntl.LOCK_EX)
                 if not (lock.exists() and samestat(lock.stat(), os.fstat(handle.fileno()))):
                     continue  # removed by the one that was waited for
                 try:
                     yield
+                    if not self._awaited():
+                        self.path.unlink(missing_ok=True)
                 finally:
-                    lock.unlink(missing_ok=True)
+                    if not self._awaited():
+                        lock.unlink(missing_ok=True)
                 return
+
+    @property
+    def _queue(self) -> Path:
+        """A file on which every process that waits holds a shared lock."""
+        return self.path.with_suffix(".queue")
+
+    def _awaited(self) -> bool:
+        """Whether another process waits; else the queue goes."""
+        with suppress(OSError), self._queue.open("w") as place:  # a full disk has no room for one
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            self._queue.unlink()
+        return False
 
     def save(self, step: int, parts: Mapping[str, Any]) -> None:
         """Write the states of the parts after `step` iterations beside and rename into place."""
@@ -83,10 +107,6 @@ class Checkpoint:
             return None
         ours = isinstance(state, dict) and state.get("digest") == self.digest
         return state if ours else None
-
-    def remove(self) -> None:
-        """The training is done."""
-        self.path.unlink(missing_ok=True)
 
 
 def train(

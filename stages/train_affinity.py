@@ -12,7 +12,7 @@ from seedbed.pixel_pairs import RADIUS
 from seedbed.random_walk import CELL
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import AffinitySettings
-from stages.training_run import digest, drop_checkpoint, make_network, make_view, train_network
+from stages.training_run import digest, make_network, make_view, train_network
 
 
 def train_affinity(
@@ -42,7 +42,7 @@ def train_affinity(
         seed=settings.seed,
         scores=Maps(scores),
     )
-    leads = train_network(
+    train_network(
         model,
         AffinityObjective(),
         samples,
@@ -55,8 +55,6 @@ def train_affinity(
         threads=threads,
         deterministic=deterministic,
     )
-    if leads:
-        drop_checkpoint(weights)
 
 
 def check_crop(crop: int) -> None:

@@ -8,7 +8,7 @@ from seedbed.data.samples import Samples
 from seedbed.supervision import TagObjective
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import ClassifierSettings
-from stages.training_run import digest, drop_checkpoint, make_network, make_view, train_network
+from stages.training_run import digest, make_network, make_view, train_network
 
 
 def train_classifier(
@@ -35,7 +35,7 @@ def train_classifier(
         make_view(settings, model),
         seed=settings.seed,
     )
-    leads = train_network(
+    train_network(
         model,
         TagObjective(),
         samples,
@@ -49,8 +49,6 @@ def train_classifier(
         deterministic=deterministic,
         **pooling,
     )
-    if leads:
-        drop_checkpoint(weights)
 
 
 def main() -> None:

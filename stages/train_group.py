@@ -13,7 +13,6 @@ from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import GroupSettings
 from stages.training_run import (
     digest,
-    drop_checkpoint,
     grid_of,
     make_network,
     make_view,
@@ -44,7 +43,7 @@ def train_group(
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries], settings.partner_draws)
     view = make_view(settings, model)
-    leads = train_network(
+    train_network(
         model,
         objective,
         Samples(entries, dataset.num_classes, data, view, seed=settings.seed),
@@ -57,18 +56,17 @@ def train_group(
         threads=threads,
         deterministic=deterministic,
         regroup=partial(group_draws, groups, settings.group_size, seed=settings.seed),
+        write_more=partial(write_kept, maps, objective, entries),
         **options,
     )
-    if not leads:
-        return
-    with write_maps(maps, levels=255, source="kept while training") as kept:
+
+
+def write_kept(path: Path, objective: GroupObjective, entries: list[ImageEntry]) -> None:
+    """Write the maps that were kept while training, (K of the image, h, w) uint8."""
+    with write_maps(path, levels=255, source="kept while training") as kept:
         for position, entry in enumerate(entries):
-            kept.put(
-                entry.id,
-                objective.maps(position, entry.labels).numpy(),
-                classes=list(entry.labels),
-            )
-    drop_checkpoint(weights)
+            found = objective.maps(position, entry.labels).numpy()
+            kept.put(entry.id, found, classes=list(entry.labels))
 
 
 def make_objective(

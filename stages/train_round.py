@@ -18,7 +18,6 @@ from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import DSRGSettings, RoundSettings
 from stages.training_run import (
     digest,
-    drop_checkpoint,
     grid_of,
     make_network,
     make_view,
@@ -65,7 +64,7 @@ def train_round(
         cues=maps if dsrg else None,
         cue_grid=grid_of(model.eval(), settings.crop),
     )
-    leads = train_network(
+    train_network(
         model,
         make_growing(settings.dsrg) if dsrg else MaskObjective(settings.label_sampling),
         samples,
@@ -80,8 +79,6 @@ def train_round(
         threads=threads,
         deterministic=deterministic,
     )
-    if leads:
-        drop_checkpoint(weights)
 
 
 def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:

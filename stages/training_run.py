@@ -95,14 +95,16 @@ def train_network(
     regroup: Callable[[Iterator[list[Request]]], Iterator[list[Request]]] = iter,
     source_ids: Sequence[int] | None = None,
     preview: Preview | None = None,
+    write_more: Callable[[], None] | None = None,
     **options: object,
-) -> bool:
+) -> None:
     """Train to the end and write the network and its log, TensorBoard's events beside it.
 
-    A checkpoint beside `weights` survives interruptions; `drop_checkpoint` ends it. `classes`
-    names the network's outputs, `source_ids` says what the data set's own masks call them,
-    `preview` is a picture to refresh, `options` are those that the settings' own lack. Under
-    torchrun the processes share each batch, and the first alone writes: False in the others.
+    A checkpoint beside `weights` survives interruptions, until all is written. `classes` names the
+    network's outputs, `source_ids` says what the data set's own masks call them, `preview` is a
+    picture to refresh, `write_more` writes what else the training gives, `options` are those that
+    the settings' own lack. Under torchrun the processes share each batch, and the first alone
+    writes.
     """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
@@ -139,15 +141,11 @@ def train_network(
                 "GPU out of memory beside the batch, for the network itself, its optimiser or its "
                 "preview: take another network or a larger GPU"
             ) from None
-    if team.leads:
-        write_tsv(log, rows)
-        options = {**settings.options, **options}
-        save_network(
-            weights, model.cpu(), settings.network, len(classes), options, classes, source_ids
-        )
-    return team.leads
-
-
-def drop_checkpoint(weights: Path) -> None:
-    """Everything is written: what an interruption would have needed can go."""
-    Checkpoint(weights, "").remove()
+        if team.leads:
+            write_tsv(log, rows)
+            options = {**settings.options, **options}
+            save_network(
+                weights, model.cpu(), settings.network, len(classes), options, classes, source_ids
+            )
+            if write_more:
+                write_more()

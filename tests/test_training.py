@@ -1,5 +1,6 @@
 import multiprocessing
 import sys
+import time
 from types import ModuleType
 
 import numpy as np
@@ -310,8 +311,6 @@ def test_a_damaged_checkpoint_is_ignored(batches_until, tmp_path, monkeypatch):
         assert checkpoint.load() is None
     torch.save([1, 2], checkpoint.path)
     assert checkpoint.load() is None
-    checkpoint.remove()
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_not_finite_names_its_step(batches_until, tmp_path):
@@ -501,6 +500,46 @@ def test_the_lock_lets_other_processes_wait(tmp_path):
         other.join()
     assert [answers.get() for _ in range(6)] == ["locked", "freed"] * 3  # one after the other
     assert not list(path.parent.iterdir())
+
+
+def test_the_checkpoint_goes_with_the_end_of_the_training(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "w", "d")
+    with pytest.raises(UserError), checkpoint.lock():
+        checkpoint.save(1, {})
+        raise UserError("a reason")
+    assert {path.name for path in tmp_path.iterdir()} == {"w.checkpoint"}
+    with checkpoint.lock():
+        assert checkpoint.restore({}) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def _wait_and_go_on(path, begin, steps):
+    assert begin.wait(60)
+    checkpoint = Checkpoint(path, "d")
+    with checkpoint.lock():
+        steps.put(checkpoint.restore({}))
+        checkpoint.save(9, {})
+
+
+def test_the_checkpoint_stays_for_a_process_that_waits(tmp_path, capfd):
+    """So that the successor of an orphan does not begin once more."""
+    path, fork = tmp_path / "w", multiprocessing.get_context("fork")
+    begin, steps = fork.Event(), fork.SimpleQueue()
+    others = [fork.Process(target=_wait_and_go_on, args=(path, begin, steps)) for _ in range(2)]
+    for other in others:
+        other.start()
+    said, deadline = "", time.monotonic() + 60
+    with Checkpoint(path, "d").lock():
+        begin.set()
+        while said.count("waits for another process") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            said += capfd.readouterr().out
+        time.sleep(0.3)  # from what they say to their place in the queue
+        Checkpoint(path, "d").save(5, {})
+    for other in others:
+        other.join()
+    assert sorted(steps.get() for _ in others) == [5, 9]
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------- the stages
