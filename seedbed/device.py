@@ -140,7 +140,9 @@ def _first_result(under_way: deque) -> Any:  # noqa: ANN401 - whatever the funct
 
 def _death(processes: Iterable[BaseProcess], worked_on: Mapping[int, object]) -> str:
     """Say which worker ended by itself, at what and why; the pool has ended the others since."""
-    dead = [p for p in processes if p.exitcode not in (0, -signal.SIGTERM)] or list(processes)
+    by_itself = [p for p in processes if p.exitcode not in (0, -signal.SIGTERM)]
+    # Those that the pool has ended died of SIGTERM too, or came to their end: status 0 tells least.
+    dead = by_itself or [p for p in processes if p.exitcode] or list(processes)
     found = [worked_on[p.pid] for p in dead if worked_on.get(p.pid) is not None]
     names = ", ".join(str(getattr(item, "id", item)) for item in found)
     at_work = f" at work on {names}" if names else ""
