@@ -167,6 +167,9 @@ _seat: int
 def _begin(function: Callable[[Any], Any], seats: Any, begun: Any) -> None:  # noqa: ANN401
     """Begin a worker: what it calls, and where it writes its pid and the item it is at."""
     global _function, _begun, _seat
+    # The pool ends what is left by SIGTERM when one dies, and waits: a handler from before the fork
+    # must not keep a worker alive that hangs on a lock of the dead one.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_follow, daemon=True).start()
     with seats.get_lock():
         _seat = seats.value

@@ -126,10 +126,14 @@ def test_a_dead_worker_is_told_with_its_image(two_cpus, tmp_path, death, how, re
     assert not multiprocessing.active_children()
 
 
-def test_a_worker_that_was_asked_to_end_is_told_too(two_cpus):
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_worker_that_was_asked_to_end_is_told_too(two_cpus, request, handler):
+    """Whatever the process that made it does at such a request."""
+    before = signal.signal(signal.SIGTERM, handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+
     def work(item):
         if item == 1:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Snakemake run in here may hold it
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         time.sleep(0.1)
