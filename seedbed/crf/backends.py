@@ -52,34 +52,22 @@ def solve(
     The image is uint8 (H, W, 3), the energies float32 (C, H, W); all arrays are contiguous.
     """
     if backend == "native":
-        _native(image, unary, posterior, channels, params)
-    else:
-        some = unary if len(channels) == len(unary) else unary[channels]
-        posterior[channels] = {"torch": _torch, "pydensecrf": _pydensecrf}[backend](
-            image, some, params
+        seedbed_lattice.mean_field(
+            image,
+            unary,
+            posterior,
+            channels,
+            *unary.shape[1:],
+            int(params.iterations),
+            params.gaussian_weight,
+            params.gaussian_sxy,
+            params.bilateral_weight,
+            params.bilateral_sxy,
+            params.bilateral_srgb,
         )
-
-
-def _native(
-    image: np.ndarray,
-    unary: np.ndarray,
-    posterior: np.ndarray,
-    channels: np.ndarray,
-    params: CRFParameters,
-) -> None:
-    seedbed_lattice.mean_field(
-        image,
-        unary,
-        posterior,
-        channels,
-        *unary.shape[1:],
-        int(params.iterations),
-        params.gaussian_weight,
-        params.gaussian_sxy,
-        params.bilateral_weight,
-        params.bilateral_sxy,
-        params.bilateral_srgb,
-    )
+        return
+    some = unary if len(channels) == len(unary) else unary[channels]
+    posterior[channels] = {"torch": _torch, "pydensecrf": _pydensecrf}[backend](image, some, params)
 
 
 def _torch(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
