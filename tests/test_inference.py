@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
-from seedbed.data.index import ImageEntry
+from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.device import device_map
 from seedbed.errors import UserError
 from seedbed.inference import check_sides, fuse_logits, multi_scale, scaled_sizes
 from seedbed.models import build
 from seedbed.resampling import resize
 from seedbed.weights import load_network, save_network
-from stages.predict import probabilities
+from stages.predict import predict, probabilities
 from stages.settings import PredictSettings
 
 torch.set_num_threads(1)
@@ -45,6 +45,26 @@ def test_small_images_are_refused_where_the_network_cannot_see_them():
         check_sides(entries, network, None, [1.0, 0.48])
     with pytest.raises(UserError, match=r"images/a\.jpg.* 12 pixels a side"):
         check_sides(entries, network, 12, [1.0])
+
+
+def test_the_stage_refuses_small_images_before_it_reads_any(tmp_path):
+    name, classes = "squeezenet1_0_seg", ["background", "cat"]
+    save_network(tmp_path / "w.pt", build(name, 2), name, 2, {}, classes)
+    entry = ImageEntry("a", "no-such-file.jpg", 6, 8, (1,), "val", False, "")
+    Index((ClassInfo("cat", 1),), (entry,), "annotations").save(tmp_path / "index.json")
+    with pytest.raises(UserError, match=r"no-such-file\.jpg: shown .* which needs 13"):
+        predict(
+            index=tmp_path / "index.json",
+            weights=tmp_path / "w.pt",
+            round=0,
+            split="val",
+            shard="1-of-1",
+            output=tmp_path / "out.h5",
+            settings=PredictSettings(),
+            data=tmp_path,
+            device="cpu",
+            workers=1,
+        )
 
 
 def test_scale_one_hands_the_network_the_raw_image(image):
