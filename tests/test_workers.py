@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import resource_sharer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ import torch
 from seedbed import device, training
 from seedbed.artefacts import write_maps
 from seedbed.data.index import Index
-from seedbed.data.samples import Samples, draws, loader
+from seedbed.data.samples import Batch, Samples, draws, loader
 from seedbed.device import ordered_map
 from seedbed.errors import UserError
 from stages import saliency, train_classifier, training_run
@@ -247,6 +248,24 @@ def test_a_training_whose_reader_dies_goes_on_from_its_checkpoint(index, tmp_pat
     assert in_child(train, index, whole, 0).status == 0
     for name in ("weights.pt", "l"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
+
+
+class Readable:
+    def __getitem__(self, request):
+        zero = torch.zeros(1)
+        return Batch(zero, zero, zero, zero, None, None)
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError, ConnectionRefusedError, EOFError])
+def test_a_reader_that_dies_as_it_hands_over_is_told_as_one(monkeypatch, fault):
+    """The handles of its tensors come through a socket, which may break before SIGCHLD comes."""
+
+    def broken(_):
+        raise fault
+
+    monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", broken)
+    with pytest.raises(RuntimeError, match=r"^DataLoader worker ended"):
+        list(loader(Readable(), draws(4, 2, 0, 2, seed=0), 1))
 
 
 class Broken:

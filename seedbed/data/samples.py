@@ -190,3 +190,5 @@ def loader(
         )
     except UserError as error:  # a worker's comes with its traceback, the line itself at the end
         raise UserError(str(error).rpartition("UserError: ")[2].strip()) from None
+    except (ConnectionError, EOFError) as error:  # noticed before torch has seen it end
+        raise RuntimeError(f"DataLoader worker ended as it gave a batch: {error}") from error
