@@ -133,17 +133,22 @@ def write_cue_pickle(
     class, row and column of each cue. k is the image's number in `input_list.txt`. The ids are
     written as they are: published files have the data set's own.
     """
-    content = {}
-    for k, (cue, ids) in enumerate(zip(cues, labels, strict=True)):
-        content[f"{k}_labels"] = np.array(ids, dtype=np.int64)
-        content[f"{k}_cues"] = np.array(np.nonzero(cue), dtype=np.int64)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        file.write(pickle.PROTO + b"\x02" + pickle.EMPTY_DICT)
+        for k, (cue, ids) in enumerate(zip(cues, labels, strict=True)):
+            for key, value in ((f"{k}_labels", ids), (f"{k}_cues", np.nonzero(cue))):
+                array = np.array(value, dtype=np.int64)
+                file.write(_operations(key) + _operations(array) + pickle.SETITEM)
+        file.write(pickle.STOP)
+
+
+def _operations(value: object) -> bytes:
+    """Give what makes one value in a pickle: pickle itself would hold all images until the end."""
+    operations = pickle.dumps(value, protocol=2).removeprefix(pickle.PROTO + b"\x02")
     # NumPy 1, and so DSRG's own loader, knows the module by its old name. The arrays hold small
     # int64, every other byte or more zero, so the name cannot occur in them.
-    data = pickle.dumps(content, protocol=2).replace(
-        b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
-    )
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
+    new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
+    return operations.removesuffix(pickle.STOP).replace(new, old)
 
 
 def read_cue_pickle(

@@ -177,6 +177,17 @@ def test_pickle_has_the_published_layout(tmp_path):
     assert "numpy.core.multiarray _reconstruct" in names  # what NumPy 1 and Python 2 can import
 
 
+def test_the_pickle_is_written_image_by_image(tmp_path):
+    def full_grids():
+        for _ in range(10):
+            yield np.ones((3, 100, 100), bool)
+        (file,) = [path for path in tmp_path.iterdir() if path.stat().st_size]
+        assert file.stat().st_size > 9 * 30_000 * 3 * 8  # cells, numbers of each, bytes
+
+    write_cue_pickle(tmp_path / "cues.pickle", full_grids(), [[1]] * 10)
+    assert len(pickle.loads((tmp_path / "cues.pickle").read_bytes())) == 20
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
