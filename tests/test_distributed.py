@@ -31,6 +31,7 @@ from stages import training_run
 from stages.settings import ClassifierSettings, GroupSettings
 from stages.train_classifier import train_classifier
 from stages.train_group import train_group
+from tests.network_helpers import Gatherer
 
 torch.set_num_threads(1)
 
@@ -128,12 +129,13 @@ class Normed(Plain):
         self.body.insert(1, nn.BatchNorm1d(12))
 
 
-class Regression:
+class Regression(Gatherer):
     """Squared error; gathers positions, and fails as it is told."""
 
     def __init__(self, fails=lambda step, batch: None):
+        super().__init__()
         self.fails = fails
-        self.found, self.kept, self.shown = [], [], []
+        self.shown = []
 
     def __call__(self, model, batch, step):
         self.fails(step, batch)
@@ -141,15 +143,6 @@ class Regression:
         self.found += batch.index.tolist()
         error = model(batch.images) - batch.images.sum((1, 2, 3))
         return {"loss": error.square().mean(), "bias": error.mean()}
-
-    def keep(self, found):
-        self.kept.append(found)
-
-    def state_dict(self):
-        return {"kept": self.kept}
-
-    def load_state_dict(self, state):
-        self.kept = state["kept"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from seedbed import training
 from seedbed.errors import UserError
 from seedbed.optimisation import Optimisation
 from seedbed.training import Checkpoint, train
+from tests.network_helpers import Gatherer
 
 torch.set_num_threads(1)
 
@@ -26,17 +27,16 @@ class Toy(nn.Module):
         return self.layers(images)[:, 0]
 
 
-class Small:
+class Small(Gatherer):
     """Squared error on a device that holds `limit(step)` images; gathers which it has seen.
 
     The error comes late, when the network's statistics have moved and something has been found.
     """
 
     def __init__(self, limit):
+        super().__init__()
         self.limit = limit
         self.attempts = []
-        self.found = []
-        self.kept = []
 
     def __call__(self, model, batch, step):
         self.attempts.append((step, len(batch.images)))
@@ -45,15 +45,6 @@ class Small:
         if len(batch.images) > self.limit(step):
             raise torch.OutOfMemoryError
         return {"loss": error}
-
-    def keep(self, found):
-        self.kept.append(found)
-
-    def state_dict(self):
-        return {"kept": self.kept}
-
-    def load_state_dict(self, state):
-        self.kept = state["kept"]
 
 
 @pytest.fixture
