@@ -90,9 +90,9 @@ def _(bad: Bad) -> str:
     return read_saliency(bad)
 
 
-@case("a saliency map of 16 bits")
+@case("a saliency map of 32 bits")
 def _(bad: Bad) -> str:
-    Image.new("I;16", (WIDTH, HEIGHT)).save(folder(bad, "salient") / "t1.png")
+    Image.new("F", (WIDTH, HEIGHT)).save(folder(bad, "salient") / "t1.png", "TIFF")
     return read_saliency(bad)
 
 
