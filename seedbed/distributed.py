@@ -15,6 +15,7 @@ Item = TypeVar("Item")
 
 # Longer than any wait for a free GPU; torchrun, not a timeout, notices a process that died.
 PATIENCE = timedelta(days=30)
+LOST = 75  # exit status of a process that another one has left: it has nothing to say itself
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ ALONE = Team()
 
 @contextmanager
 def launched_team() -> Iterator[Team]:
-    """The team that torchrun has launched this process in, or a team of one."""
+    """The team that torchrun has launched this process in, or a team of one.
+
+    The process exits with status LOST when another one of the team has ended.
+    """
     if not dist.is_torchelastic_launched():
         yield ALONE
         return
@@ -81,5 +85,10 @@ def launched_team() -> Iterator[Team]:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever the host's name resolves to
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backends, timeout=PATIENCE)
-    yield Team(dist.get_rank(), dist.get_world_size())
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+    except RuntimeError as error:
+        if "/gloo/" not in str(error):  # it has no class of its own for a connection that closed
+            raise
+        raise SystemExit(LOST) from None
     dist.destroy_process_group()  # not after an error: it would wait for those that go on

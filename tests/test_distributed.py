@@ -17,17 +17,18 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 from torch import nn
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from seedbed import training
 from seedbed.artefacts import Maps
 from seedbed.data.index import ClassInfo, ImageEntry, Index
-from seedbed.distributed import ALONE, Team, launched_team
+from seedbed.distributed import ALONE, LOST, Team, launched_team
 from seedbed.errors import UserError
 from seedbed.optimisation import Optimisation
 from seedbed.tables import read_tsv
 from seedbed.training import Checkpoint, train
 from seedbed.weights import load_network
-from stages import training_run
+from stages import torchrun, training_run
 from stages.settings import ClassifierSettings, GroupSettings
 from stages.train_classifier import train_classifier
 from stages.train_group import train_group
@@ -349,6 +350,7 @@ def project(tmp_path):
     return {"index": tmp_path / "index.json", "data": tmp_path, "device": "cpu"}
 
 
+TORCHRUN = [sys.executable, "-m", "stages.torchrun", "--standalone", "--nproc-per-node", "2"]
 BRIEF = {"iterations": 3, "batch": 4, "crop": 32, "learning_rate": 1e-4, "schedule": "constant"}
 HALVES = {"accumulation": 2}  # what one process needs to normalise over the shares of two
 
@@ -358,8 +360,7 @@ def test_torchrun_trains_what_one_process_does(project, tmp_path):
     options = [f"--{name}={value}" for name, value in project.items()]
     options += ["--params", json.dumps(settings), "--threads", "1"]
     options += ["--weights", str(tmp_path / "two.pt"), "--log", str(tmp_path / "two.tsv")]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
-    command = [sys.executable, *launch, "stages.train_classifier", *options]
+    command = [*TORCHRUN, "-m", "--", "stages.train_classifier", *options]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     files = {"weights": tmp_path / "one.pt", "log": tmp_path / "one.tsv"}
@@ -374,6 +375,42 @@ def test_torchrun_trains_what_one_process_does(project, tmp_path):
     assert not any(name.endswith((".checkpoint", ".lock")) for name in left)
 
 
+@pytest.mark.parametrize("missing", "ad")
+def test_a_team_ends_with_the_line_of_the_one_that_failed(project, tmp_path, missing):
+    (tmp_path / f"{missing}.png").unlink()
+    options = [f"--{name}={value}" for name, value in project.items()]
+    options += ["--params", json.dumps(BRIEF), "--threads", "1"]
+    options += ["--weights", str(tmp_path / "w.pt"), "--log", str(tmp_path / "w.tsv")]
+    command = [*TORCHRUN, "-m", "--", "stages.train_classifier", *options]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1, ended.stderr
+    assert f"{missing}.png is missing: put it there" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("exits", "line"),
+    [
+        ((1, LOST), ""),
+        ((LOST, 1), ""),
+        ((-signal.SIGTERM, 1), ""),
+        ((LOST, -signal.SIGKILL), "one was killed (SIGKILL): "),
+        ((-signal.SIGSEGV, -signal.SIGTERM), "one was killed (SIGSEGV): "),
+        ((LOST, -signal.SIGTERM), "they lost each other: "),
+    ],
+)
+def test_what_is_said_of_the_processes_that_cannot_speak(monkeypatch, exits, line):
+    failures = {rank: ProcessFailure(rank, 0, code, "") for rank, code in enumerate(exits)}
+
+    def failing():
+        raise ChildFailedError("a stage", failures)
+
+    monkeypatch.setattr(torchrun, "torchrun", failing)
+    monkeypatch.setattr(torchrun.logging, "disable", lambda level: None)
+    with pytest.raises(SystemExit) as end:
+        torchrun.launch()
+    assert line in end.value.code if line else end.value.code == 1
+
+
 @pytest.mark.soak
 def test_whichever_process_is_killed_the_next_run_goes_on(project, tmp_path):
     seed, kills = 0, 6
@@ -384,25 +421,26 @@ def test_whichever_process_is_killed_the_next_run_goes_on(project, tmp_path):
     )
     options = [f"--{name}={value}" for name, value in project.items()]
     options += ["--params", json.dumps({**BRIEF, "iterations": 400}), "--threads", "1"]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
     def start(name):
         files = ["--weights", str(tmp_path / f"{name}.pt"), "--log", str(tmp_path / f"{name}.tsv")]
-        command = [sys.executable, *launch, "--", str(tmp_path / "train.py"), *options, *files]
+        command = [*TORCHRUN, "--", str(tmp_path / "train.py"), *options, *files]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
 
     assert start("calm").wait() == 0
     checkpoint = Checkpoint(tmp_path / "w.pt", "")
     steps = [0]
     while len(steps) <= kills:
-        torchrun = start("w")
+        started = start("w")
         while step_of(checkpoint.path) < steps[-1] + 12:
             time.sleep(0.05)
         time.sleep(rng.uniform(0, 0.3))
-        members = Path(f"/proc/{torchrun.pid}/task/{torchrun.pid}/children").read_text().split()
+        members = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
         os.kill(int(rng.choice(members)), signal.SIGKILL)
-        assert torchrun.wait() == 1
+        _, told = started.communicate()
+        assert started.returncode == 1 and told.endswith(b"from the last checkpoint\n")
+        assert told.count(b"\n") == 1 and b"one was killed (SIGKILL)" in told
         steps.append(step_of(checkpoint.path))
     assert start("w").wait() == 0
     for suffix in ("pt", "tsv"):

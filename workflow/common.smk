@@ -25,7 +25,7 @@ RESULTS = settings.pathvars["results"]  # where no rule's own path can say <resu
 TRAIN = (
     "python -m"
     if run.training_processes == 1
-    else f"env OMP_NUM_THREADS={run.compute_threads} python -m torch.distributed.run --standalone"
+    else f"env OMP_NUM_THREADS={run.compute_threads} python -m stages.torchrun --standalone"
     f" --nproc-per-node {run.training_processes} -m --"
 )
 shell.prefix(
