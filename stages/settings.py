@@ -654,6 +654,15 @@ class ReportSettings(Block):
     )
 
 
+def _without_null(value: Any) -> Any:  # noqa: ANN401 - any content of a config
+    """The same with None where the text `null` stands."""
+    if isinstance(value, dict):
+        return {key: _without_null(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_null(item) for item in value]
+    return None if value == "null" else value
+
+
 def _over(item: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A round's own values over those that the rounds share."""
     blocks = {
@@ -694,6 +703,12 @@ class Settings(Block):
     evaluate: EvaluateSettings = EvaluateSettings()
     audit: AuditSettings = AuditSettings()
     report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_none(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Of what `--config` says in braces Snakemake gives every value as text."""
+        return _without_null(values)
 
     @model_validator(mode="before")
     @classmethod

@@ -43,6 +43,17 @@ def test_rounds_inherit_prediction_and_its_crf():
     assert (second.crf.bilateral_srgb, second.crf.iterations) == (5, 1)
 
 
+def test_text_of_the_command_line_is_understood():
+    training = {"weights": "null", "batch": "4", "flip": "false", "scale": ["0.5", "2"]}
+    own = {**SEEDS, "weights": "classifier"}
+    settings = parse(training=training, rounds=[own, {**RETRAIN, "options": {"dropout": "0.25"}}])
+    assert [item.weights for item in settings.rounds] == ["classifier", None]
+    first, second = settings.rounds
+    assert (first.batch, first.flip, first.scale) == (4, False, (0.5, 2.0))
+    assert second.options == {"dropout": 0.25}
+    assert "should be a valid integer" in refused(training={"batch": "null"})
+
+
 def test_rounds_without_training_have_its_defaults():
     assert parse().rounds[0].iterations == TrainingSettings().iterations
 
