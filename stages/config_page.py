@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from stages import settings
-from stages.settings import PredictImagesSettings, PredictSettings, Settings, TrainingSettings
+from stages.config import Settings
+from stages.settings import PredictImagesSettings, PredictSettings, TrainingSettings
 
 Schema = dict[str, Any]  # a part of a JSON schema
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from seedbed import models
 from seedbed.errors import UserError
-from stages.settings import LEAST_CROP, NETWORKS, STRIDES, Settings
+from stages.config import LEAST_CROP, NETWORKS, STRIDES, Settings
 from stages.train_affinity import check_crop
 
 torch.set_num_threads(1)

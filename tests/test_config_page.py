@@ -1,9 +1,10 @@
-"""docs/config.md says what stages/settings.py says."""
+"""docs/config.md says what stages/config.py and stages/settings.py say."""
 
 import re
 
 import pytest
 
+from stages.config import Settings
 from stages.config_page import page
 from stages.settings import (
     ConvertSettings,
@@ -11,7 +12,6 @@ from stages.settings import (
     GroupSettings,
     MaskCRFSettings,
     RoundSettings,
-    Settings,
     TrainingSettings,
 )
 from tests.workflow_helpers import ROOT

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.settings import Settings
+from stages.config import Settings
 from tests.workflow_helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from seedbed.errors import UserError
 from stages.command import parse_settings
-from stages.settings import RoundSettings, SelectionSettings, Settings, TrainingSettings
+from stages.config import Settings
+from stages.settings import RoundSettings, SelectionSettings, TrainingSettings
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 RETRAIN = {"supervise": "predictions"}
@@ -162,7 +163,7 @@ def test_settings_do_not_change():
 
 
 def test_settings_import_no_torch():
-    check = "import sys, stages.settings; sys.exit('torch' in sys.modules)"
+    check = "import sys, stages.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stages.command import explain
-from stages.settings import Settings
+from stages.config import Settings
 
 ROOT = Path(workflow.basedir)
 try:

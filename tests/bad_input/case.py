@@ -22,8 +22,8 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.palette_masks import write_mask
 from stages.command import explain, run_stage
+from stages.config import Settings
 from stages.convert import check, convert
-from stages.settings import Settings
 from tests.workflow_helpers import ROOT, snakemake
 
 HEIGHT, WIDTH = 6, 8
