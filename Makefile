@@ -10,11 +10,11 @@ install: $(VENV)/installed
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-$(VENV)/installed: constraints.txt pyproject.toml native/pyproject.toml $(wildcard seedbed/crf/*.[ch]pp)
+$(VENV)/installed: constraints.txt pyproject.toml $(wildcard seedbed/crf/native/*)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt -e '.[dev]'
 	@mkdir -p build
-	@$(PIP) ./native >build/native.log 2>&1 || echo "No C++ module seedbed_lattice (build/native.log \
+	@$(PIP) ./seedbed/crf/native >build/native.log 2>&1 || echo "No C++ module seedbed_lattice (build/native.log \
 	says why): the dense CRF runs with torch, about four times slower, and gives the same results."
 	touch $@
 
@@ -25,7 +25,7 @@ test: install lint
 	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'
 
 test-recipes: install
-	$(BIN)/pytest -q -n 2 tests/test_recipe_runs.py
+	$(BIN)/pytest -q -n 2 tests/workflow/test_recipe_runs.py
 
 soak: install
 	$(BIN)/pytest -q -s -m soak

@@ -10,7 +10,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from benchmarks.pairs import Comparison, compare
-from seedbed.metrics import ConfusionMatrix
+from seedbed.evaluation.metrics import ConfusionMatrix
 
 IMAGES, CLASSES, SIZE = 60, 21, (375, 500)
 PROCESSES = (1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from benchmarks.pairs import Comparison, compare
-from seedbed.growing import grow_seeds
+from seedbed.methods.dsrg.growing import grow_seeds
 
 BATCH, CLASSES, SIDE = 20, 21, 41
 FOREGROUND, BACKGROUND = 0.85, 0.99

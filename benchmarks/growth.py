@@ -16,10 +16,10 @@ import torch.nn.functional as F
 
 from benchmarks.crf import GRID_PARAMS, PARAMS
 from seedbed.crf import DenseCRFGrid, dense_crf
-from seedbed.growing import grow_seeds
-from seedbed.metrics import ConfusionMatrix
-from seedbed.pixel_pairs import pair_offsets
-from seedbed.random_walk import random_walk
+from seedbed.evaluation.metrics import ConfusionMatrix
+from seedbed.methods.dsrg.growing import grow_seeds
+from seedbed.methods.psa.pairs import pair_offsets
+from seedbed.methods.psa.walk import random_walk
 
 TURNS = 3
 SEED = 0

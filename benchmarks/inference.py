@@ -19,18 +19,18 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.pairs import compare
-from seedbed.artefacts import Maps, quantise, write_maps
-from seedbed.cam import combine_scales, normalise_cam
-from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
-from seedbed.data.samples import Batch, Samples, View, draws, loader
-from seedbed.device import available_cpus
-from seedbed.inference import LEAST, fuse_logits
+from seedbed.formats.maps import Maps, quantise, write_maps
+from seedbed.inference.multiscale import LEAST, fuse_logits
+from seedbed.methods.cam import combine_scales, normalise_cam
+from seedbed.methods.group_wsss.partners import GroupIndex
+from seedbed.methods.resampling import resize, resize_image
 from seedbed.models import build
-from seedbed.resampling import resize, resize_image
-from seedbed.supervision import MaskObjective
-from seedbed.weights import network_on, save_network
+from seedbed.models.weights import network_on, save_network
+from seedbed.runtime.pools import available_cpus
+from seedbed.training.objectives.supervision import MaskObjective
+from seedbed.training.samples import Batch, Samples, View, draws, loader
 from stages.cam import cam
 from stages.group_cam import group_cam
 from stages.predict import predict

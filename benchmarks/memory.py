@@ -18,10 +18,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from seedbed.data.samples import Batch
 from seedbed.models import build
-from seedbed.optimisation import Optimisation, make_optimizer
-from seedbed.supervision import MaskObjective
+from seedbed.training.objectives.supervision import MaskObjective
+from seedbed.training.optimisation import Optimisation, make_optimizer
+from seedbed.training.samples import Batch
 
 GIB = 2**30
 LIMIT = 24  # GiB of a common GPU

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seedbed.models import build
-from seedbed.models.group import GroupNetwork
+from seedbed.models.heads.group import GroupNetwork
 from seedbed.models.network import Network
 from seedbed.models.registry import NETWORKS
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.pairs import Comparison, compare
-from seedbed.pixel_pairs import pair_offsets
-from seedbed.random_walk import random_walk
+from seedbed.methods.psa.pairs import pair_offsets
+from seedbed.methods.psa.walk import random_walk
 
 GRID = (63, 47)
 CHANNELS = (3, 21)

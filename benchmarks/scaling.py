@@ -40,7 +40,7 @@ WRITE_MAPS = """
 import sys
 from pathlib import Path
 import numpy as np
-from seedbed.artefacts import write_maps
+from seedbed.formats.maps import write_maps
 folder, files, maps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 for file in range(1, files + 1):
     with write_maps(folder / f"{file}-of-{files}.h5") as written:
@@ -51,7 +51,7 @@ for file in range(1, files + 1):
 READ_MAPS = """
 import sys
 from pathlib import Path
-from seedbed.artefacts import Maps
+from seedbed.formats.maps import Maps
 folder, files, maps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 found = Maps([folder / f"{file}-of-{files}.h5" for file in range(1, files + 1)])
 for k in range(files * maps):

@@ -16,11 +16,11 @@ from benchmarks.crf import GRID_PARAMS
 from benchmarks.growing import CLASSES, SIDE
 from benchmarks.pairs import Comparison, compare
 from seedbed.crf import DenseCRFGrid
-from seedbed.data.samples import Batch
-from seedbed.device import mixed_precision
-from seedbed.dsrg import SeedGrowingObjective
+from seedbed.inference.precision import mixed_precision
 from seedbed.models import build
-from seedbed.optimisation import Optimisation, make_optimizer
+from seedbed.training.objectives.dsrg import SeedGrowingObjective
+from seedbed.training.optimisation import Optimisation, make_optimizer
+from seedbed.training.samples import Batch
 
 CROP = 321
 TURNS = 3

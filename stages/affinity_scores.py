@@ -7,15 +7,15 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.artefacts import Maps, quantise, shard_of, write_maps
 from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.errors import UserError
-from seedbed.psa_files import read_scores
-from seedbed.random_walk import with_background
+from seedbed.formats.maps import Maps, quantise, shard_of, write_maps
+from seedbed.formats.psa import read_scores
+from seedbed.methods.psa.walk import with_background
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import AffinityScoreSettings
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from seedbed.artefacts import Maps
-from seedbed.atomic import atomic
 from seedbed.data.index import Index
-from seedbed.errors import UserError
-from seedbed.palette_masks import write_mask
-from seedbed.progress import progress
+from seedbed.formats.maps import Maps
+from seedbed.formats.masks import write_mask
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
 VOID = 255

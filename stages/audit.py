@@ -11,14 +11,14 @@ from typing import Annotated
 import numpy as np
 from skimage.transform import resize
 
-from seedbed.artefacts import Maps
 from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.metrics import ConfusionMatrix
-from seedbed.pseudo_labels import argmax_labels
-from seedbed.tables import write_tsv
+from seedbed.evaluation.metrics import ConfusionMatrix
+from seedbed.formats.maps import Maps
+from seedbed.formats.tables import write_tsv
+from seedbed.methods.group_wsss.pseudo_labels import argmax_labels
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import AuditSettings, CRFSettings
 

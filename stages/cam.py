@@ -7,17 +7,18 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.artefacts import quantise, shard_of, write_maps
-from seedbed.cam import combine_scales, normalise_cam
 from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import device_map, ordered_map, pick_device
-from seedbed.errors import UserError
-from seedbed.inference import check_sides, multi_scale
+from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.formats.psa import read_cam
+from seedbed.inference.multiscale import check_sides, multi_scale
+from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.models import Network
-from seedbed.psa_files import read_cam
-from seedbed.weights import network_on
+from seedbed.models.weights import network_on
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import device_map, ordered_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import CamSettings
 

@@ -8,14 +8,14 @@ from typing import Annotated
 import matplotlib
 import numpy as np
 
-from seedbed.artefacts import Maps
-from seedbed.atomic import atomic
 from seedbed.data.index import ImageEntry, Index
-from seedbed.errors import UserError
-from seedbed.metrics import background_curve
-from seedbed.progress import progress
-from seedbed.psa_files import read_cam
-from seedbed.tables import write_tsv
+from seedbed.evaluation.metrics import background_curve
+from seedbed.formats.maps import Maps
+from seedbed.formats.psa import read_cam
+from seedbed.formats.tables import write_tsv
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
 matplotlib.use("Agg")

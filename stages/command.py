@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 

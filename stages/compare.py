@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.errors import UserError
+from seedbed.formats.tables import write_text, write_tsv
 from seedbed.report.comparison import as_rows, classes_of, read_run, steps_of
 from seedbed.report.page import render
-from seedbed.tables import write_text, write_tsv
+from seedbed.runtime.errors import UserError
 from stages.command import run_stage
 
 

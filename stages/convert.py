@@ -10,18 +10,18 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import write_maps
-from seedbed.data.coco import coco_source
-from seedbed.data.dataset_check import check_images, describe, list_problems
-from seedbed.data.devkit import devkit_source
-from seedbed.data.folder import folder_source
+from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
+from seedbed.data.layouts.coco import coco_source
+from seedbed.data.layouts.devkit import devkit_source
+from seedbed.data.layouts.folder import folder_source
+from seedbed.data.layouts.voc import Devkit, Labels
 from seedbed.data.source import Complain, Source, check_classes, decode_all, refuse
-from seedbed.data.voc import Devkit, Labels
-from seedbed.errors import UserError
-from seedbed.mask_files import export_source_masks
-from seedbed.progress import progress
-from seedbed.tables import write_text, write_tsv
+from seedbed.formats.maps import write_maps
+from seedbed.formats.tables import write_text, write_tsv
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import Data, Workers, run_stage
 from stages.settings import ConvertSettings
 

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import Maps, shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.refinement import crf_labels, only_tagged
+from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.inference.refine import crf_labels, only_tagged
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import MaskCRFSettings
 

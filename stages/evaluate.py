@@ -7,13 +7,13 @@ from typing import Annotated, Any
 import matplotlib
 import numpy as np
 
-from seedbed.artefacts import Maps
-from seedbed.atomic import atomic
 from seedbed.data.index import Index
-from seedbed.errors import UserError
-from seedbed.metrics import VARIANTS, ConfusionMatrix
-from seedbed.progress import progress
-from seedbed.tables import write_json, write_text
+from seedbed.evaluation.metrics import VARIANTS, ConfusionMatrix
+from seedbed.formats.maps import Maps
+from seedbed.formats.tables import write_json, write_text
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import Workers, run_stage
 from stages.settings import EvaluateSettings
 
@@ -69,7 +69,7 @@ def confusion_matrix(
     """Pixel counts of all images, many of them counted by worker processes."""
     count = partial(pixel_counts, found=found, truth=truth, num_classes=num_classes)
     if workers > 1 and len(ids) >= WORTH_TORCH:
-        from seedbed.device import ordered_map  # it loads torch, which takes a second or two
+        from seedbed.runtime.pools import ordered_map
 
         counted = ordered_map(count, ids, workers)
     else:

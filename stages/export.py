@@ -8,16 +8,16 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import Maps, quantise
-from seedbed.atomic import atomic_folder
-from seedbed.attention_files import write_attention
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry, Index
-from seedbed.errors import UserError
-from seedbed.palette_masks import write_mask
-from seedbed.progress import progress
-from seedbed.psa_files import write_cam, write_scores
-from seedbed.tables import write_text
+from seedbed.formats.group_wsss import write_attention
+from seedbed.formats.maps import Maps, quantise
+from seedbed.formats.masks import write_mask
+from seedbed.formats.psa import write_cam, write_scores
+from seedbed.formats.tables import write_text
+from seedbed.runtime.atomic import atomic_folder
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
 

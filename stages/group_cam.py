@@ -10,18 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.artefacts import Maps, quantise, shard_of, write_maps
-from seedbed.attention_files import read_attention
-from seedbed.cam import combine_scales, normalise_cam
 from seedbed.data.classes import ClassTable
-from seedbed.data.groups import GroupIndex
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import device_map, mixed_precision, ordered_map, pick_device
-from seedbed.errors import UserError
-from seedbed.models.group import GroupNetwork, between
-from seedbed.resampling import resize
-from seedbed.weights import network_on
+from seedbed.formats.group_wsss import read_attention
+from seedbed.formats.maps import Maps, quantise, shard_of, write_maps
+from seedbed.inference.precision import mixed_precision
+from seedbed.methods.cam import combine_scales, normalise_cam
+from seedbed.methods.group_wsss.partners import GroupIndex
+from seedbed.methods.resampling import resize
+from seedbed.models.heads.group import GroupNetwork, between
+from seedbed.models.weights import network_on
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import device_map, ordered_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import GroupCamSettings
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import Maps, write_maps
+from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.index import Index
-from seedbed.errors import UserError
-from seedbed.mask_files import export_source_masks, read_given_mask
-from seedbed.progress import progress
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.data.mini import write_mini
+from seedbed.data.mini.dataset import write_mini
 from stages.command import run_stage
 from stages.settings import MiniSettings
 

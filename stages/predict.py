@@ -7,13 +7,14 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.artefacts import shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import device_map, pick_device
-from seedbed.inference import check_sides, probable_classes
+from seedbed.formats.maps import shard_of, write_maps
+from seedbed.inference.multiscale import check_sides, probable_classes
 from seedbed.models import Network
-from seedbed.weights import network_on
+from seedbed.models.weights import network_on
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.pools import device_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import PredictSettings
 

@@ -10,15 +10,16 @@ import torch
 
 from seedbed.data.images import read_image
 from seedbed.data.photos import photos_in, tags_of
-from seedbed.device import device_map, pick_device
-from seedbed.errors import UserError
-from seedbed.inference import probable_classes
+from seedbed.formats.masks import write_mask
+from seedbed.formats.overlay import write_overlay
+from seedbed.inference.multiscale import probable_classes
+from seedbed.inference.onnx_export import export_onnx
+from seedbed.inference.refine import crf_labels, only_tagged
 from seedbed.models import Network
-from seedbed.onnx_export import export_onnx
-from seedbed.overlay import write_overlay
-from seedbed.palette_masks import write_mask
-from seedbed.refinement import crf_labels, only_tagged
-from seedbed.weights import load_network
+from seedbed.models.weights import load_network
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import device_map
 from stages.command import Device, Workers, run_stage
 from stages.settings import SEGMENTATION, PredictImagesSettings
 

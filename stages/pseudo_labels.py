@@ -6,16 +6,16 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import Maps, write_maps
 from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.data.classes import VOID
+from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.errors import UserError
-from seedbed.mask_files import export_source_masks, read_given_mask
-from seedbed.pseudo_labels import argmax_labels, saliency_guided
-from seedbed.tables import write_tsv
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.tables import write_tsv
+from seedbed.methods.group_wsss.pseudo_labels import argmax_labels, saliency_guided
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import PseudoLabelSettings
 

@@ -7,13 +7,14 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.artefacts import Maps, shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map, pick_device
-from seedbed.random_walk import grid_to_pixels, pad_to_cells, walk_scores
-from seedbed.random_walk import random_walk as walk
-from seedbed.weights import network_on
+from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
+from seedbed.methods.psa.walk import random_walk as walk
+from seedbed.models.weights import network_on
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import RandomWalkSettings
 

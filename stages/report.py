@@ -5,12 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import Maps
-from seedbed.atomic import atomic_folder
 from seedbed.data.index import SPLITS, ImageEntry, Index
-from seedbed.device import kind_of_device, ordered_map
-from seedbed.errors import UserError
-from seedbed.palette_masks import VOC_PALETTE
+from seedbed.formats.maps import Maps
+from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.tables import read_tsv, write_text
 from seedbed.report.charts import LineChart, line_chart
 from seedbed.report.gallery import Gallery, spread
 from seedbed.report.jobs import read_jobs, rule_edges
@@ -20,7 +18,10 @@ from seedbed.report.rule_graph import draw
 from seedbed.report.steps import mask_steps, painted_steps
 from seedbed.report.surroundings import device_name, versions
 from seedbed.report.tables import quality_by_list, read_metrics, rule_costs
-from seedbed.tables import read_tsv, write_text
+from seedbed.runtime.atomic import atomic_folder
+from seedbed.runtime.devices import kind_of_device
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import ReportSettings
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.artefacts import quantise, shard_of, write_maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.errors import UserError
-from seedbed.grey_maps import read_grey
-from seedbed.saliency import saliency as compute_saliency
+from seedbed.formats.grey import read_grey
+from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.methods.saliency import saliency as compute_saliency
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import SaliencySettings
 

@@ -7,15 +7,17 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import Maps, write_maps
-from seedbed.atomic import atomic_folder
-from seedbed.cue_statistics import cue_statistics
-from seedbed.cues import by_image, cue_preview, make_cues, read_cue_pickle, write_cue_pickle
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.voc import image_numbers
-from seedbed.errors import UserError
-from seedbed.progress import progress
+from seedbed.data.layouts.voc import image_numbers
+from seedbed.formats.cue_pickle import by_image, read_cue_pickle, write_cue_pickle
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.overlay import cue_preview
+from seedbed.methods.seed_statistics import cue_statistics
+from seedbed.methods.seeds import make_cues
+from seedbed.runtime.atomic import atomic_folder
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 from stages.command import Data, run_stage
 from stages.settings import SeedSettings
 

@@ -8,21 +8,21 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from seedbed.artefacts import Maps, write_maps
 from seedbed.data.classes import VOID, ClassTable
+from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.device import ordered_map
-from seedbed.errors import UserError
-from seedbed.mask_files import export_source_masks, kept_images, read_given_mask
-from seedbed.selection import (
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.tables import write_tsv
+from seedbed.methods.spsm.selection import (
     Proposal,
     SelectionThresholds,
     initial_proposal,
     keep,
     refined_proposal,
 )
-from seedbed.tables import write_tsv
+from seedbed.runtime.errors import UserError
+from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import SelectionSettings, TargetSettings
 

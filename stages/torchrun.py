@@ -7,7 +7,7 @@ import sys
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import main as torchrun
 
-from seedbed.distributed import LOST
+from seedbed.training.processes import LOST
 
 
 def launch() -> None:

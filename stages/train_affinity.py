@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.affinity_objective import AffinityObjective
-from seedbed.artefacts import Maps
 from seedbed.data.index import Index
-from seedbed.data.samples import Samples
-from seedbed.errors import UserError
-from seedbed.pixel_pairs import RADIUS
-from seedbed.random_walk import CELL
+from seedbed.formats.maps import Maps
+from seedbed.methods.psa.pairs import RADIUS
+from seedbed.methods.psa.walk import CELL
+from seedbed.runtime.errors import UserError
+from seedbed.training.objectives.affinity import AffinityObjective
+from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import AffinitySettings
 from stages.training_run import digest, make_network, make_view, train_network

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from seedbed.data.index import Index
-from seedbed.data.samples import Samples
-from seedbed.supervision import TagObjective
+from seedbed.training.objectives.supervision import TagObjective
+from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import ClassifierSettings
 from stages.training_run import digest, make_network, make_view, train_network

@@ -4,11 +4,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import write_maps
-from seedbed.data.groups import GroupIndex
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.samples import Samples, group_draws
-from seedbed.supervision import GroupObjective
+from seedbed.formats.maps import write_maps
+from seedbed.methods.group_wsss.partners import GroupIndex
+from seedbed.training.objectives.supervision import GroupObjective
+from seedbed.training.samples import Samples, group_draws
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import GroupSettings
 from stages.training_run import (

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.artefacts import Maps
 from seedbed.crf import DenseCRFGrid
-from seedbed.cues import cue_preview
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.samples import Samples
-from seedbed.dsrg import SeedGrowingObjective
-from seedbed.errors import UserError
-from seedbed.overlay import overlay
-from seedbed.previews import Preview
-from seedbed.supervision import MaskObjective
+from seedbed.formats.maps import Maps
+from seedbed.formats.overlay import cue_preview, overlay
+from seedbed.runtime.errors import UserError
+from seedbed.training.objectives.dsrg import SeedGrowingObjective
+from seedbed.training.objectives.supervision import MaskObjective
+from seedbed.training.previews import Preview
+from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import DSRGSettings, RoundSettings
 from stages.training_run import (

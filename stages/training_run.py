@@ -9,17 +9,18 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from seedbed.data.samples import Batch, Request, Samples, View, draws, loader
-from seedbed.device import be_deterministic, pick_device
-from seedbed.distributed import launched_team
-from seedbed.errors import UserError
-from seedbed.gradients import Objective
+from seedbed.formats.tables import write_tsv
 from seedbed.models import Network, build
-from seedbed.optimisation import Optimisation
-from seedbed.previews import Preview
-from seedbed.tables import write_tsv
-from seedbed.training import Checkpoint, train
-from seedbed.weights import load, save_network
+from seedbed.models.weights import load, save_network
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.errors import UserError
+from seedbed.training.determinism import be_deterministic
+from seedbed.training.gradients import Objective
+from seedbed.training.loop import Checkpoint, train
+from seedbed.training.optimisation import Optimisation
+from seedbed.training.previews import Preview
+from seedbed.training.processes import launched_team
+from seedbed.training.samples import Batch, Request, Samples, View, draws, loader
 from stages.settings import TrainingSettings
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from seedbed.data.samples import Batch
+from seedbed.training.samples import Batch
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ def project_files(dotted, seen):
         settings_only = parts[:depth] == ["stages", "settings"]
         if path.exists() and path not in seen and not settings_only:
             seen.add(path)
-            beside = ("*.[ch]pp", "*.j2", "*.css", "*.js") if path == package else ()
+            beside = (
+                ("native/*.[ch]pp", "*.j2", "*.css", "*.js") if path == package else ()
+            )
             seen.update(
                 file for pattern in beside for file in path.parent.glob(pattern)
             )

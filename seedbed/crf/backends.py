@@ -8,7 +8,7 @@ from pydensecrf.densecrf import DenseCRF2D
 
 from seedbed.crf.meanfield import mean_field
 from seedbed.crf.parameters import CRFParameters
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 try:
     import seedbed_lattice

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from seedbed.errors import UserError
-from seedbed.pictures import FORMATS, open_picture
+from seedbed.formats.pictures import FORMATS, open_picture
+from seedbed.runtime.errors import UserError
 
 PHOTOS = (*FORMATS, "GIF")
 # A warning would be a second line: what Pillow only warns of is refused.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.atomic import atomic
 from seedbed.data.classes import ClassInfo, ClassTable
-from seedbed.errors import UserError
-from seedbed.palette_masks import VOC_PALETTE
+from seedbed.formats.masks import VOC_PALETTE
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
 

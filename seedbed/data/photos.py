@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seedbed.data.folder import IMAGES, class_ids, files_of, identify
-from seedbed.data.label_table import read_label_table
+from seedbed.data.layouts.folder import IMAGES, class_ids, files_of, identify
+from seedbed.data.layouts.label_table import read_label_table
 from seedbed.data.source import nfc, refuse, some
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 
 def photos_in(folder: Path) -> dict[str, Path]:

@@ -16,8 +16,8 @@ import numpy as np
 from seedbed.data.classes import ClassInfo, ClassTable, ids_in
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry
-from seedbed.data.voc import Labels
-from seedbed.errors import UserError
+from seedbed.data.layouts.voc import Labels
+from seedbed.runtime.errors import UserError
 
 LONGEST_TEXT = 10_000  # characters
 BATCH = 256  # images whose masks are in memory at once

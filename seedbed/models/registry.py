@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from functools import partial
 
-from seedbed.errors import UserError
-from seedbed.models.group import GroupNetwork
-from seedbed.models.heads import Classifier, Segmenter
-from seedbed.models.mobilenet import mobilenet_v2
+from seedbed.models.backbones.mobilenet import mobilenet_v2
+from seedbed.models.backbones.psa_vgg import vgg16_affinity, vgg16_cls
+from seedbed.models.backbones.resnet import ResNet101DeepLab
+from seedbed.models.backbones.resnet38 import resnet38_affinity, resnet38_cls, resnet38_seg
+from seedbed.models.backbones.squeezenet import squeezenet1_0
+from seedbed.models.backbones.tiny import tiny
+from seedbed.models.heads.group import GroupNetwork
+from seedbed.models.heads.plain import Classifier, Segmenter
+from seedbed.models.heads.vgg import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
 from seedbed.models.network import Backbone, Network
-from seedbed.models.psa_vgg import vgg16_affinity, vgg16_cls
-from seedbed.models.resnet import ResNet101DeepLab
-from seedbed.models.resnet38 import resnet38_affinity, resnet38_cls, resnet38_seg
-from seedbed.models.squeezenet import squeezenet1_0
-from seedbed.models.tiny import tiny
-from seedbed.models.vgg_heads import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
+from seedbed.runtime.errors import UserError
 
 Option = bool | int | float | str
 

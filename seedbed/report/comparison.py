@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from seedbed.formats.tables import read_tsv
 from seedbed.report.tables import (
     IOU,
     RuleCost,
@@ -14,7 +15,6 @@ from seedbed.report.tables import (
     read_metrics,
     rule_costs,
 )
-from seedbed.tables import read_tsv
 
 
 @dataclass(frozen=True)

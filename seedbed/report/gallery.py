@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.artefacts import Maps
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry
-from seedbed.errors import UserError
-from seedbed.metrics import ConfusionMatrix
+from seedbed.evaluation.metrics import ConfusionMatrix
+from seedbed.formats.maps import Maps
 from seedbed.report.pictures import (
     MOST_CLASSES,
     error_map,
@@ -22,6 +21,7 @@ from seedbed.report.pictures import (
     write_photo_strip,
 )
 from seedbed.report.steps import Label, Paint, Step
+from seedbed.runtime.errors import UserError
 
 PHOTO, TRUTH, ERROR = "photo", "truth", "error"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 Edge = tuple[str, str]
 

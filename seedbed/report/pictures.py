@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.palette_masks import VOC_PALETTE
+from seedbed.formats.masks import VOC_PALETTE
 
 VOID = 255
 # Class ids beyond those of a data set stand for what became of a pixel; the colours can be told

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from seedbed.artefacts import Maps
-from seedbed.cues import cue_preview
 from seedbed.data.index import ImageEntry
+from seedbed.formats.maps import Maps
+from seedbed.formats.overlay import cue_preview
 from seedbed.report.pictures import class_picture, grey_picture, sample
 
 # How a step looks: its maps, the image's id and its small photo (h, w, 3) → (h, w, 3) uint8.

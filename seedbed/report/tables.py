@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seedbed.errors import UserError
+from seedbed.formats.tables import read_tsv
 from seedbed.report.charts import number
-from seedbed.tables import read_tsv
+from seedbed.runtime.errors import UserError
 
 IOU = "iou "
 FIGURES = ("miou", "precision", "recall", "coverage")

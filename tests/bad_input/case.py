@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from seedbed.data.classes import ClassInfo
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.palette_masks import write_mask
+from seedbed.formats.masks import write_mask
 from stages.command import explain, run_stage
 from stages.config import Settings
 from stages.convert import check, convert
-from tests.workflow_helpers import ROOT, snakemake
+from tests.support.workflow_helpers import ROOT, snakemake
 
 HEIGHT, WIDTH = 6, 8
 TAGS = {"t1": ("cat",), "t2": ("dog",), "v1": ("cat", "dog")}

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from seedbed.artefacts import Maps
 from seedbed.data.index import Index
+from seedbed.formats.maps import Maps
 from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, TAGS, WIDTH, Bad, case
 
 CUES = {**CONVERT, "label_source": "cues"}

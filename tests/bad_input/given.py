@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import write_maps
+from seedbed.formats.maps import write_maps
+from seedbed.formats.masks import write_mask
 from seedbed.models import build
-from seedbed.palette_masks import write_mask
-from seedbed.weights import save_network
+from seedbed.models.weights import save_network
 from stages.affinity_scores import affinity_scores
 from stages.cam import cam
 from stages.evaluate import evaluate

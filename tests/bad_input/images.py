@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.artefacts import Maps
 from seedbed.data.index import Index
-from seedbed.palette_masks import write_mask
+from seedbed.formats.maps import Maps
+from seedbed.formats.masks import write_mask
 from tests.bad_input.case import CAT, HEIGHT, WIDTH, Bad, case, pixels
 
 UPRIGHT = 0x0112  # EXIF's orientation

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seedbed.palette_masks import write_mask
+from seedbed.formats.masks import write_mask
 from tests.bad_input.case import HEIGHT, WIDTH, Bad, case, pixels
 
 HEAD = "image,labels,split\n"

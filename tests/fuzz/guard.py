@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from seedbed.errors import UserError
+from seedbed.runtime.errors import UserError
 
 MEMORY = 2 << 30
 SECONDS = 10

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
-from tests import caffe_writer, mxnet_writer, tensorflow_writer
 from tests.fuzz import seeds
-from tests.protobuf_writer import field, packed
+from tests.support import caffe_writer, mxnet_writer, tensorflow_writer
+from tests.support.protobuf_writer import field, packed
 
 MEGABYTE = 1 << 20
 TERABYTE = 1 << 40

@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from seedbed.artefacts import write_maps
-from seedbed.cues import write_cue_pickle
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
-from seedbed.palette_masks import VOC_PALETTE
-from seedbed.psa_files import write_cam, write_scores
-from tests import caffe_writer, mxnet_writer, tensorflow_writer
-from tests.protobuf_writer import field
+from seedbed.formats.cue_pickle import write_cue_pickle
+from seedbed.formats.maps import write_maps
+from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.psa import write_cam, write_scores
+from tests.support import caffe_writer, mxnet_writer, tensorflow_writer
+from tests.support.protobuf_writer import field
 
 SHARD_BYTES = 32
 W = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -12,16 +12,13 @@ from unittest import mock
 
 import torch
 
-from seedbed import restricted_pickle
-from seedbed.artefacts import Maps
-from seedbed.cues import read_cue_labels, read_cue_pickle
 from seedbed.data.classes import ClassTable
-from seedbed.data.coco import coco_source
+from seedbed.data.given_masks import kept_images
 from seedbed.data.images import read_image
 from seedbed.data.index import SPLITS, Index
-from seedbed.data.label_table import read_label_table
-from seedbed.data.source import refuse
-from seedbed.data.voc import (
+from seedbed.data.layouts.coco import coco_source
+from seedbed.data.layouts.label_table import read_label_table
+from seedbed.data.layouts.voc import (
     image_numbers,
     read_annotation,
     read_cls_labels,
@@ -29,14 +26,17 @@ from seedbed.data.voc import (
     read_source_mask,
     read_train_cls,
 )
-from seedbed.grey_maps import read_grey
-from seedbed.mask_files import kept_images
-from seedbed.palette_masks import read_mask
-from seedbed.psa_files import read_cam, read_scores
+from seedbed.data.source import refuse
+from seedbed.formats.cue_pickle import read_cue_labels, read_cue_pickle
+from seedbed.formats.grey import read_grey
+from seedbed.formats.maps import Maps
+from seedbed.formats.masks import read_mask
+from seedbed.formats.pickles import restricted as restricted_pickle
+from seedbed.formats.psa import read_cam, read_scores
+from seedbed.formats.tables import read_tsv
+from seedbed.formats.weights.files import read_tensors
+from seedbed.models.weights import load_network
 from seedbed.report.tables import read_metrics
-from seedbed.tables import read_tsv
-from seedbed.weights import load_network
-from seedbed.weights.load import read_tensors
 from tests.fuzz import seeds
 from tests.fuzz.guard import attempt
 
@@ -59,7 +59,7 @@ def params(data: bytes) -> None:
 
 def tensorflow_1(data: bytes) -> None:
     """TensorFlow's checkpoints of version 1."""
-    with mock.patch("seedbed.weights.sstable.masked_crc32c", return_value=mock.ANY):
+    with mock.patch("seedbed.formats.weights.sstable.masked_crc32c", return_value=mock.ANY):
         attempt(read_tensors, "model.ckpt", data)
 
 
@@ -76,8 +76,8 @@ def tensorflow_2(data: bytes) -> None:
             beside.unlink()
 
     with (
-        mock.patch("seedbed.weights.sstable.masked_crc32c", return_value=mock.ANY),
-        mock.patch("seedbed.weights.tensorflow.masked_crc32c", return_value=mock.ANY),
+        mock.patch("seedbed.formats.weights.sstable.masked_crc32c", return_value=mock.ANY),
+        mock.patch("seedbed.formats.weights.tensorflow.masked_crc32c", return_value=mock.ANY),
     ):
         attempt(read_both, "model.index", index)
 

@@ -1,0 +1,65 @@
+"""The JSON file of COCO's instance annotations."""
+
+from codecs import BOM_UTF8
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from seedbed.data.layouts.regions import Segmentation
+from seedbed.data.source import nfc
+from seedbed.runtime.errors import UserError
+
+Key = int | str
+Name = Annotated[str, AfterValidator(lambda text: nfc(text.strip()))]
+
+
+class Record(BaseModel):
+    """A part of the file; what else the file says is of no use here."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class Category(Record):
+    """A category; its name counts, not its id."""
+
+    id: Key
+    name: Name
+
+
+class Photo(Record):
+    """An image; `file_name` is relative to the folder of images."""
+
+    id: Key
+    file_name: str
+    height: int | None = None
+    width: int | None = None
+
+
+class Instance(Record):
+    """An object, or a crowd of them; files of boxes have no `segmentation`."""
+
+    image_id: Key
+    category_id: Key
+    iscrowd: bool = False
+    segmentation: Segmentation | None = None
+
+
+class Instances(Record):
+    """The whole file."""
+
+    images: list[Photo]
+    categories: list[Category]
+    annotations: list[Instance]
+
+
+def read_instances(path: Path) -> Instances:
+    """Read a file of instances; raises UserError if it is none."""
+    try:
+        return Instances.model_validate_json(path.read_bytes().removeprefix(BOM_UTF8))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}; put it there") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path} holds no COCO instances: {place}: {first['msg']}") from None

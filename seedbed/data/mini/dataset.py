@@ -1,0 +1,131 @@
+"""The made-up default data set on disk: a VOC 2012 devkit and an SBD release."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import scipy.io
+from PIL import Image
+from scipy import ndimage
+
+from seedbed.data.mini.scenes import CLASSES, VOID, Scene, draw_scene
+from seedbed.formats.masks import write_mask
+from seedbed.formats.tables import write_text
+from seedbed.runtime.atomic import atomic_folder
+
+__all__ = ["CLASSES", "Scene", "draw_scene", "write_mini"]
+
+FINE_SHARE = 0.6  # of the train images, that VOC's own train list holds
+SBD_VAL = 10  # val images that SBD holds as well, as the real one does
+MAT_HEADER = b"MATLAB 5.0 MAT-file, Segmentation of a made-up image".ljust(116)
+
+
+def write_mini(root: Path, *, seed: int, train: int = 240, val: int = 80, size: int = 128) -> None:
+    """Write the data set of a seed into the folder `root`, which appears whole or not at all.
+
+    Image number n is the same scene whatever the counts, and the same arguments give the same
+    bytes. `train_aug` lists all `train` images. VOC's train list and masks hold the first 60 % of
+    them, SBD all of them and a few of the `val` ones, which come after; `size` is the images' side
+    in pixels.
+    """
+    ids = [f"2012_{number:06d}" for number in range(1, train + val + 1)]
+    fine = set(ids[: round(FINE_SHARE * train)] + ids[train:])
+    coarse = ids[: train + SBD_VAL]
+    with atomic_folder(root) as folder:
+        devkit = folder / "VOCdevkit" / "VOC2012"
+        sbd = folder / "benchmark_RELEASE" / "dataset"
+        for new in (devkit / "JPEGImages", sbd / "cls"):
+            new.mkdir(parents=True)
+        for number, image_id in enumerate(ids, 1):
+            scene = draw_scene(np.random.default_rng((seed, number)), size)
+            _write_image(devkit, image_id, scene)
+            if image_id in fine:
+                _write_voc_masks(devkit, image_id, scene)
+            if image_id in coarse:
+                _write_sbd_mask(sbd / "cls" / f"{image_id}.mat", scene.mask)
+        _write_voc_lists(devkit / "ImageSets" / "Segmentation", ids[:train], ids[train:], fine)
+        _write_sbd_lists(sbd, coarse)
+
+
+def _write_image(devkit: Path, image_id: str, scene: Scene) -> None:
+    photo = devkit / "JPEGImages" / f"{image_id}.jpg"
+    Image.fromarray(scene.image).save(photo, quality=92)
+    annotation = _annotation(photo.name, scene)
+    ElementTree.indent(annotation, "\t")
+    text = ElementTree.tostring(annotation, encoding="unicode") + "\n"
+    write_text(devkit / "Annotations" / f"{image_id}.xml", text)
+
+
+def _write_voc_masks(devkit: Path, image_id: str, scene: Scene) -> None:
+    write_mask(devkit / "SegmentationClass" / f"{image_id}.png", scene.mask)
+    write_mask(devkit / "SegmentationObject" / f"{image_id}.png", scene.instances)
+
+
+def _annotation(filename: str, scene: Scene) -> ElementTree.Element:
+    """VOC's XML: the image's name and size, and every object's class and box."""
+    height, width, depth = scene.image.shape
+    root = ElementTree.Element("annotation")
+    _add(root, folder="VOC2012", filename=filename)
+    _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=depth)
+    for instance in np.unique(scene.instances[scene.mask % VOID > 0]):
+        _add_object(root, scene, scene.instances == instance)
+    return root
+
+
+def _add_object(root: ElementTree.Element, scene: Scene, where: np.ndarray) -> None:
+    """One object: what is visible of it, a bool mask (H, W), within the void ring."""
+    rows, columns = np.nonzero(where)
+    height, width = where.shape
+    # Boxes count pixels from 1 and hold the animal's own half of the ring.
+    top, bottom = max(rows.min(), 1), min(rows.max() + 2, height)
+    left, right = max(columns.min(), 1), min(columns.max() + 2, width)
+    cut = rows.min() == 0 or columns.min() == 0 or bottom == height or right == width
+    found = ElementTree.SubElement(root, "object")
+    _add(found, name=CLASSES[scene.mask[where][0] - 1], pose="Unspecified")
+    _add(found, truncated=int(cut), difficult=0)
+    box = ElementTree.SubElement(found, "bndbox")
+    _add(box, xmin=left, ymin=top, xmax=right, ymax=bottom)
+
+
+def _add(parent: ElementTree.Element, **leaves: object) -> None:
+    for name, value in leaves.items():
+        ElementTree.SubElement(parent, name).text = str(value)
+
+
+def _write_sbd_mask(path: Path, mask: np.ndarray) -> None:
+    """SBD's struct; a fixed header text of 116 bytes stands where scipy puts the time."""
+    coarse = _coarse(mask)
+    present = np.setdiff1d(coarse, [0]).astype(np.uint8)[:, None]
+    struct = {"Segmentation": coarse, "CategoriesPresent": present}
+    scipy.io.savemat(path, {"GTcls": struct}, do_compression=True)
+    path.write_bytes(MAT_HEADER + path.read_bytes()[len(MAT_HEADER) :])
+
+
+def _coarse(mask: np.ndarray) -> np.ndarray:
+    """As an annotator in a hurry: the ring given to the nearest class, corners cut; no void."""
+    nearest = ndimage.distance_transform_edt(
+        mask == VOID, return_distances=False, return_indices=True
+    )
+    filled = mask[tuple(nearest)]
+    ids = np.unique(filled)
+    shares = [ndimage.gaussian_filter((filled == one).astype(float), 1.5) for one in ids]
+    return ids[np.argmax(shares, axis=0)]
+
+
+def _write_voc_lists(folder: Path, train: list[str], val: list[str], fine: set[str]) -> None:
+    fine_train = [image_id for image_id in train if image_id in fine]
+    _write_list(folder / "train.txt", fine_train)
+    _write_list(folder / "val.txt", val)
+    _write_list(folder / "trainval.txt", fine_train + val)
+    _write_list(folder / "train_aug.txt", train)
+
+
+def _write_sbd_lists(folder: Path, ids: list[str]) -> None:
+    """SBD's own split, one image in four for val, which goes across VOC's."""
+    _write_list(folder / "train.txt", (one for place, one in enumerate(ids) if place % 4 < 3))
+    _write_list(folder / "val.txt", ids[3::4])
+
+
+def _write_list(path: Path, ids: Iterable[str]) -> None:
+    write_text(path, "".join(f"{image_id}\n" for image_id in ids))

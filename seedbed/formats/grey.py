@@ -1,0 +1,30 @@
+"""Maps of one value a pixel in pictures."""
+
+from pathlib import Path
+
+import numpy as np
+
+from seedbed.formats.pictures import open_picture
+from seedbed.runtime.errors import UserError
+
+
+def read_grey(path: Path) -> np.ndarray:
+    """Read a picture of any mode as grey, float32 (H, W) from 0 to 1.
+
+    Raises UserError if it cannot be read, or its levels have no fixed range (32 bits a channel).
+    """
+    try:
+        with open_picture(path) as picture:
+            mode = picture.mode
+            if mode.startswith("I;16"):  # Pillow's own conversion cuts all levels off at 255
+                return np.asarray(picture).astype(np.float32) / 65535
+            if "transparency" in picture.info:  # as in seedbed.data.images
+                picture = picture.convert("RGBA")
+            grey = np.asarray(picture.convert("L"))
+    except FileNotFoundError:
+        raise UserError(f"the map {path} is missing: put it there") from None
+    except Exception as error:  # see open_picture
+        raise UserError(f"cannot read the map {path} ({error}): save it again") from error
+    if mode in ("I", "F"):
+        raise UserError(f"the map {path} has 32 bits a pixel: save it with 8 or 16 instead")
+    return grey.astype(np.float32) / 255

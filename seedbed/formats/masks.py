@@ -1,0 +1,74 @@
+"""Masks as palette PNGs in VOC's colours."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seedbed.formats.pictures import open_picture
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
+
+
+def _voc_palette() -> np.ndarray:
+    """Give VOC's colours: bit 3j + c of an index is bit 7 - j of channel c (VOC devkit)."""
+    index = np.arange(256)[:, None]
+    channel = np.arange(3)
+    return sum(((index >> (3 * j + channel)) & 1) << (7 - j) for j in range(3)).astype(np.uint8)
+
+
+VOC_PALETTE = _voc_palette()
+
+
+def save_mask(path: Path, mask: np.ndarray) -> None:
+    """Write a mask as `write_mask`, but in place: for a folder that appears as a whole."""
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ValueError(f"mask: uint8 (H, W) wanted, got {mask.dtype} {mask.shape}")
+    image = Image.fromarray(mask)
+    # All 256 colours: with fewer Pillow writes fewer bits a pixel, and 255 is lost.
+    image.putpalette(VOC_PALETTE.tobytes())
+    image.save(path, format="PNG")
+
+
+def write_mask(path: Path, mask: np.ndarray) -> None:
+    """Write class ids (H, W) uint8 as an 8-bit palette PNG in VOC's colours."""
+    with atomic(path) as temporary:
+        save_mask(temporary, mask)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a mask PNG as ids (H, W) uint8; an RGB one is decoded by VOC's colours."""
+    try:
+        with open_picture(path, ["PNG"]) as image:
+            mode, pixels = image.mode, np.array(image)
+    except Exception as error:  # see open_picture
+        raise UserError(f"cannot read the mask {path}: {error}; put a whole PNG there") from error
+    if mode in ("P", "L"):
+        return pixels
+    if mode == "RGB":
+        return _decode_colours(path, pixels)
+    raise UserError(f"mask {path} has mode {mode}: save it as palette, grey or RGB PNG")
+
+
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """Turn colours (…, 3) uint8 into one number each, int32."""
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    return red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
+
+
+@functools.cache
+def _ids_by_colour() -> np.ndarray:
+    """Give VOC's class id of every colour, int16 by its number; -1 for the others."""
+    ids = np.full(1 << 24, -1, dtype=np.int16)
+    ids[_codes(VOC_PALETTE)] = np.arange(256)
+    return ids
+
+
+def _decode_colours(path: Path, pixels: np.ndarray) -> np.ndarray:
+    ids = _ids_by_colour()[_codes(pixels)]
+    unknown = ids < 0
+    if unknown.any():
+        colour = tuple(pixels[unknown][0].tolist())
+        raise UserError(f"mask {path} has the colour {colour}, not one of VOC's: mend the mask")
+    return ids.astype(np.uint8)

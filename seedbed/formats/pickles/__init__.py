@@ -1,0 +1,1 @@
+"""Python's pickles, read without executing anything in them."""

@@ -1,0 +1,57 @@
+"""Pickles and NumPy's files from outside, read without running anything that they ask for."""
+
+import math
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from seedbed.formats.pickles.names import NUMBERS_AND_TEXT
+from seedbed.formats.pickles.unpickler import Unpickler
+from seedbed.runtime.errors import UserError
+
+LONGEST_REASON = 200
+
+
+def _read_npy(file: mmap) -> Any:  # noqa: ANN401 - any content of a pickle
+    shape, fortran, dtype = read_npy_header(file)
+    if dtype.hasobject:
+        array = Unpickler(file).read_plain()
+        return array[()] if array.ndim == 0 else array
+    if dtype.kind not in NUMBERS_AND_TEXT:
+        raise ValueError(f"an array of type {dtype}")
+    data = file.read(math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(data, dtype).copy().reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy_header(file: IO[bytes] | mmap) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Read what a `.npy` file says of its array: shape, whether its axes are reversed, type.
+
+    np.load would set memory aside for what it claims. Raises whatever a broken header causes.
+    """
+    version = np.lib.format.read_magic(file)
+    reader = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
+    return getattr(np.lib.format, reader)(file)
+
+
+def load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
+    """Read a `.npy` file, or a pickle of Python 2 or 3, of arrays, numbers, text, containers.
+
+    A 0-d object array gives what it holds. What stands in several places is copied. Raises
+    UserError for a file that is missing, broken, asks for anything else or for much more than its
+    size; nothing that it names is imported or called.
+    """
+    try:
+        with (
+            Path(path).open("rb") as file,
+            mmap(file.fileno(), 0, access=ACCESS_READ) as data,  # never reads beyond its end
+        ):
+            return _read_npy(data) if Path(path).suffix == ".npy" else Unpickler(data).read_plain()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: put it there, or mend its name") from None
+    except Exception as error:  # a broken or hostile pickle fails in every way there is
+        raise UserError(
+            f"cannot read {path}: it holds {str(error)[:LONGEST_REASON]}, and only arrays and "
+            "plain containers are read from such files; write it again from those"
+        ) from error

@@ -1,0 +1,71 @@
+"""Class maps in PSA's `.npy` files, both ways (Ahn & Kwak, CVPR 2018).
+
+The classes are the data set's own: 1..n, 0 is background.
+"""
+
+import io
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from seedbed.formats.pickles import restricted as restricted_pickle
+from seedbed.runtime.atomic import atomic
+from seedbed.runtime.errors import UserError
+
+
+def write_cam(path: Path, maps: Mapping[int, np.ndarray]) -> None:
+    """Write class maps: source id (1..n) → (H, W), stored as float32 under source id − 1."""
+    _write(path, {c - 1: values for c, values in maps.items()})
+
+
+def read_cam(path: Path) -> dict[int, np.ndarray]:
+    """Read class maps: source id (1..n) → float32 (H, W), by id; raises UserError."""
+    return {c + 1: values for c, values in _read(path).items()}
+
+
+def write_scores(path: Path, scores: Mapping[int, np.ndarray]) -> None:
+    """Write the CRF's posteriors: source id, 0 is background → (H, W), stored as float32."""
+    _write(path, scores)
+
+
+def read_scores(path: Path) -> dict[int, np.ndarray]:
+    """Read the CRF's posteriors: source id, 0 is background → float32 (H, W); raises UserError."""
+    scores = _read(path)
+    if 0 not in scores:
+        raise UserError(f"{path} holds no background (key 0): give the scores after PSA's CRF")
+    return scores
+
+
+def _write(path: Path, maps: Mapping[int, np.ndarray]) -> None:
+    """Write a dict as NumPy does, but with protocol 2 and NumPy 1's names, which all can read."""
+    holder = np.empty((), dtype=object)
+    holder[()] = {int(c): np.asarray(values, dtype=np.float32) for c, values in maps.items()}
+    buffer = io.BytesIO()
+    header = {"descr": "|O", "fortran_order": False, "shape": ()}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    data = pickle.dumps(holder, protocol=2)
+    # A pickle names a function once, before any data: the first match is the name.
+    buffer.write(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
+    with atomic(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
+
+
+def _read(path: Path) -> dict[int, np.ndarray]:
+    content = restricted_pickle.load(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path} holds no dict from class to map: write it again as PSA does")
+    maps = {}
+    for key, values in content.items():
+        if not isinstance(key, int | np.integer) or key < 0:
+            raise UserError(f"{path} has the key {key!r}, no class number: write it again")
+        if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
+            raise UserError(f"{path} has no (H, W) map of numbers for class {key}: write it again")
+        if not np.isfinite(values).all():
+            raise UserError(f"{path} has a value that is no finite number for class {key}: mend it")
+        maps[int(key)] = np.asarray(values, dtype=np.float32)
+    sizes = {values.shape for values in maps.values()}
+    if len(sizes) > 1:
+        raise UserError(f"{path} has maps of several sizes {sorted(sizes)}: write it again")
+    return dict(sorted(maps.items()))

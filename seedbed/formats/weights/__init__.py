@@ -1,0 +1,1 @@
+"""Files of weights of Caffe, MXNet, TensorFlow, NumPy and PyTorch → {name: tensor}."""

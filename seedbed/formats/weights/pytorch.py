@@ -1,0 +1,183 @@
+"""PyTorch's files: what torch.save wrote in either of its formats, read without torch.load.
+
+Even restricted to weights, torch.load can be made to hang or to fill memory by a short file. A file
+holds a pickle and the storages, flat rows of numbers that tensors are views of: members of a zip
+archive, or since before version 1.6 one after the other behind the pickle.
+Source: PyTorch, torch/serialization.py and torch/_utils.py.
+"""
+
+import math
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedbed.formats.pickles.names import NAMES, StandIn, Tuple
+from seedbed.formats.pickles.unpickler import Unpickler
+from seedbed.formats.weights.reading import MAX_AXES
+from seedbed.formats.weights.sstable import cut
+
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+ZIP = b"PK\3\4"
+SHARED = 1 << 30  # bytes of tensors beyond the file's own: several may be views of one storage
+LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and extra field end it
+
+
+class Type(NamedTuple):
+    """A type of numbers: PyTorch's, and NumPy's as its bytes are stored."""
+
+    torch: torch.dtype
+    stored: str
+
+
+STORAGES = {
+    "torch.FloatStorage": Type(torch.float32, "<f4"),
+    "torch.DoubleStorage": Type(torch.float64, "<f8"),
+    "torch.HalfStorage": Type(torch.float16, "<f2"),
+    "torch.BFloat16Storage": Type(torch.bfloat16, "<i2"),
+    "torch.LongStorage": Type(torch.int64, "<i8"),
+    "torch.IntStorage": Type(torch.int32, "<i4"),
+    "torch.ShortStorage": Type(torch.int16, "<i2"),
+    "torch.CharStorage": Type(torch.int8, "i1"),
+    "torch.ByteStorage": Type(torch.uint8, "u1"),
+    "torch.BoolStorage": Type(torch.bool, "?"),
+}
+
+
+class _Storage(NamedTuple):
+    """Where a tensor's numbers are: their type, the storage's key, how many it has."""
+
+    type: Type
+    key: str
+    size: int
+
+
+class _View(StandIn):
+    """Stands for a tensor: every so manieth number of a storage, from an offset on."""
+
+    def __init__(
+        self, storage: _Storage, offset: int, shape: Tuple, strides: Tuple, *_: object
+    ) -> None:
+        self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
+
+    def plain(self, unpickler: "_TorchUnpickler") -> Tensor:
+        """Give the tensor, a copy."""
+        (kind, key, size), shape, strides = self.storage, self.shape, self.strides
+        numbers = (self.offset, *shape, *strides)
+        if len(shape) != len(strides) or len(shape) > MAX_AXES or min(numbers) < 0:
+            raise ValueError(f"a tensor of shape {tuple(shape)} and strides {tuple(strides)}")
+        item = np.dtype(kind.stored).itemsize
+        unpickler.spend_on_tensors(math.prod(shape) * item)
+        steps = sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+        last = self.offset + steps if math.prod(shape) else -1
+        if last >= size:
+            raise ValueError(f"a tensor that ends at {last}, in a storage of {size} numbers")
+        flat = np.frombuffer(cut(unpickler.storage(key), 0, size * item), kind.stored)
+        found = np.lib.stride_tricks.as_strided(
+            flat[self.offset :], shape, [stride * item for stride in strides], writeable=False
+        )
+        return torch.from_numpy(found.copy()).view(kind.torch)
+
+
+def _parameter(data: object, *_: object) -> object:
+    return data
+
+
+class _TorchUnpickler(Unpickler):
+    """Knows PyTorch's names as well; `storage` must give the bytes of a storage by its key."""
+
+    names = {  # noqa: RUF012 - never changed
+        **NAMES,
+        **STORAGES,
+        "torch._utils._rebuild_tensor": _View,
+        "torch._utils._rebuild_tensor_v2": _View,
+        "torch._utils._rebuild_parameter": _parameter,
+        "torch.Size": Tuple,
+    }
+    storage: Callable[[str], memoryview]
+
+    def __init__(self, file: mmap) -> None:
+        super().__init__(file)
+        self.types: dict[str, Type] = {}
+        self._tensors_left = len(file) + SHARED
+
+    def spend_on_tensors(self, size: int) -> None:
+        """Count the bytes of a tensor."""
+        self._tensors_left -= size
+        if self._tensors_left < 0:
+            raise pickle.UnpicklingError("tensors of much more than the file holds")
+
+    def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401 - as its parent
+        """A storage: (word, type, key, device, size), perhaps a view of another one."""
+        word, kind, key, _, size, *view = pid
+        known = word == "storage" and isinstance(kind, Type) and isinstance(key, str)
+        if not known or not isinstance(size, int) or any(view):
+            raise pickle.UnpicklingError(f"a storage {word}")
+        self.types[key] = kind
+        return _Storage(kind, key, size)
+
+
+def read_pytorch(path: Path) -> object:
+    """The content of a file of torch.save: tensors on the CPU, numbers, text, containers.
+
+    Raises OSError for a file that cannot be opened, and whatever a file that is damaged, or holds
+    anything else, causes; nothing in it is executed.
+    """
+    with path.open("rb") as file:
+        data = mmap(file.fileno(), 0, access=ACCESS_READ)
+    return _read_archive(data) if data[:4] == ZIP else _read_legacy(data)
+
+
+def _read_archive(data: mmap) -> object:
+    with zipfile.ZipFile(data) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+    (name,) = (name for name in members if name.endswith("/data.pkl"))
+    folder = name.removesuffix("data.pkl")
+    if f"{folder}byteorder" in members:
+        order = _stored(data, members[f"{folder}byteorder"])
+        if order != b"little":
+            raise ValueError("numbers of a big-endian machine")
+    start = _place(data, members[name])
+    data.seek(start)
+    unpickler = _TorchUnpickler(data)
+    unpickler.storage = lambda key: _stored(data, members[f"{folder}data/{key}"])
+    return unpickler.read_plain()
+
+
+def _place(data: mmap, member: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member begin."""
+    header = cut(memoryview(data), member.header_offset, LOCAL_HEADER)
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return member.header_offset + LOCAL_HEADER + lengths
+
+
+def _stored(data: mmap, member: zipfile.ZipInfo) -> memoryview:
+    """The bytes of a member, in place."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed")
+    return cut(memoryview(data), _place(data, member), member.file_size)
+
+
+def _read_legacy(data: mmap) -> object:
+    if Unpickler(data).load() != MAGIC or Unpickler(data).load() != PROTOCOL:
+        raise ValueError("no file of torch.save")
+    if not Unpickler(data).load()["little_endian"]:
+        raise ValueError("numbers of a big-endian machine")
+    unpickler = _TorchUnpickler(data)
+    content = unpickler.load()
+    places = {}
+    for key in Unpickler(data).load():
+        size = (
+            int.from_bytes(data.read(8), "little") * np.dtype(unpickler.types[key].stored).itemsize
+        )
+        places[key] = data.tell(), size
+        data.seek(size, os.SEEK_CUR)
+    unpickler.storage = lambda key: cut(memoryview(data), *places[key])
+    return unpickler.plain(content)

@@ -1,0 +1,1 @@
+"""A network over scales and flip, and what follows it."""

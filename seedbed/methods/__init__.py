@@ -1,0 +1,1 @@
+"""The published systems: each formula under the name of its paper."""

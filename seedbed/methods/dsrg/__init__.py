@@ -1,0 +1,1 @@
+"""DSRG: deep seeded region growing (Huang et al., CVPR 2018)."""

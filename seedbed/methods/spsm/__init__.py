@@ -1,0 +1,1 @@
+"""SPSM: selection of high-quality pixels and masks (a reconstruction)."""

@@ -1,0 +1,1 @@
+"""Backbones, with the layer names of their published weights."""

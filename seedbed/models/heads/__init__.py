@@ -1,0 +1,1 @@
+"""What networks put on a backbone: classification, segmentation, groups, pixel affinities."""

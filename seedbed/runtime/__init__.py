@@ -1,0 +1,1 @@
+"""How it runs, never what comes out: errors, progress, whole files, GPU locks, worker processes."""

@@ -1,6 +1,0 @@
-"""Checkpoints in and out: published ones by name and shape, our own whole."""
-
-from seedbed.weights.checkpoint import load_network, network_on, save_network
-from seedbed.weights.load import Report, load
-
-__all__ = ["Report", "load", "load_network", "network_on", "save_network"]

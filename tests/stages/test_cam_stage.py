@@ -1,0 +1,145 @@
+"""Class activation maps: PSA's files taken over, or a network's maps, here its images' colours."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seedbed.data.index import ClassInfo, ImageEntry, Index
+from seedbed.formats.maps import Maps
+from seedbed.formats.psa import write_cam
+from seedbed.models import build
+from seedbed.models.weights import save_network
+from seedbed.runtime.errors import UserError
+from stages import cam as stage
+from stages.settings import CamSettings
+
+torch.set_num_threads(1)
+CLASSES = (ClassInfo("dog", 12), ClassInfo("cat", 8))  # not in VOC's order
+SIZE = (2, 3)
+DOG, CAT = np.array([[0, 1, 4], [-1, 2, 0.0]]), np.full(SIZE, 0.5)
+IMAGES = (
+    ImageEntry("a", "a.png", *SIZE, (1, 2), "train", True, ""),
+    ImageEntry("b", "b.png", *SIZE, (2,), "train", True, ""),
+    ImageEntry("v", "v.png", *SIZE, (1,), "val", True, ""),
+)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Run the stage on the train images."""
+    Index(CLASSES, IMAGES, "annotations").save(tmp_path / "index.json")
+
+    def run(shard="1-of-1", weights=None, workers=1, **settings):
+        stage.cam(
+            index=tmp_path / "index.json",
+            shard=shard,
+            output=tmp_path / "cam.h5",
+            settings=CamSettings(**settings),
+            data=tmp_path,
+            device="cpu",
+            workers=workers,
+            weights=weights,
+        )
+        return Maps(tmp_path / "cam.h5")
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """PSA's files, the second with a class that is no tag."""
+    (tmp_path / "psa").mkdir()
+    write_cam(tmp_path / "psa/a.npy", {12: DOG, 8: CAT})
+    write_cam(tmp_path / "psa/b.npy", {8: CAT, 15: DOG, 12: CAT * 0})
+    return tmp_path / "psa"
+
+
+def test_given_maps_are_those_of_the_tags_divided_by_their_maximum(made, folder):
+    found = made(maps="psa", power=0.5, scales=[0.5])
+    assert set(found) == {"a", "b"}
+    assert found["a"].tolist() == [[[0, 64, 255], [0, 127, 0]], [[255] * 3] * 2]
+    assert found["b"].tolist() == [[[255] * 3] * 2]
+    about = found.attributes("a")
+    assert about["levels"] == 255 and about["classes"].tolist() == [1, 2]
+    assert list(made(maps="psa", shard="2-of-2")) == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ({8: CAT}, r"a\.npy has no map of dog \(key 11\)"),
+        ({8: CAT.T, 12: DOG.T}, r"a\.npy has maps of \(3, 2\), its image is \(2, 3\)"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(made, folder, maps, message):
+    write_cam(folder / "a.npy", maps)
+    with pytest.raises(UserError, match=message):
+        made(maps="psa")
+
+
+def test_missing_files_and_missing_weights_are_named(made, folder, tmp_path):
+    (folder / "b.npy").unlink()
+    with pytest.raises(UserError, match=r"b\.npy is missing"):
+        made(maps="psa")
+    assert not (tmp_path / "cam.h5").exists()
+    with pytest.raises(UserError, match="--weights"):
+        made()
+
+
+@pytest.mark.parametrize("resampling", ["antialias", "half_pixel"])
+def test_computed_maps_look_at_images_resampled_as_the_settings_say(
+    made, tmp_path, monkeypatch, resampling
+):
+    network = SimpleNamespace(
+        preprocess=lambda images: images, maps=lambda images: images, least_side=1
+    )
+    monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
+    asked = []
+    monkeypatch.setattr(
+        stage,
+        "multi_scale",
+        lambda network, image, **options: (
+            asked.append(options)
+            or [network(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]]
+        ),
+    )
+    pixels = np.zeros((*SIZE, 3), np.uint8)
+    pixels[0, 0], pixels[1, 2] = (200, 100, 0), (100, 0, 0)
+    for entry in IMAGES:
+        Image.fromarray(pixels).save(tmp_path / entry.path)
+    found = made(weights=tmp_path / "w.pt", resampling=resampling, scales=[1.0, 2.0], size=9)
+    assert found["a"].tolist() == [[[255, 0, 0], [0, 0, 127]], [[255, 0, 0], [0, 0, 0]]]
+    options = {"scales": [1.0, 2.0], "flip": True, "size": 9, "resampling": resampling}
+    assert {name: asked[0][name] for name in options} == options
+
+
+def test_computed_maps_come_to_the_image_as_the_settings_say(made, tmp_path, monkeypatch):
+    coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
+    network = SimpleNamespace(least_side=1)
+    monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
+    monkeypatch.setattr(stage, "multi_scale", lambda network, image, **options: [coarse])
+    for entry in IMAGES:
+        Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
+    aligned = made(weights=tmp_path / "w.pt", map_resampling="corner_aligned")["a"]
+    assert aligned.tolist() == [[[255, 64, 0]] * 2, [[0, 64, 255]] * 2]
+
+
+def test_shards_and_workers_change_nothing(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 2)
+    random = np.random.default_rng(0)
+    for entry in IMAGES:
+        Image.fromarray(random.integers(0, 256, (*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
+    torch.manual_seed(0)
+    save_network(tmp_path / "w.pt", build("tiny_cls", 2), "tiny_cls", 2, {}, ["dog", "cat"])
+
+    def found(**options):
+        maps = made(weights=tmp_path / "w.pt", scales=[1.0, 4.0], **options)
+        return {name: array.tolist() for name, array in maps.items()}
+
+    whole = found(workers=1)
+    assert list(whole) == ["a", "b"] and np.any(whole["a"])
+    assert found(workers=2) == whole
+    assert {**found(shard="1-of-2"), **found(shard="2-of-2")} == whole

@@ -1,0 +1,170 @@
+"""What a round is trained on, from artefacts of a few pixels worked out by hand."""
+
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+
+from seedbed.data.index import ClassInfo, ImageEntry, Index
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.masks import read_mask, write_mask
+from seedbed.formats.tables import read_tsv
+from seedbed.runtime.errors import UserError
+from stages.settings import SelectionSettings, TargetSettings
+from stages.targets import targets
+
+DEFAULTS = SelectionSettings()
+CLASSES = (ClassInfo("cat", 8), ClassInfo("dog", 12))
+ROW = {"height": 1, "width": 4, "has_mask": True, "sha256": ""}
+IMAGES = (
+    ImageEntry(id="a", path="a.png", labels=(2,), split="train", **ROW),
+    ImageEntry(id="b", path="b.png", labels=(2,), split="train", **ROW),
+    ImageEntry(id="v", path="v.png", labels=(1,), split="val", **ROW),
+)
+NETWORK = {"a": [0, 2, 2, 2], "b": [0, 0, 0, 0]}
+CONFIDENCE = {"a": [255, 255, 200, 100], "b": [255, 255, 255, 255]}
+FIRST = {"a": [0, 2, 255, 0], "b": [0, 0, 0, 2]}
+SALIENCY = {"a": [0, 255, 255, 0], "b": [0, 0, 0, 255]}
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Run the stage on the artefacts above and return its masks by id."""
+    Index(CLASSES, IMAGES, "annotations").save(tmp_path / "index.json")
+    with write_maps(tmp_path / "first.h5") as maps:
+        for name, values in FIRST.items():
+            maps.put(name, np.uint8([values]))
+    with write_maps(tmp_path / "refined.h5") as maps:
+        for name, values in NETWORK.items():
+            maps.put(name, np.uint8([[values], [CONFIDENCE[name]]]))
+    with write_maps(tmp_path / "saliency.h5", levels=255) as maps:
+        for name, values in SALIENCY.items():
+            maps.put(name, np.uint8([values]))
+    with write_maps(tmp_path / "predictions.h5") as maps:
+        for name, values in NETWORK.items():  # an untagged class stands between the two
+            dog = np.float16([values]) / 2
+            maps.put(name, np.stack([1 - dog, dog * 0, dog]), classes=[0, 1, 2])
+
+    def run(supervise, selection=DEFAULTS, given=MappingProxyType({}), **inputs):
+        targets(
+            index=tmp_path / "index.json",
+            round=3,
+            output=tmp_path / "targets.h5",
+            folder=tmp_path / "targets",
+            selection=tmp_path / "selection.tsv",
+            settings=TargetSettings(supervise=supervise, selection=selection, **given),
+            data=tmp_path,
+            workers=1,
+            **{name: tmp_path / path for name, path in inputs.items() if name == "masks"},
+            **{name: [tmp_path / path] for name, path in inputs.items() if name != "masks"},
+        )
+        return Maps([tmp_path / "targets.h5"])
+
+    return run
+
+
+SELECTED_FROM = {
+    "masks": "first.h5",
+    "refined": "refined.h5",
+    "predictions": "predictions.h5",
+    "saliency": "saliency.h5",
+}
+
+
+def test_given_masks_are_taken_as_they_are(made, tmp_path):
+    found = made("pseudo_labels", masks="first.h5")
+    assert {name: found[name].tolist() for name in found} == {"a": [FIRST["a"]], "b": [FIRST["b"]]}
+    assert found.file_attributes()["round"] == 3
+    assert read_mask(tmp_path / "targets/a.png").tolist() == [[0, 12, 255, 0]]  # a dog in VOC
+    rows = read_tsv(tmp_path / "selection.tsv")
+    assert [(r["id"], r["kept"], float(r["valid"])) for r in rows] == [
+        ("a", "1", 0.75),
+        ("b", "1", 1),
+    ]
+
+
+def test_predictions_are_the_labels_after_the_crf(made):
+    found = made("predictions", masks="first.h5", refined="refined.h5")
+    assert {name: found[name].tolist() for name in found} == {k: [v] for k, v in NETWORK.items()}
+
+
+def test_selection_by_hand(made, tmp_path):
+    """Of a, m3 = 0 2 2 0 wins: it agrees with m1 on all three pixels that m1 knows.
+
+    The last pixel is void, for the network says 2 there; b is dropped, its tag was not found.
+    """
+    settings = SelectionSettings(foreground_confidence=0.5, minimum_per_class=0)
+    found = made("selected", settings, **SELECTED_FROM)
+    assert found["a"].tolist() == [[0, 2, 2, 255]]
+    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [True, False]
+    first, second = read_tsv(tmp_path / "selection.tsv")
+    assert (first["kept"], float(first["valid"]), float(first["quality"])) == ("1", 0.75, 1)
+    assert (first["candidate"], float(first["coverage"]), first["size_ok"]) == ("3", 1, "1")
+    assert (second["kept"], float(second["quality"])) == ("0", 0)
+
+
+def test_selection_passes_its_thresholds_on(made):
+    """The third pixel's confidence, 200 of 255, is less than the default asks."""
+    assert made("selected", **SELECTED_FROM)["a"].tolist() == [[0, 2, 255, 255]]
+
+
+def test_missing_mask_is_named(made, tmp_path):
+    with write_maps(tmp_path / "half.h5") as maps:
+        maps.put("a", np.uint8([FIRST["a"]]))
+    with pytest.raises(UserError, match="b: no mask"):
+        made("pseudo_labels", masks="half.h5")
+
+
+@pytest.fixture
+def proxies(tmp_path):
+    """Masks made elsewhere: of a, b and an image that the index lacks, in VOC's ids."""
+    for name, values in {"a": [0, 12, 255, 15], "b": [8, 8, 0, 0], "x": [0, 0, 0, 0]}.items():
+        write_mask(tmp_path / "proxy" / f"{name}.png", np.uint8([values]))
+    return tmp_path / "proxy"
+
+
+@pytest.mark.parametrize("supervise", ["selected", "predictions"])
+def test_masks_of_a_folder_are_trained_on_whatever_they_stand_for(made, proxies, supervise):
+    found = made(supervise, given={"masks": "proxy"})
+    assert {name: found[name].tolist() for name in found} == {
+        "a": [[0, 2, 255, 255]],  # a person is not in the index
+        "b": [[1, 1, 0, 0]],
+    }
+    assert all(found.attributes(name)["kept"] for name in "ab")
+
+
+@pytest.mark.parametrize("line", ["b", "b.jpg", "/JPEGImages/b.jpg /proxy/b.png"])
+def test_a_list_says_which_of_them(made, proxies, tmp_path, line):
+    (proxies / "a.png").unlink()  # what is not trained on need not be there
+    (tmp_path / "list.txt").write_text(f"x\n{line}\n")
+    found = made("selected", given={"masks": "proxy", "mask_list": "list.txt"})
+    assert found["a"].tolist() == [[255] * 4] and found["b"].tolist() == [[1, 1, 0, 0]]
+    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+    rows = read_tsv(tmp_path / "selection.tsv")
+    assert [(row["id"], row["kept"], row["valid"]) for row in rows] == [
+        ("a", "0", "0"),
+        ("b", "1", "1"),
+    ]
+
+
+def test_without_a_list_an_image_without_a_mask_is_left_out(made, proxies):
+    (proxies / "a.png").unlink()
+    found = made("selected", given={"masks": "proxy"})
+    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+
+
+def test_masks_that_do_not_fit_are_named(made, proxies, tmp_path):
+    (tmp_path / "list.txt").write_text("a\nb\n")
+    listed = {"masks": "proxy", "mask_list": "list.txt"}
+    for values, message in (([[0, 1, 2]], r"a\.png is \(1, 3\)"), ([[21] * 4], "class 21")):
+        write_mask(proxies / "a.png", np.uint8(values))
+        with pytest.raises(UserError, match=message):
+            made("selected", given=listed)
+    (proxies / "a.png").unlink()
+    with pytest.raises(UserError, match=r"a\.png"):
+        made("selected", given=listed)
+    (tmp_path / "list.txt").write_text("x\n")
+    with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
+        made("selected", given=listed)
+    with pytest.raises(UserError, match="nowhere has none of the train images"):
+        made("selected", given={"masks": "nowhere"})

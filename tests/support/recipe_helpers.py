@@ -1,0 +1,100 @@
+"""The published systems' recipes at a small scale: VOC's lists, and settings cut short."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seedbed.data.layouts.voc import read_annotation, read_list
+from tests.support.workflow_helpers import ROOT
+
+LISTS = {"train": 1464, "val": 1449, "test": 1456, "train_aug": 10582}
+SYSTEMS = (
+    *("dsrg-vgg16", "dsrg-resnet101", "dsrg-tf", "group-wsss"),
+    *("spsm-vgg16", "spsm-resnet101", "psa-resnet38"),
+)
+TRAININGS = ("classifier", "group", "affinity", "training")
+SIDE = 64
+AFFINITY_SIDE = 80  # a cell needs four others on both sides
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """What a recipe says."""
+    return yaml.safe_load((ROOT / f"recipes/{name}.yaml").read_text())
+
+
+def write_lists(data: Path) -> None:
+    """A devkit and an SBD release with VOC's names and numbers of images, but without images."""
+    folder = data / "VOCdevkit/VOC2012/ImageSets/Segmentation"
+    folder.mkdir(parents=True)
+    (data / "benchmark_RELEASE/dataset/cls").mkdir(parents=True)
+    number = 0
+    for name, length in LISTS.items():
+        ids = [f"{2007 + k % 5}_{k:06d}" for k in range(number, number + length)]
+        (folder / f"{name}.txt").write_text("".join(f"{one}\n" for one in ids))
+        number += length
+
+
+def trainings_of(content: dict[str, Any]) -> list[dict[str, Any]]:
+    """The blocks of the trainings that a recipe's own rules do."""
+    rounds = [{**content["training"], **item} for item in content["rounds"]]
+    supervision = {item["supervise"] for item in rounds}
+    attention = content["pseudo_labels"]["attention"] if "pseudo_labels" in supervision else None
+    used = {
+        "classifier": supervision & {"seeds", "selected"}
+        or attention in ("cam", "maximum", "random_walk"),
+        "group": attention in ("group", "maximum"),
+        "affinity": attention == "random_walk",
+    }
+    return [*(content[name] for name, wanted in used.items() if wanted), *rounds]
+
+
+def weights_of(content: dict[str, Any]) -> set[str]:
+    """The files of published weights that these start from."""
+    return {block["weights"] for block in trainings_of(content)} - {None, "classifier", "previous"}
+
+
+def cut(content: dict[str, Any]) -> dict[str, Any]:
+    """The recipe on a handful of made-up scenes, two iterations a training, 64 pixels a side."""
+    small = {name: brief(content[name]) for name in TRAININGS}
+    small["affinity"]["crop"] = AFFINITY_SIDE
+    for name in ("cam", "predict"):
+        small[name] = {**content[name], "size": content[name]["size"] and SIDE + 1}
+    devkit = {"devkit": "mini-0/VOCdevkit/VOC2012", "sbd": "mini-0/benchmark_RELEASE/dataset"}
+    rounds = [brief(item) for item in content["rounds"]]
+    for item in rounds:
+        if "predict" in item:
+            item["predict"] = {"size": SIDE + 1}
+    return {
+        **content,
+        **small,
+        "run": {"data": "data", "device": "cpu", "compute_threads": 1},
+        "mini_dataset": {"train": 12, "val": 4, "size": SIDE},
+        "convert": {**content["convert"], **devkit},
+        "saliency": {"superpixels": 50},
+        "group_cam": {**content["group_cam"], "size": SIDE},
+        "rounds": rounds,
+        "crf": {**content["crf"], "iterations": 1},
+    }
+
+
+def brief(block: dict[str, Any]) -> dict[str, Any]:
+    """A training's settings, or a round's, cut short."""
+    least = {"iterations": 2, "batch": 2, "accumulation": 2, "crop": SIDE, "long_side": [48, 80]}
+    short = {key: value for key, value in least.items() if block.get(key)}
+    if "accumulation" in block:
+        short["accumulation"] = min(2, block["accumulation"])
+    if block.get("milestones"):
+        short["milestones"] = [1]
+    if "selection" in block:  # two iterations teach nothing: keep all masks, whatever their quality
+        short["selection"] = {**block["selection"], "threshold": 0}
+    return {**block, **short}
+
+
+def write_train_cls(devkit: Path) -> None:
+    """Group-WSSS' list of labels, from the annotations of a devkit."""
+    ids = read_list(devkit / "ImageSets/Segmentation/train_aug.txt")
+    names = {one: read_annotation(devkit / f"Annotations/{one}.xml") for one in ids}
+    order = sorted(set().union(*names.values()))
+    lines = [" ".join([one, *(str(order.index(n)) for n in sorted(names[one]))]) for one in ids]
+    (devkit / "ImageSets/train_cls.txt").write_text("".join(f"{line}\n" for line in lines))

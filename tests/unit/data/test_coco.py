@@ -1,0 +1,262 @@
+"""COCO's instances, read as a source: labels, and masks painted from every kind of region."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pydantic import TypeAdapter, ValidationError
+
+from seedbed.data.layouts.coco import coco_source
+from seedbed.data.layouts.regions import Segmentation, region_of
+from seedbed.data.source import decode, refuse
+from seedbed.runtime.errors import UserError
+
+SIZE = HEIGHT, WIDTH = 4, 6
+SEGMENTATION = TypeAdapter(Segmentation)
+EDGES = np.array([[1] * 6, [0] * 6, [0] * 6, [1] * 6])
+
+
+def box(left, top, right, bottom):
+    """A polygon around whole pixels."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def runs(mask, compressed=True):
+    found = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    if compressed:
+        return {"size": found["size"], "counts": found["counts"].decode()}
+    flat = np.asarray(mask).T.ravel().astype(bool)
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], flat]))).tolist()
+    return {"size": list(mask.shape), "counts": np.diff([0, *ends, flat.size]).tolist()}
+
+
+def region(found, size=SIZE):
+    return region_of(SEGMENTATION.validate_python(found), size)
+
+
+def test_run_lengths_are_coco_s():
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        mask = random.random(random.integers(1, 60, 2)) < random.random()
+        mask[len(mask) // 2 :] ^= True
+        for compressed in (True, False):
+            np.testing.assert_array_equal(region(runs(mask, compressed), mask.shape), mask)
+    big = np.zeros((300, 200), bool)
+    big[:, :90] = True  # 27 000 pixels: several characters
+    np.testing.assert_array_equal(region(runs(big), big.shape), big)
+
+
+def test_polygons_are_painted_as_coco_does():
+    expected = np.zeros(SIZE, bool)
+    expected[1:3, 2:5] = True
+    np.testing.assert_array_equal(region(box(2, 1, 5, 3)), expected)
+    both = region([*box(2, 1, 5, 3), *box(0, 0, 1, 4)])
+    assert both.sum() == expected.sum() + HEIGHT
+    assert region(box(-1, -1, 7, 5)).all()  # a little off the image
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([[0, 0, 1, 1]], "has 4 numbers"),
+        ([[0, 0, 1, 1, 2, 2, 3]], "has 7 numbers"),
+        ([[]], "has 0 numbers"),
+        ([[0, 0, 1e9, 0, 5, 4]], "off the image of 4 x 6"),
+        ([[0, -1e9, 1, 0, 5, 4]], "off the image"),
+        ({"size": [6, 4], "counts": [0, 24]}, "do not fill"),
+        ({"size": [4, 6], "counts": [3, 20]}, "do not fill"),
+        ({"size": [4, 6], "counts": [0, 25]}, "do not fill"),
+        ({"size": [4, 6], "counts": []}, "do not fill"),
+        ({"size": [4, 6], "counts": ""}, "do not fill"),
+        ({"size": [4, 6], "counts": "O"}, "do not fill"),  # a negative run
+        ({"size": [4, 6], "counts": "0P"}, "no string of COCO's"),  # more should follow
+        ({"size": [4, 6], "counts": "p"}, "no string of COCO's"),
+        ({"size": [4, 6], "counts": "é\x00"}, "no string of COCO's"),
+        ({"size": [4, 6], "counts": "o" * 100_000 + "0"}, "no string of COCO's"),
+    ],
+)
+def test_broken_regions_are_refused(found, message):
+    with pytest.raises(ValueError, match=message):
+        region(found)
+
+
+@pytest.mark.parametrize("counts", [[-1, 25], ["a"], None, 3])
+def test_regions_of_another_form_are_refused(counts):
+    with pytest.raises(ValidationError):
+        region({"size": [4, 6], "counts": counts})
+
+
+def image(number, name, **more):
+    return {"id": number, "file_name": name, "height": HEIGHT, "width": WIDTH, **more}
+
+
+def thing(number, category, segmentation=None, **more):
+    return {"id": 9, "image_id": number, "category_id": category, "area": 1.0,
+            "segmentation": segmentation, **more}  # fmt: skip
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Content of a train file and of a val file, with their images."""
+    for name in ("a", "b", "c", "d"):
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / f"{name}.jpg")
+    categories = [{"id": k, "name": n} for k, n in ((7, "zebra"), (3, "cow"), (0, "unused"))]
+    train = {
+        "info": {"year": 2017},
+        "images": [image(1, "a.jpg"), image(2, "b.jpg"), image(3, "c.jpg")],
+        "categories": categories,
+        "annotations": [
+            thing(1, 3, box(0, 0, 3, 2)),  # the smaller lies on top, in whatever order
+            thing(1, 7, box(0, 0, 6, 3)),
+            thing(2, 7, runs(EDGES), iscrowd=1),  # smaller than what lies on it
+            thing(2, 3, box(0, 0, 6, 3)),
+        ],
+    }
+    val = {
+        "images": [image("x", "d.jpg")],
+        "categories": [{"id": "one", "name": "zebra "}, {"id": "two", "name": "yak"}],
+        "annotations": [thing("x", "one", box(0, 0, 2, 4)), thing("x", "two", box(4, 0, 6, 4))],
+    }
+    return {"train": train, "val": val, "folder": tmp_path}
+
+
+def read(files, complain=refuse, **options):
+    folder = files["folder"]
+    for split in ("train", "val"):
+        (folder / f"{split}.json").write_text(json.dumps(files[split]))
+    names = (folder / "train.json", folder, folder / "val.json")
+    return coco_source(*names, complain=complain, **options)
+
+
+def complaints(files):
+    found = []
+    read(files, found.append)
+    return [line.replace(f"{files['folder']}/", "") for line in found]
+
+
+def test_categories_of_train_images_are_classes_and_ids_are_file_stems(files):
+    source = read(files)
+    assert [(info.name, info.source_id) for info in source.table.classes] == [
+        ("zebra", 1), ("cow", 2)
+    ]  # fmt: skip
+    assert source.splits == {"a": "train", "b": "train", "d": "val"}
+    assert source.labels == {"a": (1, 2), "b": (1, 2), "d": (1,)}  # crowds count
+    assert source.label_source == "train.json"
+
+
+def test_what_falls_out_is_noted(files):
+    empty, others = read(files).notes
+    assert empty.startswith("1 train images of ") and empty.endswith("left out: c")
+    assert others == "1 categories are none of the classes: void in masks: yak"
+
+
+def test_smaller_objects_lie_on_larger_ones_and_all_on_crowds(files):
+    source = read(files)
+    expected = np.zeros(SIZE, np.uint8)
+    expected[:3], expected[:2, :3] = 1, 2
+    np.testing.assert_array_equal(source.mask("a", SIZE), expected)
+    expected[:3], expected[3] = 2, 255
+    np.testing.assert_array_equal(source.mask("b", SIZE), expected)
+
+
+def test_another_category_is_void_and_an_image_of_none_is_background(files):
+    files["val"]["images"].append(image("y", "c.jpg"))
+    files["train"]["images"].pop()
+    source = read(files)
+    assert source.mask("d", SIZE)[0].tolist() == [1, 1, 0, 0, 255, 255]
+    assert not source.mask("c", SIZE).any() and source.labels["c"] == ()
+    entry, _ = decode(source, files["folder"], "c")
+    assert entry.has_mask and entry.labels == ()
+
+
+def test_chosen_classes_are_numbered_as_given(files):
+    files["train"]["annotations"].append(thing(3, 7))
+    source = read(files, classes=["cow"])
+    assert source.labels == {"a": (1,), "b": (1,), "d": ()}
+    assert sorted(np.unique(source.mask("a", SIZE))) == [0, 1, 255]
+
+
+def test_boxes_label_train_images_but_val_images_need_regions(files):
+    for without in (None, []):
+        files["train"]["annotations"][0] = thing(1, 3, without)
+        assert read(files).mask("a", SIZE) is None
+        assert read(files).labels["a"] == (1, 2)
+    files["val"]["annotations"][0]["segmentation"] = []
+    with pytest.raises(UserError, match=r"val image d\.jpg has an object without .*val\.json"):
+        read(files).mask("d", SIZE)
+
+
+def test_a_byte_order_mark_is_fine(files):
+    path = files["folder"] / "bom.json"
+    path.write_text(json.dumps(files["train"]), encoding="utf-8-sig")
+    assert set(coco_source(path, files["folder"], complain=refuse).splits) == {"a", "b"}
+
+
+def test_val_is_optional_and_may_lie_in_its_own_folder(files):
+    folder = files["folder"]
+    (folder / "held out").mkdir()
+    (folder / "d.jpg").rename(folder / "held out" / "d.jpg")
+    assert read(files, val_images=folder / "held out").images["d"].is_file()
+    alone = coco_source(folder / "train.json", folder, complain=refuse)
+    assert set(alone.splits.values()) == {"train"}
+
+
+def test_images_may_lie_in_folders_below(files):
+    files["train"]["images"][0]["file_name"] = "deep/a.jpg"
+    assert read(files).images["a"] == files["folder"] / "deep" / "a.jpg"
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "/etc/a.jpg", "x/../a.jpg", "x\\a.jpg", ".a.jpg", "\n.jpg", ""]
+)
+def test_names_that_leave_the_folder_are_refused(files, name):
+    files["train"]["images"][2]["file_name"] = name
+    (line,) = complaints(files)
+    assert line.startswith(f"{name!r} in train.json is no name of a file in ")
+
+
+@pytest.mark.parametrize(
+    ("split", "part", "more", "expected"),
+    [
+        ("train", "images", image(9, "b.png"), "image b, number 9, stands twice in train.json"),
+        ("train", "images", image(1, "z.jpg"), "image z, number 1, stands twice in train.json"),
+        ("val", "images", image(5, "a.jpg"), "image a is in train.json and in val.json"),
+        ("train", "annotations", thing(99, 3), "annotations.4 of train.json is of image 99 and"),
+        ("val", "annotations", thing("x", 99), "annotations.2 of val.json is of image x and"),
+    ],
+)
+def test_what_does_not_fit_is_complained_about(files, split, part, more, expected):
+    files[split][part].append(more)
+    (line,) = complaints(files)
+    assert line.startswith(expected)
+
+
+def test_masks_that_cannot_be_painted_name_image_and_file(files):
+    files["train"]["annotations"][0]["segmentation"] = [[0, 0, 1, 1]]
+    files["train"]["images"][1]["width"] = 99
+    source = read(files)
+    with pytest.raises(UserError, match=r"a\.jpg in .*train\.json: a polygon has 4 numbers"):
+        source.mask("a", SIZE)
+    with pytest.raises(UserError, match=r"b\.jpg is \(4, 6\), and \(4, 99\) in .*train\.json"):
+        source.mask("b", SIZE)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "holds no COCO instances: the file: Invalid JSON"),
+        ("[]", "holds no COCO instances: the file: "),
+        ('{"images": [], "categories": []}', "annotations: Field required"),
+        ('{"images": [{"id": 1}], "categories": [], "annotations": []}', r"images\.0\.file_name"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path, content, message):
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        coco_source(path, tmp_path, complain=refuse)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="gone"):
+        coco_source(tmp_path / "gone", tmp_path, complain=refuse)

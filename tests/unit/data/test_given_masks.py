@@ -1,0 +1,72 @@
+"""Folders of masks in the data set's own ids."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedbed.data.classes import ClassTable
+from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
+from seedbed.data.index import ImageEntry
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.runtime.errors import UserError
+
+TABLE = ClassTable.of(["cat", "dog"])
+ENTRY = ImageEntry("a", "a.jpg", 1, 4, (1,), "train", False, "")
+OURS, VOCS = [[0, 1, 2, 255]], [[0, 8, 12, 255]]
+
+
+def test_round_trip(tmp_path):
+    with write_maps(tmp_path / "masks.h5") as maps:
+        maps.put("a", np.uint8(OURS))
+    export_source_masks(tmp_path / "masks.h5", tmp_path / "masks", TABLE)
+    with Image.open(tmp_path / "masks/a.png") as picture:
+        assert picture.mode == "P" and len(picture.getpalette()) == 768
+    assert read_mask(tmp_path / "masks/a.png").tolist() == VOCS
+    assert read_given_mask(tmp_path / "masks", ENTRY, TABLE).tolist() == OURS
+    assert Maps(tmp_path / "masks.h5")["a"].tolist() == OURS
+    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.png"]
+
+
+def test_grey_and_colour_masks_are_read_too(tmp_path):
+    for pixels in (np.uint8(VOCS), VOC_PALETTE[VOCS]):
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        assert read_given_mask(tmp_path, ENTRY, TABLE).tolist() == OURS
+
+
+def test_classes_of_voc_that_are_not_in_the_index_become_void(tmp_path):
+    write_mask(tmp_path / "a.png", np.uint8([[15, 0, 8, 8]]))
+    assert read_given_mask(tmp_path, ENTRY, TABLE).tolist() == [[255, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[21, 0, 0, 0]], r"a\.png holds class 21"),
+        ([[0], [0], [0], [0]], r"a\.png is \(4, 1\), its image \(1, 4\)"),
+        ([[0, 0, 0]], r"a\.png is \(1, 3\), its image \(1, 4\)"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_named(tmp_path, values, message):
+    write_mask(tmp_path / "a.png", np.uint8(values))
+    with pytest.raises(UserError, match=message):
+        read_given_mask(tmp_path, ENTRY, TABLE)
+
+
+def test_a_missing_mask_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"a\.png"):
+        read_given_mask(tmp_path, ENTRY, TABLE)
+
+
+def test_kept_images_are_the_lists_or_those_with_a_mask(tmp_path):
+    entries = [ImageEntry(one, "", 1, 4, (1,), "train", False, "") for one in ("a", "b.c", "d")]
+    write_mask(tmp_path / "b.c.png", np.uint8(VOCS))
+    write_mask(tmp_path / "other.png", np.uint8(VOCS))
+    assert kept_images(entries, tmp_path, None) == {"b.c"}
+    listing = tmp_path / "list.txt"
+    listing.write_text("/JPEGImages/a.jpg /proxy/a.png\nother\n\nd.jpg\n")
+    assert kept_images(entries, tmp_path, listing) == {"a", "d"}
+    for nothing in ("other\n", ""):
+        listing.write_text(nothing)
+        with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
+            kept_images(entries, tmp_path, listing)

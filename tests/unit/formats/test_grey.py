@@ -1,0 +1,43 @@
+"""Pictures of one value a pixel."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedbed.formats.grey import read_grey
+from seedbed.runtime.errors import UserError
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
+def test_read_grey_of_any_8_bit_mode(tmp_path, mode):
+    grey = np.array([[0, 51, 255], [102, 204, 153]], np.uint8)
+    Image.fromarray(grey).convert(mode).save(tmp_path / "map.png")
+    found = read_grey(tmp_path / "map.png")
+    assert found.dtype == np.float32
+    assert np.allclose(found, grey / 255, atol=1e-6)
+
+
+def test_a_palette_is_looked_up(tmp_path):
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8), mode="P")
+    picture.putpalette([255, 255, 255, 0, 0, 0] + [7] * 762)
+    picture.save(tmp_path / "map.png")
+    assert (read_grey(tmp_path / "map.png") == [[1, 0]]).all()
+
+
+@pytest.mark.parametrize("name", ["map.png", "map.tif"])
+def test_16_bits_count_in_full(tmp_path, name):
+    levels = np.array([[0, 1, 255, 256], [0x80FF, 257, 65534, 65535]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / name)
+    found = read_grey(tmp_path / name)
+    assert found.dtype == np.float32
+    assert np.allclose(found * 65535, levels, atol=0.01)
+
+
+def test_maps_that_cannot_be_used_are_named(tmp_path):
+    torn, deep = tmp_path / "torn.png", tmp_path / "deep.tif"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8)).save(torn)
+    torn.write_bytes(torn.read_bytes()[:500])
+    Image.fromarray(np.full((2, 2), 0.5, np.float32)).save(deep)
+    for path in (torn, deep, tmp_path / "missing.png", tmp_path):
+        with pytest.raises(UserError, match=str(path)):
+            read_grey(path)

@@ -1,0 +1,120 @@
+"""Resizing against hand-worked rows, SciPy and Pillow."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.ndimage import zoom
+
+from seedbed.methods.resampling import label_pixels, resize, resize_image
+
+torch.set_num_threads(1)
+
+HOW = ["half_pixel", "corner_aligned", "tf_legacy", "antialias", "bicubic", "nearest"]
+
+
+@pytest.fixture
+def noise():
+    return torch.rand(2, 3, 9, 14, generator=torch.Generator().manual_seed(0))
+
+
+def row(values, length, how):
+    """A row resized: what the columns of a map that is the same in all rows become."""
+    maps = torch.tensor(values, dtype=torch.float32).expand(1, 1, 3, -1)
+    wide = resize(maps, (3, length), how)[0, 0, 0]
+    tall = resize(maps.mT, (length, 3), how)[0, 0, :, 0]
+    torch.testing.assert_close(wide, tall)  # rows and columns are treated alike
+    return wide.tolist()
+
+
+@pytest.mark.parametrize(
+    ("how", "larger", "smaller"),
+    [
+        ("half_pixel", [0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30], [5, 25]),
+        ("corner_aligned", [30 * i / 7 for i in range(8)], [0, 30]),
+        ("tf_legacy", [0, 5, 10, 15, 20, 25, 30, 30], [0, 20]),
+        # a cell of two pixels sees a tent of four: weights 1, 3, 3, 1, cut at the border
+        ("antialias", [0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30], [50 / 7, 160 / 7]),
+        ("nearest", [0, 0, 10, 10, 20, 20, 30, 30], [0, 30]),
+    ],
+)
+def test_rows_by_hand(how, larger, smaller):
+    values = [0, 10, 20, 30]
+    assert row(values, 8, how) == pytest.approx(larger)
+    assert row(values, 2, how) == pytest.approx(smaller)
+
+
+def test_tf_legacy_between_samples():
+    assert row([0, 10, 20, 30], 3, "tf_legacy") == pytest.approx([0, 40 / 3, 80 / 3])
+
+
+def test_what_lies_between_the_samples_counts_only_when_smoothed():
+    peak = [0, 0, 0, 0, 90, 0, 0, 0, 0, 0, 0, 0]
+    seen = {how: sum(row(peak, 2, how)) for how in HOW}
+    assert seen["antialias"] > 10 and seen["bicubic"] > 10
+    assert seen["half_pixel"] == seen["tf_legacy"] == seen["nearest"] == 0
+
+
+@pytest.mark.parametrize("size", [(9, 14), (41, 27), (4, 5), (1, 1), (18, 3)])
+def test_corner_aligned_is_scipys_zoom(noise, size):
+    factors = (size[0] / 9, size[1] / 14)
+    for how, order in (("corner_aligned", 1), ("nearest", 0)):
+        found = resize(noise.double(), size, how)
+        for image, channel in ((0, 1), (1, 2)):
+            expected = zoom(noise[image, channel].double().numpy(), factors, order=order)
+            np.testing.assert_allclose(found[image, channel], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(20, 31), (5, 6), (9, 5), (30, 9)])
+@pytest.mark.parametrize(
+    ("how", "filters"),
+    [("antialias", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)],
+)
+def test_antialias_and_bicubic_are_pillows(size, how, filters):
+    # Pillow rounds and cuts off after the rows as well: the range leaves room to overshoot
+    pixels = np.random.default_rng(0).integers(60, 200, (9, 14, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], filters), float)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    found = resize_image(images, size, how)[0].permute(1, 2, 0).numpy()
+    assert np.abs(found - expected).max() <= 1.01
+    if how == "bicubic":
+        assert np.array_equal(found, found.round())
+
+
+def test_bicubic_overshoots_in_maps_alone():
+    edge = torch.tensor([0.0, 0, 255, 255]).expand(1, 3, 4, 4)
+    maps, image = (way(edge, (16, 16), "bicubic") for way in (resize, resize_image))
+    assert maps.min() < -5 and maps.max() > 260
+    assert image.min() == 0 and image.max() == 255
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_maps_of_their_own_size_stay_and_batches_are_apart(noise, how):
+    assert torch.equal(resize(noise, (9, 14), how), noise)
+    whole = resize(noise, (5, 20), how)
+    assert whole.shape == (2, 3, 5, 20)
+    torch.testing.assert_close(whole[1:, 2:], resize(noise[1:, 2:], (5, 20), how))
+
+
+@pytest.mark.parametrize("how", ["half_pixel", "corner_aligned", "tf_legacy"])
+def test_gradients_pass(noise, how):
+    maps = noise.requires_grad_()
+    resize(maps, (11, 23), how).sum().backward()
+    assert float(maps.grad.sum()) == pytest.approx(2 * 3 * 11 * 23, rel=1e-5)
+    assert (maps.grad > 0).all()
+
+
+def test_unknown_ways_are_named(noise):
+    with pytest.raises(ValueError, match=r"how must be one of half_pixel.*'bilinear'"):
+        resize(noise, (3, 3), "bilinear")
+    with pytest.raises(ValueError, match=r"how must be .*'half_pixel'"):
+        label_pixels(8, 2, "half_pixel")
+
+
+def test_label_pixels_by_hand():
+    assert label_pixels(321, 8, "corner_aligned").tolist() == list(range(0, 321, 8))
+    assert label_pixels(8, 3, "corner_aligned").tolist() == [0, 3, 6]
+    assert label_pixels(8, 3, "tf_legacy").tolist() == [0, 2, 5]
+    assert label_pixels(448, 8, "tf_legacy").tolist() == list(range(0, 448, 8))
+    port = label_pixels(321, 8, "tf_legacy").tolist()
+    assert port == [int(i * 321 / 41) for i in range(41)] and port[-1] == 313
