@@ -40,21 +40,6 @@ SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
 SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
 BEGINS_SELECTED = settings.rounds[0].supervise == "selected"  # computed or given
-NEEDS_PSEUDO_LABELS = "pseudo_labels" in SUPERVISION or (
-    "selected" in SUPERVISION and not BEGINS_SELECTED
-)
-COMPUTES_SEEDS = "seeds" in SUPERVISION and settings.seeds.cues is None
-COMPUTES_PSEUDO_LABELS = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.masks is None
-NEEDS_CAM = (
-    COMPUTES_SEEDS
-    or SUPERVISION[0] == "selected"
-    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
-)
-NEEDS_SALIENCY = (
-    COMPUTES_SEEDS
-    or "selected" in SUPERVISION
-    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.rule == "saliency_guided")
-)
 
 
 wildcard_constraints:
@@ -62,6 +47,31 @@ wildcard_constraints:
     round=r"\d+",
     split="train|val|test",
     seed=r"\d+",
+
+
+def block(key):
+    """The settings under a key of the config, such as `cam` or `rounds.0.crf`.
+
+    All that the workflow knows of a block comes from here, and is asked for only when a job that
+    needs the block is in the DAG: a recipe leaves out the blocks that it does not use.
+    """
+    first, *rest = key.split(".")
+    value = getattr(settings, first)
+    for name in rest:
+        value = value[int(name)] if name.isdigit() else getattr(value, name)
+    return value
+
+
+def settings_json(key, **dump_options):
+    """Param: the settings under a key as JSON; the key may hold wildcards (`rounds.{round}`)."""
+    return lambda wildcards: block(of_job(key, wildcards)).model_dump_json(
+        **dump_options
+    )
+
+
+def of_job(key, wildcards):
+    """A key of the config with the job's wildcards filled in."""
+    return key.format(**dict(wildcards.items()))
 
 
 def data_path(relative):
@@ -81,13 +91,12 @@ def given(key, relative, *, folder=False):
     return path
 
 
-def weights_file(name, block):
+def weights_file(key, relative):
     """The file of a network's published weights; one of TensorFlow may be three."""
-    index = data_path(f"{block.weights}.index")
+    index = data_path(f"{relative}.index")
     if os.path.exists(index):
         return index
-    key = f"{name}.weights"
-    path = given(key, block.weights)
+    path = given(key, relative)
     if os.path.getsize(path) == 0:
         sys.exit(f"{path}: is empty; get it again, or change {key} in the config")
     return path

@@ -25,26 +25,38 @@ def memory(base, worker=0):
     )
 
 
-def inference_memory(*blocks):
-    """Resource mem_mb of a rule whose workers run one of some networks on the CPU."""
-    tiny = all(block.network.startswith("tiny") for block in blocks)
-    return memory(700, 600) if tiny else memory(1500, 2000)
+def inference_memory(key, *, unless_given=None):
+    """Resource mem_mb of a rule whose workers run the network trained under a key on the CPU.
 
-
-def training_memory(*blocks, images=1):
-    """Resource mem_mb of the largest of some trainings on the CPU; on a GPU they need less.
-
-    images: that a sample consists of. docs/cluster.md has the measurements.
+    unless_given: key of a folder of maps that the rule reads instead, if it is set.
     """
-    needs = []
-    for block in blocks:
-        tiny = block.network.startswith("tiny")
+
+    def mem_mb(wildcards, threads, attempt):
+        reads = unless_given and block(unless_given)
+        light = reads or block(of_job(key, wildcards)).network.startswith("tiny")
+        ask = memory(700, 600) if light else memory(1500, 2000)
+        return ask(wildcards, threads, attempt)
+
+    return mem_mb
+
+
+def training_memory(key):
+    """Resource mem_mb of the training under a key on the CPU; on a GPU it needs less.
+
+    docs/cluster.md has the measurements.
+    """
+
+    def mem_mb(wildcards, threads, attempt):
+        training = block(of_job(key, wildcards))
+        tiny = training.network.startswith("tiny")
         fixed, kilobytes_a_pixel = (1200, 2) if tiny else (3000, 8)
-        pixels = math.ceil(block.batch / block.accumulation) * images * block.crop**2
-        needs.append(
-            fixed * run.training_processes + kilobytes_a_pixel * pixels // 1000
-        )
-    return memory(max(needs))
+        images = getattr(training, "group_size", 1)  # that a sample consists of
+        samples = math.ceil(training.batch / training.accumulation)
+        pixels = samples * images * training.crop**2
+        need = fixed * run.training_processes + kilobytes_a_pixel * pixels // 1000
+        return memory(need)(wildcards, threads, attempt)
+
+    return mem_mb
 
 
 def minutes(count):
@@ -52,6 +64,11 @@ def minutes(count):
     return lambda wildcards, attempt: count * attempt
 
 
-def training_minutes(*blocks):
+def training_minutes(key):
     """Two seconds an iteration, at most a day: the next attempt goes on from the checkpoint."""
-    return minutes(min(10 + max(block.iterations for block in blocks) // 30, 24 * 60))
+
+    def runtime(wildcards, attempt):
+        iterations = block(of_job(key, wildcards)).iterations
+        return minutes(min(10 + iterations // 30, 24 * 60))(wildcards, attempt)
+
+    return runtime

@@ -16,7 +16,7 @@ rule affinity_scores:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=settings.affinity_scores.model_dump_json(),
+        settings=settings_json("affinity_scores"),
         code=code_digest("stages.affinity_scores"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -26,7 +26,7 @@ rule affinity_scores:
 
 rule affinity:
     input:
-        unpack(lambda wildcards: initial_weights("affinity", settings.affinity)),
+        unpack(initial_weights("affinity")),
         index="<results>/dataset/index.json",
         scores=shards_of("affinity/scores"),
     output:
@@ -38,11 +38,11 @@ rule affinity:
         "<results>/benchmarks/affinity.tsv"
     threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        mem_mb=training_memory(settings.affinity),
-        runtime=training_minutes(settings.affinity),
+        mem_mb=training_memory("affinity"),
+        runtime=training_minutes("affinity"),
         gpu=run.training_processes,
     params:
-        settings=settings.affinity.model_dump_json(),
+        settings=settings_json("affinity"),
         code=code_digest("stages.train_affinity"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -64,11 +64,11 @@ rule random_walk:
         "<results>/benchmarks/random_walk/{shard}.tsv"
     threads: cpus(64)
     resources:
-        mem_mb=inference_memory(settings.affinity),
+        mem_mb=inference_memory("affinity"),
         runtime=minutes(480),
         gpu=1,
     params:
-        settings=settings.random_walk.model_dump_json(),
+        settings=settings_json("random_walk"),
         code=code_digest("stages.random_walk"),
         options=lambda wildcards, input: options(input),
     shell:

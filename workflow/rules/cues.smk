@@ -3,7 +3,7 @@
 
 rule classifier:
     input:
-        unpack(lambda wildcards: initial_weights("classifier", settings.classifier)),
+        unpack(initial_weights("classifier")),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
@@ -14,11 +14,11 @@ rule classifier:
         "<results>/benchmarks/classifier.tsv"
     threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        mem_mb=training_memory(settings.classifier),
-        runtime=training_minutes(settings.classifier),
+        mem_mb=training_memory("classifier"),
+        runtime=training_minutes("classifier"),
         gpu=run.training_processes,
     params:
-        settings=settings.classifier.model_dump_json(),
+        settings=settings_json("classifier"),
         code=code_digest("stages.train_classifier"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -39,11 +39,11 @@ rule cam:
         "<results>/benchmarks/cam/{shard}.tsv"
     threads: cpus(64)
     resources:
-        mem_mb=inference_memory(settings.classifier),
+        mem_mb=inference_memory("classifier", unless_given="cam.maps"),
         runtime=minutes(480),
         gpu=1,
     params:
-        settings=settings.cam.model_dump_json(),
+        settings=settings_json("cam"),
         code=code_digest("stages.cam"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -66,7 +66,7 @@ rule saliency:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=settings.saliency.model_dump_json(),
+        settings=settings_json("saliency"),
         code=code_digest("stages.saliency"),
     shell:
         "python -m stages.saliency --params {params.settings:q} --index {input.index:q}"
@@ -89,7 +89,7 @@ rule seeds:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        settings=settings.seeds.model_dump_json(),
+        settings=settings_json("seeds"),
         code=code_digest("stages.seeds"),
         options=lambda wildcards, input: options(input),
     shell:

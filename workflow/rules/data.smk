@@ -14,7 +14,7 @@ rule mini_dataset:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        settings=settings.mini_dataset.model_dump_json(),
+        settings=settings_json("mini_dataset"),
         code=code_digest("stages.mini_dataset"),
         root=f"{run.data}/mini-{{seed}}",
     shell:
@@ -40,7 +40,7 @@ rule convert:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        settings=settings.convert.model_dump_json(),
+        settings=settings_json("convert"),
         code=code_digest("stages.convert"),
         options=lambda wildcards, input: options(label_inputs(wildcards)),
     shell:

@@ -19,7 +19,7 @@ rule evaluate:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        settings=settings.evaluate.model_dump_json(),
+        settings=settings_json("evaluate"),
         code=code_digest("stages.evaluate"),
     shell:
         "python -m stages.evaluate --params {params.settings:q} --index {input.index:q}"
@@ -44,8 +44,8 @@ rule audit:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=settings.audit.model_dump_json(),
-        crf=settings.crf.model_dump_json(exclude={"restrict_to_tags"}),
+        settings=settings_json("audit"),
+        crf=settings_json("crf", exclude={"restrict_to_tags"}),
         code=code_digest("stages.audit"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -121,7 +121,7 @@ rule report:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=settings.report.model_dump_json(),
+        settings=settings_json("report"),
         config=settings.model_dump_json(exclude={"run"}),
         code=code_digest("stages.report"),
         options=lambda wildcards, input: options(input),

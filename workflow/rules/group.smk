@@ -3,7 +3,7 @@
 
 rule group:
     input:
-        unpack(lambda wildcards: initial_weights("group", settings.group)),
+        unpack(initial_weights("group")),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
@@ -15,11 +15,11 @@ rule group:
         "<results>/benchmarks/group.tsv"
     threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        mem_mb=training_memory(settings.group, images=settings.group.group_size),
-        runtime=training_minutes(settings.group),
+        mem_mb=training_memory("group"),
+        runtime=training_minutes("group"),
         gpu=run.training_processes,
     params:
-        settings=settings.group.model_dump_json(),
+        settings=settings_json("group"),
         code=code_digest("stages.train_group"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -40,12 +40,14 @@ rule group_cam:
         "<results>/benchmarks/group_cam/{shard}.tsv"
     threads: cpus(64)
     resources:
-        mem_mb=inference_memory(settings.group),
+        mem_mb=inference_memory("group", unless_given="group_cam.maps"),
         runtime=minutes(480),
         gpu=1,
     params:
-        settings=settings.group_cam.model_dump_json(),
-        group_size=settings.group.group_size,
+        settings=settings_json("group_cam"),
+        group_size=lambda wildcards: (
+            0 if block("group_cam").maps else block("group").group_size
+        ),
         code=code_digest("stages.group_cam"),
         options=lambda wildcards, input: options(input),
     shell:

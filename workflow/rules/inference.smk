@@ -13,13 +13,11 @@ rule predict:
         "<results>/benchmarks/predict/{round}-{split}-{shard}.tsv"
     threads: cpus(64)
     resources:
-        mem_mb=inference_memory(*settings.rounds),
+        mem_mb=inference_memory("rounds.{round}"),
         runtime=minutes(480),
         gpu=1,
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].predict.model_dump_json(),
+        settings=settings_json("rounds.{round}.predict"),
         code=code_digest("stages.predict"),
     shell:
         "python -m stages.predict --params {params.settings:q} --index {input.index:q}"
@@ -42,9 +40,7 @@ rule crf:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].crf.model_dump_json(),
+        settings=settings_json("rounds.{round}.crf"),
         code=code_digest("stages.crf"),
     shell:
         "python -m stages.crf --params {params.settings:q} --index {input.index:q}"
@@ -68,10 +64,10 @@ rule masks:
         mem_mb=memory(1000),
         runtime=minutes(60),
     params:
-        split=settings.evaluate.split,
+        split=lambda wildcards: block("evaluate").split,
         code=code_digest("stages.masks"),
         given=lambda wildcards, input: (
-            f"--given '{input.given}'" if settings.evaluate.masks else ""
+            f"--given '{input.given}'" if block("evaluate").masks else ""
         ),
         options=lambda wildcards, input: options(input),
     shell:

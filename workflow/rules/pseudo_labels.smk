@@ -20,7 +20,7 @@ rule pseudo_labels:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=settings.pseudo_labels.model_dump_json(),
+        settings=settings_json("pseudo_labels"),
         code=code_digest("stages.pseudo_labels"),
         options=lambda wildcards, input: options(input),
     shell:

@@ -20,9 +20,9 @@ rule targets:
         mem_mb=memory(700, 600),
         runtime=minutes(120),
     params:
-        settings=lambda wildcards: settings.rounds[int(wildcards.round)]
-        .targets()
-        .model_dump_json(),
+        settings=lambda wildcards: (
+            block(f"rounds.{wildcards.round}").targets().model_dump_json()
+        ),
         code=code_digest("stages.targets"),
         options=lambda wildcards, input: options(input),
     shell:
@@ -45,14 +45,13 @@ rule train:
         "<results>/benchmarks/train/{round}.tsv"
     threads: cpus(run.training_processes * run.compute_threads)
     resources:
-        mem_mb=training_memory(*settings.rounds),
-        runtime=training_minutes(*settings.rounds),
+        mem_mb=training_memory("rounds.{round}"),
+        runtime=training_minutes("rounds.{round}"),
         gpu=run.training_processes,
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].model_dump_json(
-            exclude={"masks", "mask_list", "selection", "predict", "crf"}
+        settings=settings_json(
+            "rounds.{round}",
+            exclude={"masks", "mask_list", "selection", "predict", "crf"},
         ),
         code=code_digest("stages.train_round"),
         options=lambda wildcards, input: options(input),
