@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from seedbed.formats.tables import write_tsv
-from seedbed.models import Network, build
+from seedbed.models import build
+from seedbed.models.network import Network
 from seedbed.models.weights import load, save_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError

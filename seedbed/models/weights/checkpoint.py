@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from seedbed.formats.weights.files import read_file
-from seedbed.models import Network, Option, build
+from seedbed.models.network import Network
+from seedbed.models.registry import Option, build
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 

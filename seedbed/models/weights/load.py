@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.weights.files import read_tensors
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.models.weights.names import find_sources, is_counter, required
 from seedbed.runtime.errors import UserError
 
