@@ -43,18 +43,29 @@ def make_network(
 def make_view(settings: TrainingSettings, model: Network) -> View:
     """Which random views of an image the settings ask for; what the model's mean colour is."""
     colours = {"image_mean": None, "network_mean": mean_colour(model), "black": (0.0, 0.0, 0.0)}
+    options = settings.view.model_dump(exclude={"kind", "padding"})
     return View(
         settings.crop,
-        warp=settings.geometry == "warp",
-        long_side=settings.long_side,
-        scale=settings.scale,
-        rotate=settings.rotate,
-        flip=settings.flip,
-        jitter=settings.jitter,
-        hue=settings.hue,
-        padding=colours[settings.padding],
-        placement=settings.placement,
-        resampling=settings.resampling,
+        warp=settings.view.kind == "warp",
+        padding=colours[settings.view.padding],
+        **options,
+    )
+
+
+def make_optimisation(settings: TrainingSettings) -> Optimisation:
+    """How the settings want the weights updated."""
+    schedule = settings.schedule.model_dump(exclude={"kind"})
+    names = {"every": "step_every", "factor": "step_factor"}
+    return Optimisation(
+        iterations=settings.iterations,
+        batch=settings.batch,
+        accumulation=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        multipliers=settings.multipliers,
+        optimizer=settings.optimizer.kind,
+        schedule=settings.schedule.kind,
+        **settings.optimizer.model_dump(exclude={"kind"}),
+        **{names.get(key, key): value for key, value in schedule.items()},
     )
 
 
@@ -110,7 +121,6 @@ def train_network(
     """
     torch.set_num_threads(threads)
     be_deterministic(bool(deterministic))
-    shared = set(Optimisation.__dataclass_fields__)
     checkpoint = Checkpoint(weights, key)
     with launched_team() as team, checkpoint.lock() if team.leads else nullcontext():
         if settings.batch % team.size:
@@ -130,7 +140,7 @@ def train_network(
                 model,
                 objective,
                 batches,
-                Optimisation(**settings.model_dump(include=shared)),
+                make_optimisation(settings),
                 device=place,
                 checkpoint=checkpoint,
                 seed=settings.seed,

@@ -31,7 +31,7 @@ def project_files(dotted, seen):
         path = ROOT.joinpath(*parts[:depth])
         package = path / "__init__.py"
         path = package if package.exists() else path.with_suffix(".py")
-        settings_only = parts[:depth] == ["stages", "settings"]
+        settings_only = depth > 1 and parts[:2] == ["stages", "settings"]
         if path.exists() and path not in seen and not settings_only:
             seen.add(path)
             beside = (

@@ -109,8 +109,8 @@ class Settings(Block):
             source = sources.get(training.weights or "")
             if source and _backbone(source) != _backbone(training):
                 raise ValueError(
-                    f"{place}.weights: the {training.weights} is a {source.network} and this network"
-                    f" a {training.network}; both need the same backbone"
+                    f"{place}.weights: {training.weights} is a {source.network} and cannot"
+                    f" initialise a {training.network}; both need the same backbone"
                 )
         return self
 
@@ -149,7 +149,8 @@ def parse_config(config: dict[str, Any]) -> Settings:
     try:
         return Settings.model_validate(config)
     except ValidationError as error:
-        raise UserError(f"config: {explain(error)}") from None
+        remedy = "correct config.yaml, the recipe or --config"
+        raise UserError(f"config: {explain(error)}; {remedy}") from None
 
 
 def _backbone(training: TrainingSettings) -> str:

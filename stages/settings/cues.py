@@ -69,7 +69,7 @@ class SeedSettings(Block):
     grid: Count = Field(41, description="number of cells on each side of the grid")
     foreground_fraction: Fraction = Field(
         0.2,
-        description="a class has a cue where its CAM exceeds this fraction of its maximum (SEC)",
+        description="a class has a cue where its CAM exceeds this share of its maximum (SEC)",
     )
     background_threshold: Fraction = Field(
         0.06, description="background has a cue where saliency is below this value (DSRG)"

@@ -19,9 +19,7 @@ class FolderSettings(Block):
     """A folder of images and a table of their labels. Paths are relative to run.data."""
 
     images: str = Field(description="folder of the images")
-    labels: str = Field(
-        description="CSV file with the columns image, labels and, optionally, split"
-    )
+    labels: str = Field(description="CSV file with the columns image, labels and perhaps split")
     masks: str | None = Field(
         None, description="folder of masks `{id}.png` that hold class ids; null: no masks"
     )

@@ -22,7 +22,7 @@ def explain(error: ValidationError) -> str:
 
 def _is_inherited(item: Details, error: ValidationError) -> bool:
     """Whether a round repeats an error of the block that it inherits the value from."""
-    if item["loc"][:1] != ("rounds",) or item["type"] == "missing":
+    if item["loc"][:1] != ("rounds",):
         return False
     inherited = item["loc"][2:]
     return any(
@@ -35,14 +35,14 @@ def _reason(item: Details) -> str:
     place, kind = _place(item["loc"])
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
-        owner = f"is no key of kind {kind}" if kind else "unknown key"
+        owner = f"kind {kind} has no such key" if kind else "unknown key"
         return f"{place}: {owner}; remove it or correct its spelling (see docs/config.md)"
     if item["type"] == "missing":
         return f"{place}: has no default and must be given{_or_shared(item['loc'])}"
     if item["type"] == "union_tag_invalid":
         context = item["ctx"]
         return f"{place}.kind: {context['tag']!r} is none of {context['expected_tags']}"
-    if item["type"] == "value_error" and (key := re.match(r"[\w.]+(?=: )", message)):
+    if item["type"] == "value_error" and re.match(r"[\w.]+: ", message):
         return f"{place}.{message}" if place else message  # the message begins with a key
     shown = "" if isinstance(item["input"], dict | list) else f" (got {item['input']!r})"
     return f"{place or 'settings'}: {message}{shown}"

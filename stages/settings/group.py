@@ -52,7 +52,7 @@ class GroupCamSettings(Block):
 
     maps: str | None = Field(
         None,
-        description="folder of `{id}_{class, counted from 0}.png` to read instead of computing maps",
+        description="folder of `{id}_{class from 0}.png` to read instead of computing maps",
     )
     source: Literal["accumulated", "network", "both"] = Field(
         "accumulated",

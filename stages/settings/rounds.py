@@ -150,7 +150,7 @@ class RoundSettings(TrainingSettings):
     loss_stride: Count = Field(1, description="take the loss at every n-th pixel")
     label_sampling: Resampling = Field(
         "half_pixel",
-        description="how masks are sampled at that stride; corner_aligned: exactly every n-th pixel",
+        description="how masks are resized at that stride; corner_aligned: every n-th pixel",
     )
     dsrg: DSRGSettings = Field(DSRGSettings(), description="method dsrg")
     selection: SelectionSettings = Field(SelectionSettings(), description="supervise: selected")

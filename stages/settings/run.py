@@ -18,9 +18,7 @@ class RunSettings(Block):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the networks; auto: a GPU if there is one"
     )
-    shards: Count = Field(
-        1, description="number of jobs that each step over the images is cut into"
-    )
+    shards: Count = Field(1, description="number of jobs of each step over the images")
     compute_threads: Count = Field(2, description="number of CPU threads of a training")
     deterministic: bool = Field(
         True, description="use deterministic CUDA algorithms: the same bytes every time, but slower"

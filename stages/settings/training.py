@@ -267,7 +267,7 @@ class TrainingSettings(Block):
     )
     accumulation: Count = Field(
         1,
-        description="number of parts that a batch is computed in, one after another, to save memory",
+        description="number of parts that a batch is computed in, in turn, to save memory",
     )
     view: View = WarpView()
     optimizer: Optimizer = SGD()
