@@ -5,9 +5,6 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.methods.psa.pairs import RADIUS
-from seedbed.methods.psa.walk import CELL
-from seedbed.runtime.errors import UserError
 from seedbed.training.objectives.affinity import AffinityObjective
 from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
@@ -30,7 +27,6 @@ def train_affinity(
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train on pairs of cells whose classes are sure."""
-    check_crop(settings.crop)
     dataset = Index.load(index)
     # Pairs have no classes; their number alone lets the network be built again like any other.
     model = make_network(settings, dataset.num_classes, initial)
@@ -55,16 +51,6 @@ def train_affinity(
         threads=threads,
         deterministic=deterministic,
     )
-
-
-def check_crop(crop: int) -> None:
-    """UserError unless the crop is cut into whole cells, at least one of which has all partners."""
-    least = CELL * (2 * RADIUS - 1)
-    if crop % CELL or crop < least:
-        raise UserError(
-            f"affinity.crop: {crop} must be a multiple of {CELL} (the side of a cell), "
-            f"{least} or more; change it in the config"
-        )
 
 
 def main() -> None:

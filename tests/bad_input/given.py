@@ -20,7 +20,6 @@ from stages.masks import masks
 from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
-from stages.settings import ClassifierSettings
 from stages.targets import targets
 from stages.train_classifier import train_classifier
 from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
@@ -35,8 +34,7 @@ def folder(bad: Bad, name: str) -> Path:
 
 def weights_of(bad: Bad, path: str) -> str:
     """What is said of a classifier's weights."""
-    block = ClassifierSettings(weights=path)
-    return bad.asked("initial_weights", "classifier", block, classifier={"weights": path})
+    return bad.asked("_initial_weights", "classifier", classifier={"weights": path})
 
 
 def common(bad: Bad, **settings: object) -> list[object]:
@@ -75,8 +73,9 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     path = folder(bad, "weights") / "a.pth"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    brief = {"network": "tiny_cls", "iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.1}
     outputs = ["--weights", bad.root / "weights.pt", "--log", bad.root / "log.tsv"]
-    return bad.refused(train_classifier, *common(bad), *outputs, "--initial", path)
+    return bad.refused(train_classifier, *common(bad, **brief), *outputs, "--initial", path)
 
 
 def read_saliency(bad: Bad) -> str:
@@ -111,7 +110,7 @@ def _(bad: Bad) -> str:
     name, classes = "squeezenet1_0_cls", ["cat", "dog"]
     save_network(bad.root / "weights.pt", build(name, 2), name, 2, {}, classes)
     weights = ["--weights", bad.root / "weights.pt"]
-    return bad.refused(cam, *common(bad), *sharded(bad), *weights)
+    return bad.refused(cam, *common(bad, scales=[0.5]), *sharded(bad), *weights)
 
 
 def read_cams(bad: Bad, content: object) -> str:

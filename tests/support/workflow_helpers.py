@@ -18,7 +18,7 @@ from snakemake.cli import main as snakemake_main
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "a project"  # a space is allowed
-PARTS = ("Snakefile", "workflow", "profiles", "stages", "seedbed")
+PARTS = ("Snakefile", "workflow", "profiles", "recipes", "stages", "seedbed")
 BRIEF = {
     "iterations": 6,
     "batch": 4,

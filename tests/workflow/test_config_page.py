@@ -3,8 +3,8 @@
 import re
 
 import pytest
-
 from stages.config import Settings
+
 from stages.config_page import page
 from stages.settings import (
     ConvertSettings,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from stages.config import Settings
+
 from tests.support.workflow_helpers import ROOT
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from stages.config import Settings
 
 from seedbed.data.index import Index
 from seedbed.evaluation.metrics import ConfusionMatrix
@@ -22,7 +23,6 @@ from seedbed.formats.tables import read_tsv
 from seedbed.models.weights.checkpoint import load_network
 from stages.cam import cam
 from stages.command import run_stage
-from stages.config import Settings
 from stages.crf import crf
 from stages.group_cam import group_cam
 from stages.masks import masks

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 from pydantic import ValidationError
+from stages.config import Settings
 
 from seedbed.runtime.errors import UserError
 from stages.command import parse_settings
-from stages.config import Settings
 from stages.settings import RoundSettings, SelectionSettings, TrainingSettings
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}

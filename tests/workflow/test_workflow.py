@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stages.config import Settings
 
 from seedbed.data.mini.scenes import CLASSES
-from stages.config import Settings
 from tests.support.workflow_helpers import (
     CONFIG,
     ROOT,

@@ -351,7 +351,14 @@ def project(tmp_path):
 
 
 TORCHRUN = [sys.executable, "-m", "stages.torchrun", "--standalone", "--nproc-per-node", "2"]
-BRIEF = {"iterations": 3, "batch": 4, "crop": 32, "learning_rate": 1e-4, "schedule": "constant"}
+BRIEF = {
+    "network": "tiny_cls",
+    "iterations": 3,
+    "batch": 4,
+    "crop": 32,
+    "learning_rate": 1e-4,
+    "optimizer": {"kind": "adamw"},
+}
 HALVES = {"accumulation": 2}  # what one process needs to normalise over the shares of two
 
 
@@ -468,7 +475,7 @@ def test_a_team_keeps_the_maps_of_all_its_groups(project, tmp_path, in_team, mon
     def mine(team, name, **options):
         monkeypatch.setattr(training_run, "launched_team", lambda: as_launched(team))
         files = {key: tmp_path / f"{name}-{key}" for key in ("weights", "log", "maps")}
-        chosen = GroupSettings(**BRIEF, **early, **options)
+        chosen = GroupSettings(**{**BRIEF, "network": "tiny_group"}, **early, **options)
         train_group(**project, **files, settings=chosen, threads=1, deterministic=1)
 
     mine(ALONE, "one", **HALVES)

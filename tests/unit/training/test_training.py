@@ -18,8 +18,9 @@ from seedbed.models import build
 from seedbed.models.weights import load_network, save_network
 from seedbed.runtime.errors import UserError
 from seedbed.training import loop as training
+from seedbed.training import previews
 from seedbed.training.event_log import EventLog
-from seedbed.training.loop import Checkpoint, previews, train
+from seedbed.training.loop import Checkpoint, train
 from seedbed.training.optimisation import (
     Optimisation,
     make_optimizer,
@@ -37,7 +38,7 @@ from stages.settings import (
 )
 from stages.train_classifier import train_classifier
 from stages.train_round import make_preview, train_round
-from stages.training_run import make_network, make_view, train_network
+from stages.training_run import make_network, make_optimisation, make_view, train_network
 
 torch.set_num_threads(1)
 
@@ -583,29 +584,29 @@ def project(tmp_path):
     return run_stage
 
 
-CUT = {
-    "geometry": "crop",
+BRIEF = {
     "crop": 33,
-    "scale": (1.0, 1.0),
-    "long_side": (30, 44),
-    "hue": 0.1,
-    "placement": "top_left",
-    "padding": "network_mean",
     "batch": 4,
     "iterations": 3,
+    "learning_rate": 5e-3,
     "accumulation": 2,
-    "schedule": "multi_step",
-    "milestones": [2],
+    "optimizer": {"kind": "adamw"},
+    "schedule": {"kind": "multi_step", "milestones": [2]},
 }
+CUT = {
+    **BRIEF,
+    "view": {"kind": "crop", "long_side": (30, 44), "hue": 0.1, "placement": "top_left"},
+}
+SQUARE = {**BRIEF, "view": {"hue": 0.1}}
+SEG, CLS = {"network": "tiny_seg"}, {"network": "tiny_cls"}
 
 
 def test_a_round_begins_with_the_weights_of_the_round_before(project):
     torch.manual_seed(9)
     before = build("tiny_seg", 3)
     save_network(project.folder / "before.pt", before, "tiny_seg", 3, {}, ["b", "cat", "dog"])
-    settings = RoundSettings(
-        supervise="pseudo_labels", weights="previous", optimizer="sgd", learning_rate=1e-12, **CUT
-    )
+    chosen = {**CUT, "optimizer": {"kind": "sgd"}, "learning_rate": 1e-12}
+    settings = RoundSettings(supervise="pseudo_labels", weights="previous", **SEG, **chosen)
     after, rows = project(
         train_round,
         settings,
@@ -622,10 +623,14 @@ MASKED = {"supervise": "ground_truth", "loss_stride": 8}
 
 
 @pytest.mark.parametrize(
-    ("options", "geometry", "source"),
-    [(MASKED, "crop", "targets"), (MASKED, "warp", "targets"), (GROWN, "warp", "cues")],
+    ("options", "view", "source"),
+    [
+        (MASKED, {"kind": "crop", "placement": "top_left"}, "targets"),
+        (MASKED, {"kind": "warp"}, "targets"),
+        (GROWN, {"kind": "warp"}, "cues"),
+    ],
 )
-def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, geometry, source):
+def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, view, source):
     monkeypatch.setattr(previews, "PAUSE_SECONDS", -1)
     monkeypatch.setattr(previews, "COST", 1e9)
     monkeypatch.setattr("stages.train_round.PREVIEWED", 2)
@@ -636,7 +641,7 @@ def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, geome
         "write",
         lambda self, model: (write(self, model), drawn.append(self.path.read_bytes())),
     )
-    settings = RoundSettings(**options, **{**CUT, "geometry": geometry, "long_side": None})
+    settings = RoundSettings(**SEG, **options, **BRIEF, view={"hue": 0.1, **view})
     inputs = {source: project.folder / f"{source}.h5"}
     _, rows = project(train_round, settings, **inputs)
     weights = (project.folder / "train_round.pt").read_bytes()
@@ -659,8 +664,8 @@ def test_a_preview_shows_what_supervises(project, monkeypatch):
         "stages.train_round.Preview", lambda *parts, **options: shown.append((parts, options))
     )
     entries = Index.load(project.folder / "index.json").split("train")
-    cut = RoundSettings(**MASKED, **CUT)
-    warped = RoundSettings(**GROWN, **{**CUT, "geometry": "warp", "long_side": None})
+    cut = RoundSettings(**SEG, **MASKED, **CUT)
+    warped = RoundSettings(**SEG, **GROWN, **SQUARE)
     for name, settings in (("targets", cut), ("cues", warped)):
         maps = Maps(project.folder / f"{name}.h5")
         make_preview(project.folder / "p.png", entries, maps, project.folder, settings)
@@ -685,7 +690,7 @@ def test_events_lie_beside_the_log(project, monkeypatch):
         return EventLog(None, rows, step)
 
     monkeypatch.setattr(training, "EventLog", record)
-    project(train_classifier, ClassifierSettings(**CUT))
+    project(train_classifier, ClassifierSettings(**CLS, **CUT))
     assert asked == [(project.folder / "tensorboard", 0)]
 
 
@@ -700,7 +705,7 @@ def test_a_round_trains_on_any_grid_of_labels(project, monkeypatch, sampling):
 
     monkeypatch.setattr("stages.train_round.train_network", record)
     settings = RoundSettings(
-        supervise="ground_truth", loss_stride=8, label_sampling=sampling, **CUT
+        supervise="ground_truth", loss_stride=8, label_sampling=sampling, **SEG, **CUT
     )
     _, rows = project(train_round, settings, targets=project.folder / "targets.h5")
     assert 0 < float(rows[-1]["loss"]) < 5
@@ -719,20 +724,20 @@ def test_seeds_are_trained_on_as_the_port_does(project):
         "crf_gradient": "none",
         "constraint_clip": None,
     }
-    warped = {"geometry": "warp", "long_side": None, "resampling": "tf_legacy"}
-    settings = RoundSettings(supervise="seeds", method="dsrg", dsrg=growing, **{**CUT, **warped})
+    warped = {**SEG, **BRIEF, "view": {"resampling": "tf_legacy"}}
+    settings = RoundSettings(supervise="seeds", method="dsrg", dsrg=growing, **warped)
     _, rows = project(train_round, settings, cues=project.folder / "cues.h5")
     assert float(rows[-1]["constraint_loss"]) > 0
 
 
 def test_a_classifier_trains_on_cut_images(project):
-    network, rows = project(train_classifier, ClassifierSettings(**CUT))
+    network, rows = project(train_classifier, ClassifierSettings(**CLS, **CUT))
     assert network(torch.zeros(1, 3, 33, 33)).shape == (1, 2) and float(rows[-1]["loss"]) < 5
 
 
 @pytest.mark.parametrize("name", ["tiny_seg", "vgg16_largefov"])
 def test_the_networks_mean_colour_is_nothing_to_it(name):
-    settings = TrainingSettings(network=name, padding="network_mean")
+    settings = TrainingSettings(network=name, **SQUARE)
     with torch.device("meta"):
         model = build(name, 3)
     colour = torch.tensor(make_view(settings, model).padding)
@@ -742,40 +747,77 @@ def test_the_networks_mean_colour_is_nothing_to_it(name):
 
 
 def test_the_view_is_the_settings_one():
-    settings = TrainingSettings(
-        geometry="crop",
-        crop=77,
-        long_side=(40, 50),
-        scale=(0.5, 1.5),
-        rotate=3,
-        flip=False,
-        jitter=0.2,
-        hue=0.1,
-        padding="black",
-        placement="top_left",
-    )
-    model = make_network(settings, 3, None)
-    view = vars(make_view(settings, model))
-    assert view.pop("warp") is False and view.pop("padding") == (0, 0, 0)
-    assert view == {name: getattr(settings, name) for name in view}
-    assert make_view(TrainingSettings(), model).padding is None
-    assert make_view(TrainingSettings(resampling="tf_legacy"), model).resampling == "tf_legacy"
+    chosen = {
+        "long_side": (40, 50),
+        "scale": (0.5, 1.5),
+        "rotate": 3,
+        "flip": False,
+        "jitter": 0.2,
+        "hue": 0.1,
+        "placement": "top_left",
+    }
+    model = build("tiny_seg", 3)
+
+    def view_of(**view):
+        return vars(make_view(TrainingSettings(**SEG, **BRIEF, view=view), model))
+
+    view = view_of(kind="crop", padding="black", **chosen)
+    assert view["warp"] is False and view["padding"] == (0, 0, 0) and view["crop"] == 33
+    assert {name: view[name] for name in chosen} == chosen
+    assert view_of(padding="image_mean")["padding"] is None
+    assert view_of(resampling="tf_legacy")["resampling"] == "tf_legacy"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"),
+    [
+        (
+            {
+                "optimizer": {"kind": "sgd", "momentum": 0.5, "nesterov": True},
+                "schedule": {"kind": "step", "every": 7, "factor": 0.3},
+            },
+            {"optimizer": "sgd", "momentum": 0.5, "nesterov": True, "weight_decay": 5e-4}
+            | {"schedule": "step", "step_every": 7, "step_factor": 0.3},
+        ),
+        (
+            {
+                "optimizer": {"kind": "adamw", "weight_decay": 0.2, "decay_biases": True},
+                "schedule": {"kind": "multi_step", "milestones": [3, 5]},
+                "multipliers": (1, 2, 3, 4),
+            },
+            {"optimizer": "adamw", "weight_decay": 0.2, "decay_biases": True}
+            | {"schedule": "multi_step", "milestones": [3, 5], "step_factor": 0.1}
+            | {"multipliers": (1, 2, 3, 4)},
+        ),
+        ({"schedule": {"kind": "poly", "power": 2}}, {"schedule": "poly", "power": 2}),
+        ({"schedule": {"kind": "one_cycle"}}, {"schedule": "one_cycle"}),
+    ],
+)
+def test_the_optimisation_is_the_settings_one(blocks, expected):
+    made = vars(make_optimisation(TrainingSettings(**SEG, **{**BRIEF, **blocks})))
+    assert {key: made[key] for key in expected} == expected
+    shared = ("iterations", "batch", "accumulation", "learning_rate")
+    assert all(made[key] == BRIEF[key] for key in shared)
 
 
 def test_a_new_head_is_not_the_files(tmp_path):
     torch.manual_seed(5)
     torch.save(build("tiny_seg", 3).state_dict(), tmp_path / "w.pth")
-    whole = make_network(TrainingSettings(), 3, tmp_path / "w.pth").state_dict()
-    anew = make_network(TrainingSettings(new_head=True), 3, tmp_path / "w.pth").state_dict()
+    settings = TrainingSettings(**SEG, **BRIEF)
+    whole = make_network(settings, 3, tmp_path / "w.pth").state_dict()
+    settings = TrainingSettings(**SEG, **BRIEF, new_head=True)
+    anew = make_network(settings, 3, tmp_path / "w.pth").state_dict()
     same = {name for name in whole if torch.equal(whole[name], anew[name])}
     assert {name for name in whole if name.startswith("features.")} <= same
     assert "head.classes.weight" not in same
 
 
 BRIEF_GROUPS = {
+    "network": "tiny_group",
     "iterations": 4,
     "batch": 4,
     "crop": 32,
+    "learning_rate": 5e-3,
     "group_size": 2,
     "accumulate_from_epoch": 0,
     "accumulate_score": 0,
@@ -811,7 +853,7 @@ def test_out_of_memory_beside_the_batch_is_one_line(project, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", full)
     with pytest.raises(UserError, match=r"^GPU out of memory beside the batch.*larger GPU$"):
-        project(train_classifier, ClassifierSettings(**CUT))
+        project(train_classifier, ClassifierSettings(**CLS, **CUT))
 
 
 def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
@@ -823,6 +865,6 @@ def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
             super().__init__(labels, draws)
 
     monkeypatch.setattr(group_stage, "GroupIndex", Recorded)
-    brief = {"iterations": 1, "batch": 1, "crop": 32, "partner_draws": 7}
+    brief = {**BRIEF_GROUPS, "iterations": 1, "batch": 1, "partner_draws": 7}
     project(group_stage.train_group, GroupSettings(**brief), maps=project.folder / "maps.h5")
     assert asked == [7]
