@@ -23,6 +23,7 @@ from stages.settings.labels import PseudoLabelSettings
 from stages.settings.layers import combine
 from stages.settings.rounds import (
     DSRGSettings,
+    GridCRFSettings,
     RoundSettings,
     SelectionSettings,
     TargetSettings,
@@ -51,6 +52,7 @@ __all__ = [
     "DSRGSettings",
     "EvaluateSettings",
     "FolderSettings",
+    "GridCRFSettings",
     "GroupCamSettings",
     "GroupSettings",
     "MaskCRFSettings",

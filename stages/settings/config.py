@@ -44,12 +44,10 @@ class Settings(Block):
     affinity: AffinitySettings | None = None
     random_walk: RandomWalkSettings = RandomWalkSettings()
     pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
-    training: SharedTrainingSettings = Field(
-        SharedTrainingSettings(), description="keys that all rounds share"
-    )
-    predict: PredictSettings = Field(PredictSettings(), description="keys that all rounds share")
+    training: SharedTrainingSettings = SharedTrainingSettings()
+    predict: PredictSettings = Field(PredictSettings(), description="shared by the rounds")
     crf: MaskCRFSettings = Field(
-        MaskCRFSettings(), description="keys that all rounds and the audit share"
+        MaskCRFSettings(), description="shared by the rounds and the audit"
     )
     rounds: list[RoundSettings] = Field(
         min_length=1, description="the trainings of the segmentation network, one after another"

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from stages.config import Settings
 
 from seedbed.data.index import Index
 from seedbed.evaluation.metrics import ConfusionMatrix
@@ -30,6 +29,7 @@ from stages.predict import predict
 from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
+from stages.settings import Settings
 from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, snakemake
 
 SETTINGS = Settings.model_validate(CONFIG)
