@@ -307,7 +307,7 @@ class TrainingSettings(Block):
 
 
 class SharedTrainingSettings(TrainingSettings):
-    """What the rounds share; each round may override any key. What has no default may be left out."""
+    """What the rounds share; a round may override any key. What has no default may be left out."""
 
     network: Network | None = None
     iterations: Iterations | None = None
