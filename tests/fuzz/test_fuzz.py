@@ -154,7 +154,7 @@ def test_a_pickle_of_too_many_parts(tmp_path, monkeypatch):
 
 
 def test_packed_cues_are_unpacked_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("seedbed.methods.seeds.MAX_UNPACKED", 2 << 20)
+    monkeypatch.setattr("seedbed.formats.cue_pickle.MAX_UNPACKED", 2 << 20)
     (tmp_path / "cues.pickle.gz").write_bytes(gzip.compress(bytes(3 << 20)))
     with pytest.raises(UserError, match="larger than 2 MB"):
         read_cue_labels(tmp_path / "cues.pickle.gz")
