@@ -10,7 +10,7 @@ from torch import Tensor
 from seedbed.data.index import ImageEntry
 from seedbed.inference.precision import mixed_precision
 from seedbed.methods.resampling import resize_image
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 
 

@@ -18,7 +18,7 @@ from seedbed.inference.multiscale import MultiScale, multi_scale
 from seedbed.inference.refine import argmax_classes, crf_labels, restrict_to_labels
 from seedbed.methods.dsrg.losses import smooth_softmax
 from seedbed.methods.resampling import resize
-from seedbed.models import Network
+from seedbed.models.network import Network
 
 LEAST_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
 
@@ -147,9 +147,13 @@ def segment(
     """Mask of one image: `class_probabilities`, restriction to the labels, CRF, arg max.
 
     Args:
-        model: see `class_probabilities`, as are `image`, `image_id`, `options` and `device`.
+        model: in evaluation mode, on `device`.
+        image: RGB uint8 (H, W, 3).
+        image_id: see `PredictionOptions.seed`.
+        options: how the image is shown to the network and its outputs are fused.
         labels: class ids to which the mask is restricted, besides background; None: all classes.
         crf: parameters of `seedbed.crf.dense_crf`; None: no CRF.
+        device: the model's device.
 
     Returns:
         Class ids, (H, W) uint8.
