@@ -1,4 +1,4 @@
-// The Python module seedbed_lattice: the dense CRF of one image.
+// The Python module seedbed_lattice: the dense CRF of one image. setup.py defines SOURCE_HASH.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -101,4 +101,9 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, "seedbed_lattice", "Dense CRF of on
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit_seedbed_lattice() { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit_seedbed_lattice() {
+  PyObject* created = PyModule_Create(&module);
+  if (created && PyModule_AddStringConstant(created, "source_hash", SOURCE_HASH) < 0)
+    Py_CLEAR(created);
+  return created;
+}
