@@ -37,7 +37,7 @@ Solver* solver() {
   return solve_anywhere;
 }
 
-// Denormals count as zero as long as one of these lives.
+// Treats denormals as zero during its lifetime.
 struct FlushDenormals {
 #ifdef __SSE__
   const unsigned mode = _mm_getcsr();
@@ -46,7 +46,7 @@ struct FlushDenormals {
 #endif
 };
 
-// Whether the buffers hold what the settings say, and the channels are there.
+// Whether the buffers' sizes match the settings, and the channels exist.
 bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
          const Py_buffer& posterior, const Py_buffer& channels) {
   const Py_ssize_t points = Py_ssize_t(s.height) * s.width;

@@ -123,9 +123,9 @@ def test_grid_of_every_backend(backend):
     posterior = crf(channels_first, unary, labels)
     assert (posterior[labels == 0] == 0).all()
     assert (posterior[2, 0] == 1).all()
-    some = [0, 2, 3]
-    expected = dense_crf(images[0], unary[0, some], GRID | {"backend": "pydensecrf"})
-    torch.testing.assert_close(posterior[0, some], expected, rtol=0, atol=1e-4)
+    present = [0, 2, 3]
+    expected = dense_crf(images[0], unary[0, present], GRID | {"backend": "pydensecrf"})
+    torch.testing.assert_close(posterior[0, present], expected, rtol=0, atol=1e-4)
     leaf = unary.double().requires_grad_()
     again = crf(channels_first, leaf, labels.bool())
     assert torch.equal(again, posterior) and not again.requires_grad
@@ -134,7 +134,7 @@ def test_grid_of_every_backend(backend):
 
 
 @pytest.mark.parametrize("backend", [*OURS, "pydensecrf"])
-def test_bytes_depend_on_no_number_of_threads(backend):
+def test_bytes_do_not_depend_on_the_number_of_threads(backend):
     sizes = [(20, 31), (8, 9), (33, 20), (1, 40), (12, 12)]
     images = [picture(*size) for size in sizes]
     unaries = [energies(4, *size) for size in sizes]
@@ -145,7 +145,7 @@ def test_bytes_depend_on_no_number_of_threads(backend):
             torch.set_num_threads(threads)
             for _ in range(3):
                 many = dense_crf(images, unaries, params)
-                assert [one.tobytes() for one in many] == alone
+                assert [posterior.tobytes() for posterior in many] == alone
     finally:
         torch.set_num_threads(1)
 
@@ -231,8 +231,8 @@ def test_pydensecrf_is_imported_only_by_name():
 
 
 @pytest.mark.parametrize("backend", OURS)
-def test_lattices_kept_between_images_are_those_asked_for(backend):
-    """More settings than are kept, each after every other one."""
+def test_cached_lattices_belong_to_their_settings(backend):
+    """More settings than the cache holds, each after every other."""
     settings = [
         (20, 30, 2, {}),
         (30, 20, 2, {}),
@@ -270,7 +270,7 @@ def test_module_refuses_wrong_buffers():
 
 @pytest.mark.parametrize("backend", [*OURS, "pydensecrf"])
 @pytest.mark.parametrize("changed", [{"gaussian_sxy": 1e-6}, {"bilateral_sxy": 1e-6}])
-def test_refuses_deviations_too_small(backend, changed):
+def test_refuses_too_small_standard_deviations(backend, changed):
     name = next(iter(changed)).split("_")[0]
     with pytest.raises(ValueError, match=f"{name}_s… must be greater"):
         dense_crf(picture(9, 9), energies(2, 9, 9), PARAMS | changed | {"backend": backend})

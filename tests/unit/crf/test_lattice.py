@@ -11,32 +11,32 @@ torch.set_num_threads(1)
 @pytest.mark.parametrize("dimensions", [1, 2, 5])
 def test_simplices_enclose_their_points(dimensions):
     features = 30 * torch.rand(dimensions, 500, generator=torch.Generator().manual_seed(1))
-    corner, rank, shares = enclosing_simplices(features)
-    assert (shares >= -1e-4).all()
-    torch.testing.assert_close(shares.sum(0), torch.ones(500))
+    corner, rank, weights = enclosing_simplices(features)
+    assert (weights >= -1e-4).all()
+    torch.testing.assert_close(weights.sum(0), torch.ones(500))
     assert (corner.sum(0) == 0).all() and (corner % (dimensions + 1) == 0).all()
     assert (rank.sort(0).values == torch.arange(dimensions + 1)[:, None]).all()
     # The vertices, weighted, make up the point: twice as far away, twice as far in the plane.
     order = dimensions + 1
     vertices = [corner + r - order * (rank > dimensions - r) for r in range(order)]
-    point = sum(share * vertex for share, vertex in zip(shares, vertices, strict=True))
+    point = sum(weight * vertex for weight, vertex in zip(weights, vertices, strict=True))
     lengths = (point**2).sum(0).sqrt() / (features**2).sum(0).sqrt()
     torch.testing.assert_close(lengths, torch.full((500,), order * (2 / 3) ** 0.5))
 
 
 def test_simplex_of_the_origin():
-    corner, rank, shares = enclosing_simplices(torch.zeros(2, 1))
+    corner, rank, weights = enclosing_simplices(torch.zeros(2, 1))
     assert corner.flatten().tolist() == [0, 0, 0]
-    assert rank.flatten().tolist() == [0, 1, 2]  # of equals the earlier one counts as larger
-    assert shares.flatten().tolist() == [1, 0, 0]
+    assert rank.flatten().tolist() == [0, 1, 2]  # of equal differences the earlier counts as larger
+    assert weights.flatten().tolist() == [1, 0, 0]
 
 
 def test_simplex_in_one_dimension():
     # x lies at 2 sqrt(2/3) / sqrt(2) x = 1.1547 x on the line (t, -t), whose points are t = 0, 1, …
-    corner, _, shares = enclosing_simplices(torch.tensor([[1.0]]))
+    corner, _, weights = enclosing_simplices(torch.tensor([[1.0]]))
     t = 2 / 3**0.5
     assert corner.flatten().tolist() == [2, -2]
-    torch.testing.assert_close(shares.flatten(), torch.tensor([t - 1, 2 - t]))
+    torch.testing.assert_close(weights.flatten(), torch.tensor([t - 1, 2 - t]))
 
 
 def test_vertex_keys():
@@ -53,9 +53,9 @@ def test_vertex_keys():
 
 
 def test_neighbours():
-    # 3, 5 and 7 are a line with step 2, 20 is alone, 4 stands for none.
-    found = neighbours(torch.tensor([3, 5, 7, 20]), 2)
-    assert found.tolist() == [[4, 0, 1], [0, 1, 2], [1, 2, 4], [4, 3, 4], [4, 4, 4]]
+    # 3, 5 and 7 are neighbours with step 2, 20 has none; 4 is the row of no vertex.
+    rows = neighbours(torch.tensor([3, 5, 7, 20]), 2)
+    assert rows.tolist() == [[4, 0, 1], [0, 1, 2], [1, 2, 4], [4, 3, 4], [4, 4, 4]]
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 5])
@@ -71,18 +71,18 @@ def test_filter_is_near_the_exact_gaussian(dimensions):
     assert torch.corrcoef(torch.stack([ours.flatten(), exact.flatten()]))[0, 1] > 0.9
 
 
-def test_point_sets_do_not_hear_each_other():
+def test_point_sets_are_independent():
     generator = torch.Generator().manual_seed(0)
     features = 4 * torch.rand(3, 50, 5, generator=generator)
     values = torch.rand(3, 50, 2, generator=generator)
     extents = [4.0] * 5
     together = SumOfLattices([Lattice(features, extents)])(values.flatten(0, 1))
-    for one, value, ours in zip(features, values, together.view(3, 50, 2), strict=True):
-        alone = SumOfLattices([Lattice(one[None], extents)])(value)
+    for points, value, ours in zip(features, values, together.view(3, 50, 2), strict=True):
+        alone = SumOfLattices([Lattice(points[None], extents)])(value)
         torch.testing.assert_close(ours, alone, rtol=1e-6, atol=1e-7)
 
 
-def test_far_points_hear_only_themselves():
+def test_far_points_are_multiplied_by_the_weight():
     features = 40 * torch.arange(6.0).view(1, 3, 2)
     lattice = Lattice(features, [160.0, 200.0], weight=3)
     assert lattice.diagonal
@@ -92,7 +92,7 @@ def test_far_points_hear_only_themselves():
     torch.testing.assert_close(SumOfLattices([lattice])(values), 3 * values)
     both = SumOfLattices([lattice, near])(values)
     torch.testing.assert_close(both, 3 * values + SumOfLattices([near])(values))
-    # The shortcut is what the lattice itself would have given.
+    # The lattice itself gives the same as the shortcut.
     lattice.diagonal = False
     torch.testing.assert_close(SumOfLattices([lattice])(values), 3 * values)
 
