@@ -21,7 +21,7 @@ _MODULES = {
     "saliency_guided": "seedbed.methods.group_wsss.pseudo_labels",
 }
 
-__all__ = sorted(_MODULES)  # noqa: PLE0605
+__all__ = sorted(_MODULES)
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seedbed.crf import resolve_backend
 from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -53,8 +54,10 @@ def pseudo_labels(
         )
     else:
         raise UserError(f"rule {settings.rule} needs --saliency")
+    uses_crf = settings.crf and settings.rule == "argmax" and not settings.masks
+    attributes = {"crf_backend": resolve_backend(settings.crf.backend)} if uses_crf else {}
     rows = []
-    with write_maps(output, settings=settings.model_dump_json()) as maps:
+    with write_maps(output, settings=settings.model_dump_json(), **attributes) as maps:
         for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, mask)
             rows.append({"id": entry.id, **_statistics(mask, entry)})

@@ -55,7 +55,7 @@ def test_atomic_folder_replaces_or_leaves_alone(tmp_path):
 def events(monkeypatch):
     """What is brought to the disk, and what gets its name, in order."""
     events = []
-    fsync, syncfs, renames = os.fsync, atomic_module._sync_all, (Path.replace, Path.rename)
+    fsync, syncfs, renames = os.fsync, atomic_module._sync_file_system, (Path.replace, Path.rename)
 
     def record(kind, path):
         events.append((kind, re.sub(r"\.([0-9a-f]{14})", ".x", Path(path).name)))
@@ -66,7 +66,7 @@ def events(monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda n: (record("sync", Path(f"/proc/self/fd/{n}").readlink()), fsync(n))
     )
-    monkeypatch.setattr(atomic_module, "_sync_all", lambda f: (record("all", f), syncfs(f)))
+    monkeypatch.setattr(atomic_module, "_sync_file_system", lambda f: (record("all", f), syncfs(f)))
     for name, rename in zip(("replace", "rename"), renames, strict=True):
         monkeypatch.setattr(Path, name, recorded(rename))
     return events

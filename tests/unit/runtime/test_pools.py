@@ -21,7 +21,7 @@ from seedbed.training.processes import Team
 @pytest.fixture(autouse=True)
 def two_cpus(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(device, "available_cpus", lambda: 2)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 2)
     yield
     torch.set_num_threads(threads)
 
@@ -46,7 +46,7 @@ def test_workers_are_other_processes_on_one_thread_each(workers, elsewhere):
 
 
 def test_no_more_workers_than_cpus(monkeypatch):
-    monkeypatch.setattr(device, "available_cpus", lambda: 1)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 1)
     assert set(ordered_map(lambda _: os.getpid(), [0, 0], 8)) == {os.getpid()}
 
 
@@ -89,7 +89,7 @@ def test_progress_counts_results(monkeypatch, workers, items, total):
             shown.append(result)
             yield result
 
-    monkeypatch.setattr(device, "progress", record)
+    monkeypatch.setattr("seedbed.runtime.pools.progress", record)
     results = ordered_map(lambda item: [item], items, workers)
     assert next(results) == [next(iter(items))]
     assert shown == [total, [next(iter(items))]]  # though all of them have been handed out
@@ -98,7 +98,9 @@ def test_progress_counts_results(monkeypatch, workers, items, total):
 
 def test_progress_of_a_number_unknown(monkeypatch):
     shown = []
-    monkeypatch.setattr(device, "progress", lambda results, total: [shown.append(total)])
+    monkeypatch.setattr(
+        "seedbed.runtime.pools.progress", lambda results, total: [shown.append(total)]
+    )
     list(ordered_map(lambda item: item, iter([1]), 1))
     assert shown == [None]
 
