@@ -8,13 +8,12 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import write_mask
+from seedbed.formats.masks import VOID, write_mask
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
-VOID = 255
 # VOC2012, segmentation, competition 6: trained on data beside VOC's own.
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 

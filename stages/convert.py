@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.classes import Labels
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
-from seedbed.data.layouts.devkit import devkit_source
+from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.layouts.voc import Devkit, Labels
-from seedbed.data.source import Complain, Source, check_classes, decode_all, refuse
+from seedbed.data.source import OnProblem, Source, check_classes, decode_all, raise_problem
 from seedbed.formats.maps import write_maps
 from seedbed.formats.tables import write_text, write_tsv
 from seedbed.runtime.errors import UserError
@@ -32,7 +32,7 @@ CueList = Annotated[Path | None, "its input_list.txt; else the train list's orde
 def open_source(
     settings: ConvertSettings,
     data: Path,
-    complain: Complain,
+    on_problem: OnProblem,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
 ) -> Source:
@@ -44,7 +44,7 @@ def open_source(
             data / folder.labels,
             masks,
             classes=settings.classes,
-            complain=complain,
+            on_problem=on_problem,
         )
     if coco := settings.coco:
         return coco_source(
@@ -53,7 +53,7 @@ def open_source(
             data / coco.val_instances if coco.val_instances else None,
             data / coco.val_images if coco.val_images else None,
             classes=settings.classes,
-            complain=complain,
+            on_problem=on_problem,
         )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
@@ -64,7 +64,7 @@ def open_source(
         classes=settings.classes,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
-        complain=complain,
+        on_problem=on_problem,
     )
 
 
@@ -101,14 +101,14 @@ def convert(
     cue_list: CueList = None,
 ) -> None:
     """Convert a data set; nothing is written unless every file of it is in order."""
-    source = open_source(settings, data, refuse, cue_pickle, cue_list)
-    check_classes(source, refuse)
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
     if settings.shuffle_tags:
         dealt = shuffle(source.labels, source.train, settings.seed)
         source = replace(source, labels=dealt)
     entries = []
     with write_maps(masks) as maps:
-        decoded = decode_all(source, data, workers, refuse)
+        decoded = decode_all(source, data, workers, raise_problem)
         for entry, mask in progress(decoded, total=len(source.splits)):
             entries.append(entry)
             if mask is not None:

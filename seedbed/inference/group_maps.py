@@ -18,7 +18,7 @@ from seedbed.inference.precision import mixed_precision
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize
-from seedbed.models.heads.group import GroupNetwork, between
+from seedbed.models.heads.group import GroupNetwork, mean_maps
 from seedbed.runtime.pools import device_map
 
 BLOCK = 1000  # images whose partners' class maps are in memory at a time
@@ -81,7 +81,7 @@ class GroupNetworkPass:
         square = resize(pixels, (self.size, self.size), "antialias")
         with mixed_precision(self.device):
             batch = self.network.preprocess(torch.cat([square, square.flip(-1)]))
-            nodes = self.network.nodes(batch)
+            nodes = self.network.maps(batch)
         return nodes.float().cpu().numpy()
 
     @torch.no_grad()
@@ -107,8 +107,8 @@ class GroupNetworkPass:
             before = np.stack([nodes[member] for member in members], axis=1)
             before = torch.from_numpy(before).to(self.device)
             with mixed_precision(self.device):
-                after = self.network.mined(before)
-            plain, mirrored = between(before, after.float())[:, 0, channels]
+                after = self.network.pass_messages(before)
+            plain, mirrored = mean_maps(before, after.float())[:, 0, channels]
             outputs += [plain, mirrored.flip(-1)]
         return outputs
 

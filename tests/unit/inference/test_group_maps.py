@@ -26,12 +26,12 @@ class Colours:
     def preprocess(self, images):
         return images / 255
 
-    def nodes(self, images):
+    def maps(self, images):
         assert images.shape == (2, 3, 4, 4)
         self.shown.append(images)
         return images
 
-    def mined(self, states):
+    def pass_messages(self, states):
         assert states.shape == (2, 3, 3, 4, 4)
         return states
 
@@ -79,14 +79,14 @@ def test_network_maps_are_those_of_the_image_and_its_labels(compute):
 
 
 def test_network_maps_are_the_mean_before_and_after_the_graph(compute, network, monkeypatch):
-    monkeypatch.setattr(network, "mined", lambda states: torch.full_like(states, 40 / 255))
+    monkeypatch.setattr(network, "pass_messages", lambda states: torch.full_like(states, 40 / 255))
     maps = compute([1])["b"]
     red = [255 * (level + 40) / 240 for level in (200, 50, 0, 0)]
     np.testing.assert_allclose(maps[0], [red] * 4, atol=1)
 
 
 def test_active_dropout_depends_only_on_seed_and_image(compute, network, monkeypatch):
-    monkeypatch.setattr(network, "mined", lambda states: states + torch.rand_like(states))
+    monkeypatch.setattr(network, "pass_messages", lambda states: states + torch.rand_like(states))
     first = compute([1])["b"]
     torch.rand(5)
     assert np.array_equal(compute([0, 2, 1])["b"], first)

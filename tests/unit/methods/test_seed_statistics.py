@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seedbed.data.layouts.voc import image_numbers
+from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import read_cue_pickle
 from seedbed.methods.seed_statistics import CueStatistics, cue_statistics
 
