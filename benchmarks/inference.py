@@ -22,7 +22,7 @@ from benchmarks.pairs import compare
 from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, write_maps
-from seedbed.inference.segmentation import LEAST_PROBABILITY, Fusion, fuse_logits
+from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image

@@ -11,7 +11,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
 from seedbed.inference.multiscale import check_input_sizes
-from seedbed.inference.segmentation import PredictionOptions, class_probabilities
+from seedbed.inference.probabilities import PredictionOptions, class_probabilities
 from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device

@@ -14,7 +14,8 @@ from seedbed.data.photos import photos_in, tags_of
 from seedbed.formats.masks import write_mask
 from seedbed.formats.overlay import write_overlay
 from seedbed.inference.onnx_export import export_onnx
-from seedbed.inference.segmentation import PredictionOptions, segment
+from seedbed.inference.probabilities import PredictionOptions
+from seedbed.inference.segmentation import segment
 from seedbed.models.network import Network
 from seedbed.models.weights import load_network
 from seedbed.runtime.devices import pick_device

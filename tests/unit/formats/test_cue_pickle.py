@@ -10,20 +10,7 @@ import pytest
 
 from seedbed.formats.cue_pickle import by_image, read_cue_labels, read_cue_pickle, write_cue_pickle
 from seedbed.runtime.errors import UserError
-
-
-def cue_grid(cells, classes=6):
-    """Cues on a 3×3 grid from {class: [(row, column), ...]}."""
-    cues = np.zeros((classes, 3, 3), dtype=bool)
-    for c, positions in cells.items():
-        cues[(c, *np.transpose(positions))] = True
-    return cues
-
-
-BACKGROUND = [(0, 1), (0, 2), (1, 2)]
-CLASS_3 = [(0, 0), (1, 0), (2, 0)]
-CUES = cue_grid({0: BACKGROUND, 3: CLASS_3, 5: [(1, 1)]})
-MULTI_HOT = cue_grid({0: [*BACKGROUND, (0, 0), (1, 0), (1, 1)], 3: [*CLASS_3, (1, 1)], 5: [(1, 1)]})
+from tests.support.cues import CUES, MULTI_HOT
 
 
 def test_pickle_round_trip(tmp_path):

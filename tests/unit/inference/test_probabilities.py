@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.ndimage import zoom
 
-from seedbed.inference.segmentation import (
+from seedbed.inference.probabilities import (
     Fusion,
     PredictionOptions,
     class_probabilities,
     fuse_logits,
-    segment,
 )
+from seedbed.inference.segmentation import segment
 from seedbed.methods.resampling import resize
 from seedbed.models import build
 
@@ -209,7 +209,7 @@ def test_the_network_sees_the_sizes_that_the_fusion_is_told(
         seen.append(size)
         return resize(images, size, method)
 
-    monkeypatch.setattr("seedbed.inference.segmentation.fuse_logits", fuse)
+    monkeypatch.setattr("seedbed.inference.probabilities.fuse_logits", fuse)
     monkeypatch.setattr("seedbed.inference.multiscale.resize_image", record)
     options = {"scales": [1.0, 0.7], "flip": True, "map_resampling": "scaled_then_nearest"}
     predicted("a", **{**options, **changes})
