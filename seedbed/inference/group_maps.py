@@ -123,6 +123,7 @@ class GroupMaps:
         accumulated: reads the accumulated maps (K, h, w) of an image; None: not used.
         network_pass: the separate pass; None: not used. At least one of the two is given.
         power: exponent of the maps.
+        device: where the maps are computed.
 
     """
 
