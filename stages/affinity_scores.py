@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.crf import dense_crf, resolve_backend, unary_from_probabilities
 from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -33,14 +33,16 @@ def affinity_scores(
     """Write the posteriors of the low and of the high alpha, background first."""
     dataset = Index.load(index)
     entries = shard_of(dataset.split("train"), shard)
+    attributes = {"settings": settings.model_dump_json()}
     if settings.low:
         folders = (data / settings.low, data / settings.high)
         work = partial(given_scores, folders=folders, table=dataset.table)
     elif cams:
+        attributes["crf_backend"] = resolve_backend(settings.crf.backend)
         work = partial(refined_scores, cams=Maps(cams), settings=settings, data=data)
     else:
         raise UserError("scores are made from class activation maps: give --cams")
-    with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
+    with write_maps(output, levels=255, **attributes) as maps:
         for entry, scores in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
 

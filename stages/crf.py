@@ -6,6 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seedbed.crf import resolve_backend
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
@@ -31,7 +32,7 @@ def crf(
     entries = shard_of(Index.load(index).split(split), shard)
     work = partial(refine, predictions=Maps([predictions]), settings=settings, data=data)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
-    with write_maps(output, **about) as maps:
+    with write_maps(output, crf_backend=resolve_backend(settings.backend), **about) as maps:
         for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, mask)
 

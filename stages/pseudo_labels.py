@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.crf import dense_crf, resolve_backend, unary_from_probabilities
 from seedbed.data.classes import VOID
 from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.images import read_image
@@ -50,8 +50,10 @@ def pseudo_labels(
         work = partial(guided, sources=sources, saliency=Maps(saliency), settings=settings)
     else:
         raise UserError(f"rule {settings.rule} needs --saliency")
+    uses_crf = settings.crf and settings.rule == "argmax" and not settings.masks
+    attributes = {"crf_backend": resolve_backend(settings.crf.backend)} if uses_crf else {}
     rows = []
-    with write_maps(output, settings=settings.model_dump_json()) as maps:
+    with write_maps(output, settings=settings.model_dump_json(), **attributes) as maps:
         for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, mask)
             rows.append({"id": entry.id, **_shares(mask, entry)})

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from seedbed.crf import resolve_backend
 from seedbed.data.classes import VOID, ClassTable
 from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
 from seedbed.data.images import read_image
@@ -46,6 +47,7 @@ def targets(
     """Write a mask for each train image, with the attribute whether it is trained on."""
     dataset = Index.load(index)
     entries = dataset.split("train")
+    attributes = {"round": round, "settings": settings.model_dump_json()}
     found: Iterable[Target]
     if settings.masks:
         listing = data / settings.mask_list if settings.mask_list else None
@@ -56,6 +58,7 @@ def targets(
         if refined:
             work = partial(refine, first=Maps([masks]), settings=settings.selection, **opened)
         else:
+            attributes["crf_backend"] = resolve_backend(settings.selection.crf.backend)
             work = partial(
                 begin,
                 attention=Maps(attention),
@@ -68,7 +71,7 @@ def targets(
         source = Maps(refined if settings.supervise == "predictions" else [masks])
         found = (plain(_mask(source, entry)) for entry in entries)
     rows: list[dict[str, Any]] = []
-    with write_maps(output, round=round, settings=settings.model_dump_json()) as maps:
+    with write_maps(output, **attributes) as maps:
         for entry, target in zip(entries, found, strict=True):
             maps.put(entry.id, target.mask)
             rows.append({"id": entry.id, "kept": int(target.kept), **target.details})

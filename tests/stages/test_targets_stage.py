@@ -4,7 +4,9 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from seedbed.crf import resolve_backend
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import read_mask, write_mask
@@ -106,6 +108,16 @@ def test_selection_by_hand(made, tmp_path):
 def test_selection_passes_its_thresholds_on(made):
     """The third pixel's confidence, 200 of 255, is less than the default asks."""
     assert made("selected", **SELECTED_FROM)["a"].tolist() == [[0, 2, 255, 255]]
+
+
+def test_first_proposals_say_which_backend_solved_the_crf(made, tmp_path):
+    with write_maps(tmp_path / "attention.h5", levels=255) as maps:
+        for name in "ab":
+            Image.new("RGB", (4, 1)).save(tmp_path / f"{name}.png")
+            maps.put(name, np.uint8([[SALIENCY[name]]]))
+    found = made("selected", saliency="saliency.h5", attention="attention.h5")
+    assert found.file_attributes()["crf_backend"] == resolve_backend("auto")
+    assert "crf_backend" not in made("selected", **SELECTED_FROM).file_attributes()
 
 
 def test_missing_mask_is_named(made, tmp_path):
