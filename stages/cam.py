@@ -14,7 +14,7 @@ from seedbed.formats.maps import quantise, shard_of, write_maps
 from seedbed.formats.psa import read_cam
 from seedbed.inference.multiscale import check_sides, multi_scale
 from seedbed.methods.cam import combine_scales, normalise_cam
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError

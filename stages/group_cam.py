@@ -19,7 +19,7 @@ from seedbed.inference.precision import mixed_precision
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize
-from seedbed.models.heads.group import GroupNetwork, between
+from seedbed.models.heads.group import GroupNetwork, mean_maps
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
@@ -139,7 +139,7 @@ class Miner:
         pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
         square = resize(pixels, (self.settings.size, self.settings.size), "antialias")
         with mixed_precision(self.device):
-            nodes = model.nodes(model.preprocess(torch.cat([square, square.flip(-1)])))
+            nodes = model.maps(model.preprocess(torch.cat([square, square.flip(-1)])))
         return nodes.float().cpu().numpy()
 
     def _kept_maps(self, position: int) -> list[np.ndarray]:
@@ -170,8 +170,8 @@ class Miner:
         for group in groups:
             before = torch.from_numpy(np.stack(group, axis=1)).to(self.device)
             with mixed_precision(self.device):
-                after = network_on(self.weights, self.device).mined(before)
-            plain, mirrored = between(before, after.float())[:, 0, tagged]
+                after = network_on(self.weights, self.device).pass_messages(before)
+            plain, mirrored = mean_maps(before, after.float())[:, 0, tagged]
             outputs += [plain, mirrored.flip(-1)]
         return outputs
 

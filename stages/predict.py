@@ -11,7 +11,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
 from seedbed.inference.multiscale import check_sides, probable_classes
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.pools import device_map

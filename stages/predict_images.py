@@ -15,7 +15,7 @@ from seedbed.formats.overlay import write_overlay
 from seedbed.inference.multiscale import probable_classes
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.refine import crf_labels, only_tagged
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.models.weights import load_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError

@@ -9,7 +9,7 @@ from PIL import Image
 
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.layouts.voc import image_numbers
+from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import by_image, read_cue_pickle, write_cue_pickle
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.overlay import cue_preview

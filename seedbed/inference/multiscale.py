@@ -11,7 +11,7 @@ from seedbed.data.index import ImageEntry
 from seedbed.inference.precision import mixed_precision
 from seedbed.methods.dsrg.losses import smooth_softmax
 from seedbed.methods.resampling import resize, resize_image
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 
 LEAST = 0.05  # a class that is nowhere as probable is left out

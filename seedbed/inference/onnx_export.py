@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.models import Network
-from seedbed.models.backbones.vgg import SameMaxPool2d
-from seedbed.models.heads.vgg import Dropout
+from seedbed.models.heads.deeplab import Dropout
+from seedbed.models.layers import SameMaxPool2d
+from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 

@@ -16,7 +16,8 @@ from PIL import Image
 from torch import nn
 
 from seedbed.formats.cue_pickle import write_cue_pickle
-from seedbed.formats.maps import _Sink, write_maps
+from seedbed.formats.hdf5_sink import Hdf5Sink
+from seedbed.formats.maps import write_maps
 from seedbed.formats.masks import save_mask, write_mask
 from seedbed.formats.overlay import write_overlay
 from seedbed.formats.psa import write_scores
@@ -140,7 +141,7 @@ def test_a_full_disk(disk, tmp_path, name):
 
 def test_a_write_cut_short_is_a_failure(disk):
     """The system writes what there is room for, and only the number of bytes tells."""
-    with _Sink(disk / "a", "w+") as sink:
+    with Hdf5Sink(disk / "a", "w+") as sink:
         assert sink.write(memoryview(bytes(2 << 20))) == 2 << 20
         with pytest.raises(OSError, match="No space left"):
             sink.check()

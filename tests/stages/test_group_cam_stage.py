@@ -31,12 +31,12 @@ class Colours:
     def preprocess(self, images):
         return images / 255
 
-    def nodes(self, images):
+    def maps(self, images):
         assert images.shape == (2, 3, 4, 4)
         self.shown.append(images)
         return images
 
-    def mined(self, states):
+    def pass_messages(self, states):
         assert states.shape == (2, 3, 3, 4, 4)
         return states
 
@@ -73,14 +73,18 @@ def test_network_maps_are_the_members_own_by_tag_and_side(miner):
 
 
 def test_network_maps_are_the_mean_of_both_ends_of_the_graph(miner, monkeypatch):
-    monkeypatch.setattr(miner.network, "mined", lambda states: torch.full_like(states, 40 / 255))
+    monkeypatch.setattr(
+        miner.network, "pass_messages", lambda states: torch.full_like(states, 40 / 255)
+    )
     found = miner([1], source="network")["b"]
     red = [255 * (level + 40) / 240 for level in (200, 50, 0, 0)]
     np.testing.assert_allclose(found[0], [red] * 4, atol=1)
 
 
 def test_a_dropout_that_stays_on_draws_the_same_for_an_image(miner, monkeypatch):
-    monkeypatch.setattr(miner.network, "mined", lambda states: states + torch.rand_like(states))
+    monkeypatch.setattr(
+        miner.network, "pass_messages", lambda states: states + torch.rand_like(states)
+    )
     first = miner([1], source="network")["b"]
     torch.rand(5)
     assert np.array_equal(miner([0, 2, 1], source="network")["b"], first)

@@ -12,7 +12,7 @@ from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.tables import read_tsv
-from seedbed.models import registry
+from seedbed.models import builders
 from seedbed.models.heads.affinity import AffinityNetwork
 from seedbed.models.network import Backbone
 from seedbed.models.weights import load_network
@@ -43,7 +43,7 @@ def cells_network(num_classes):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Two images, a bright object on the left half of each; maps and scores that say so."""
-    monkeypatch.setitem(registry.NETWORKS, "cells_affinity", cells_network)
+    monkeypatch.setitem(builders.BUILDERS, "cells_affinity", cells_network)
     entries = [ImageEntry(n, f"{n}.png", SIZE, SIZE, (1,), "train", True, "") for n in "ab"]
     Index((ClassInfo("cat", 8),), tuple(entries), "annotations").save(tmp_path / "index.json")
     rng = np.random.default_rng(0)

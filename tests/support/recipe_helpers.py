@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from seedbed.data.layouts.voc import read_annotation, read_list
+from seedbed.data.layouts.voc import read_annotation
+from seedbed.data.lists import read_list
 from tests.support.workflow_helpers import ROOT
 
 LISTS = {"train": 1464, "val": 1449, "test": 1456, "train_aug": 10582}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seedbed.data.mini.scenes import CLASSES
+from seedbed.data.mini.animals import CLASSES
 from stages.config import Settings
 from tests.support.workflow_helpers import (
     CONFIG,

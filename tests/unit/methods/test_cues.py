@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seedbed.data.layouts.voc import image_numbers
+from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import by_image, read_cue_labels, read_cue_pickle, write_cue_pickle
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.overlay import cue_preview

@@ -10,7 +10,7 @@ from torch import nn
 from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
-from seedbed.models import GroupOutput
+from seedbed.models.heads.group import GroupOutput
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
 from seedbed.training.objectives.supervision import GroupObjective, MaskObjective, TagObjective
 
