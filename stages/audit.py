@@ -17,7 +17,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.evaluation.metrics import ConfusionMatrix
 from seedbed.formats.maps import Maps
 from seedbed.formats.tables import write_tsv
-from seedbed.methods.group_wsss.pseudo_labels import argmax_labels
+from seedbed.methods.psa.pseudo_labels import argmax_labels
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import AuditSettings, CRFSettings

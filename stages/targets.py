@@ -15,13 +15,8 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.tables import write_tsv
-from seedbed.methods.spsm.selection import (
-    Proposal,
-    SelectionThresholds,
-    initial_proposal,
-    keep,
-    refined_proposal,
-)
+from seedbed.methods.spsm.masks import Proposal, select_images
+from seedbed.methods.spsm.pixels import PixelThresholds, initial_proposal, refined_proposal
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
@@ -158,15 +153,14 @@ def refine(
     )
 
 
-def _thresholds(settings: SelectionSettings) -> SelectionThresholds:
-    names = set(SelectionThresholds.__dataclass_fields__) & set(SelectionSettings.model_fields)
-    return SelectionThresholds(**settings.model_dump(include=names))
+def _thresholds(settings: SelectionSettings) -> PixelThresholds:
+    return PixelThresholds(**settings.model_dump(include=set(PixelThresholds.__dataclass_fields__)))
 
 
 def _keep(
     entries: list[ImageEntry], rows: list[dict[str, Any]], settings: SelectionSettings
 ) -> set[str]:
-    return keep(
+    return select_images(
         {row["id"]: row["quality"] for row in rows},
         {entry.id: entry.labels for entry in entries},
         threshold=settings.threshold,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seedbed.evaluation.metrics import VARIANTS, ConfusionMatrix, background_curve
-from seedbed.methods.group_wsss.pseudo_labels import argmax_labels
+from seedbed.methods.psa.pseudo_labels import argmax_labels
 
 
 def scored(num_classes, truth, prediction):

@@ -1,4 +1,4 @@
-"""Region growing against a slow, literal reading of the rules, and by hand."""
+"""Seeded region growing against a literal implementation of the rules, and by hand."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from seedbed.methods.dsrg.growing import _components_by_hooking, _components_by_scan, grow_seeds
+from seedbed.methods.dsrg.growing import _components_on_cpu, _components_on_gpu, grow_seeds
 
-CAFFE = {"foreground_threshold": 0.85, "background_threshold": 0.99}
+CAFFE = {"foreground_threshold": 0.85, "background_threshold": 0.99, "prefill_seeds": True}
 
 
 def literal_growth(seeds, probs, labels, foreground, background, prefill):
-    """One image, cell by cell and class by class, as the rules are told."""
+    """One image, cell by cell and class by class, as the authors' code does."""
     classes, height, width = seeds.shape
     present = [c for c in range(classes) if labels[c]]
     region = np.zeros((height, width), int)
@@ -58,7 +58,7 @@ def one_hot(classes_at, classes=3):
 
 
 def sure(classes_at, classes=3):
-    """Probabilities of 0.995 for the class drawn; unsure where nothing is."""
+    """Probabilities of 0.995 for the class drawn; uniform where nothing is drawn."""
     return np.where(classes_at >= 0, 0.0025 + 0.9925 * one_hot(classes_at, classes), 1 / classes)
 
 
@@ -92,7 +92,7 @@ def test_agrees_with_the_literal_rules(seed, shape, density, sharpness, prefill)
         np.testing.assert_array_equal(found[n].numpy(), expected)
 
 
-def test_seed_floods_its_component_through_corners():
+def test_growth_is_8_connected():
     net = picture("1..", ".1.", "..1", "1..")
     seeds = picture("1..", "...", "...", "...")
     grown = grow(one_hot(seeds), sure(net), [1, 1, 0])
@@ -104,19 +104,19 @@ def test_class_without_a_seed_never_grows():
     assert not grown.any()
 
 
-def test_absent_class_neither_grows_nor_loses_its_seed():
+def test_absent_class_does_not_grow_and_keeps_its_seed():
     net, seeds = picture("222"), picture("2..")
     np.testing.assert_array_equal(grow(one_hot(seeds), sure(net), [1, 1, 0]), one_hot(seeds))
 
 
-def test_probability_of_an_absent_class_is_out_of_the_running():
+def test_probabilities_of_absent_classes_are_ignored():
     probs = np.array([0.01, 0.09, 0.9])[:, None, None] * np.ones((1, 1, 2))
     seeds = one_hot(picture("1."))
     options = {"foreground_threshold": 0.05, "background_threshold": 0.7}
     assert grow(seeds, probs, [1, 1, 0], **options)[1].all()
 
 
-def test_seed_the_network_contradicts_stays_but_starts_no_growth():
+def test_contradicted_seed_stays_but_starts_no_growth():
     net, seeds = picture("2.11"), picture("11..")
     grown = grow(one_hot(seeds), sure(net), [1, 1, 1])
     np.testing.assert_array_equal(grown[1], [[1, 1, 1, 1]])  # the second seed is unsure: it grows
@@ -125,20 +125,20 @@ def test_seed_the_network_contradicts_stays_but_starts_no_growth():
     np.testing.assert_array_equal(lone, one_hot(picture("1...")))
 
 
-def test_unsure_seed_grows_only_if_the_map_is_prefilled():
+def test_seed_below_the_threshold_grows_only_if_prefilled():
     net, seeds = picture(".11"), picture("1..")
     assert grow(one_hot(seeds), sure(net), [1, 1, 0])[1].all()
     without = grow(one_hot(seeds), sure(net), [1, 1, 0], prefill_seeds=False)
     np.testing.assert_array_equal(without, one_hot(seeds))
 
 
-def test_lone_seed_of_another_class_is_a_bridge_but_not_taken():
+def test_seed_of_another_class_connects_regions_but_is_not_added():
     net, seeds = picture("111"), picture("12.")
     grown = grow(one_hot(seeds), sure(net), [1, 1, 1])
     np.testing.assert_array_equal(grown, one_hot(picture("121")))
 
 
-def test_cell_of_two_seeds_may_get_a_third_and_prefills_as_the_highest():
+def test_cell_with_two_seeds_may_get_a_third_and_prefills_the_highest():
     seeds = np.zeros((3, 1, 3), bool)
     seeds[1, 0, 0] = seeds[0, 0, 1] = seeds[2, 0, 1] = True
     taken = grow(seeds, sure(picture("11.")), [1, 1, 1])
@@ -151,7 +151,7 @@ def test_cell_of_two_seeds_may_get_a_third_and_prefills_as_the_highest():
     ("best", "value", "grows"),
     [(0, 0.99, False), (0, 0.995, True), (0, 0.9, False), (1, 0.85, False), (1, 0.86, True)],
 )
-def test_thresholds_are_strict_and_apart(best, value, grows):
+def test_thresholds_are_strict(best, value, grows):
     probs = np.full((2, 1, 2), 1 - value)
     probs[best] = value
     seeds = np.zeros((2, 1, 2))
@@ -166,7 +166,7 @@ def test_background_needs_both_thresholds():
 
 
 def spiral(size):
-    """A one-cell-wide corridor from the corner to the middle, walls one cell wide."""
+    """A spiral path, one cell wide, from the corner to the centre."""
     path = np.zeros((size, size), bool)
     row, column, step = 0, 0, (0, 1)
     path[0, 0] = True
@@ -183,7 +183,7 @@ def spiral(size):
     return path
 
 
-def test_spiral_is_flooded_from_its_end():
+def test_growth_follows_a_spiral_to_its_end():
     path = spiral(41)
     assert path.sum() > 800
     seeds = np.zeros((2, 41, 41))
@@ -193,22 +193,22 @@ def test_spiral_is_flooded_from_its_end():
 
 
 def canonical(region, numbers):
-    """The components renumbered by their first cell; nothing where region is negative."""
+    """Components renumbered by their first cell, -1 where region is negative."""
     numbers = np.where(region < 0, -1, numbers)
     first = {number: place for place, number in reversed(list(enumerate(numbers.flat)))}
     return [first[number] if number >= 0 else -1 for number in numbers.flat]
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4])
-def test_both_component_searches_agree(classes):
+def test_components_on_cpu_and_gpu_agree(classes):
     region = torch.from_numpy(np.random.default_rng(classes).integers(-1, classes, (6, 23, 17)))
     region[0, :17, :17] = torch.from_numpy(spiral(17).astype(int)) - 1
-    scan, hooking = (f(region).numpy() for f in (_components_by_scan, _components_by_hooking))
-    assert canonical(region.numpy(), scan) == canonical(region.numpy(), hooking)
+    on_cpu, on_gpu = (f(region).numpy() for f in (_components_on_cpu, _components_on_gpu))
+    assert canonical(region.numpy(), on_cpu) == canonical(region.numpy(), on_gpu)
 
 
 def comb(teeth):
-    """Teeth on a common row, their lengths so ordered that trees can only join pair by pair."""
+    """A comb whose lengths of teeth make trees join only in pairs: the most rounds."""
     bits = teeth.bit_length() - 1
     lengths = [int(f"{i:0{bits}b}"[::-1], 2) for i in range(teeth)]
     rows, columns = np.indices((teeth + 1, 2 * teeth))
@@ -216,20 +216,20 @@ def comb(teeth):
 
 
 @pytest.mark.parametrize("mask", [np.ones((1, 1)), spiral(41), comb(4), comb(128)])
-def test_hooking_ends_in_the_rounds_that_it_has(mask):
+def test_components_on_gpu_are_complete_after_the_fixed_rounds(mask):
     region = torch.from_numpy(mask.astype(int) - 1)[None]
-    numbers = _components_by_hooking(region)[region == 0]
+    numbers = _components_on_gpu(region)[region == 0]
     assert (numbers == numbers[0]).all()
 
 
-def test_the_host_never_waits_for_a_device():
-    # Tensors without contents: whatever would have to be read from the device raises.
+def test_growth_never_synchronises_with_the_device():
+    # Meta tensors have no values: reading one from the device raises.
     seeds = torch.zeros(2, 3, 9, 9, device="meta")
     grown = grow_seeds(seeds, torch.zeros_like(seeds), torch.ones(2, 3, device="meta"), **CAFFE)
     assert grown.shape == seeds.shape and grown.device.type == "meta"
 
 
-def test_images_of_a_batch_do_not_touch():
+def test_images_of_a_batch_are_independent():
     seeds = torch.zeros(2, 2, 1, 1)
     seeds[0, 1] = 1
     probs, labels = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(2, 2, 1, 1), torch.ones(2, 2)
@@ -242,12 +242,12 @@ def test_same_result_on_the_gpu():
     seeds = torch.rand(4, 5, 30, 30, generator=rng) < 0.1
     probs = (9 * torch.rand(4, 5, 30, 30, generator=rng)).softmax(1)
     labels = torch.rand(4, 5, generator=rng) < 0.6
-    options = {"foreground_threshold": 0.4, "background_threshold": 0.5}
+    options = {**CAFFE, "foreground_threshold": 0.4, "background_threshold": 0.5}
     on_gpu = grow_seeds(seeds.cuda(), probs.cuda(), labels.cuda(), **options)
     assert torch.equal(on_gpu.cpu(), grow_seeds(seeds, probs, labels, **options))
 
 
-def test_inputs_are_left_alone_and_nothing_is_differentiated():
+def test_inputs_are_not_modified_and_the_result_has_no_gradient():
     seeds = torch.zeros(1, 2, 1, 2)
     seeds[0, 1, 0, 0] = 1
     probs = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).repeat(1, 1, 1, 2).requires_grad_()
@@ -256,7 +256,7 @@ def test_inputs_are_left_alone_and_nothing_is_differentiated():
 
 
 @pytest.mark.parametrize("name", ["cues", "probs", "labels"])
-def test_wrong_shapes_are_named(name):
+def test_wrong_shapes_are_refused(name):
     arguments = {
         "cues": torch.zeros(1, 2, 3, 3),
         "probs": torch.zeros(1, 2, 3, 3),

@@ -1,9 +1,20 @@
-"""Pseudo labels, worked by hand pixel by pixel."""
+"""Saliency-guided pseudo labels, by hand."""
 
 import numpy as np
 import pytest
 
-from seedbed.methods.group_wsss.pseudo_labels import argmax_labels, saliency_guided
+from seedbed.methods.group_wsss import pseudo_labels
+
+PUBLISHED = {
+    "conflict_threshold": 0.9,
+    "attention_threshold": 0.8,
+    "saliency_threshold": 32,
+    "minimum_foreground": 0.01,
+}
+
+
+def saliency_guided(attention, saliency, **thresholds):
+    return pseudo_labels.saliency_guided(attention, saliency, **PUBLISHED | thresholds)
 
 
 def row(*values, dtype=float):
@@ -22,20 +33,20 @@ def test_every_rule_on_one_row():
     assert mask.tolist() == [[7, 0, 255, 255, 255, 0, 255, 255]]
 
 
-def test_ties_go_to_the_lowest_id_whatever_the_order():
+def test_ties_go_to_the_lowest_id():
     saliency = row(255, 255, 0, dtype=np.uint8)
     maps = {9: row(0.5, 1.0, 0.0), 4: row(0.5, 1.0, 0.0)}
     assert saliency_guided(maps, saliency, conflict_threshold=1.0).tolist() == [[4, 4, 0]]
 
 
-def test_each_map_is_stretched_by_itself():
+def test_maps_are_scaled_separately():
     maps = {1: row(10.0, 20.0, 30.0), 2: row(-0.5, 0.0, -1.0)}
     saliency = row(255, 255, 255, dtype=np.uint8)
-    # Stretched: (0, 0.5, 1) and (0.5, 1, 0).
+    # Scaled: (0, 0.5, 1) and (0.5, 1, 0).
     assert saliency_guided(maps, saliency).tolist() == [[2, 2, 1]]
 
 
-def test_constant_map_is_nowhere():
+def test_constant_map_counts_as_zero():
     saliency = row(128, 0, dtype=np.uint8)
     assert (saliency_guided({1: row(5.0, 5.0)}, saliency, minimum_foreground=0) != 1).all()
 
@@ -61,35 +72,16 @@ def test_less_than_one_percent_foreground_is_all_void(foreground, kept):
     assert (mask == 0).any() == kept and (mask == 255).all() == (not kept)
 
 
-def test_image_without_classes_is_void():
+def test_image_without_classes():
     assert (saliency_guided({}, np.zeros((2, 3), np.uint8)) == 255).all()
     labelled = saliency_guided({}, row(0, 40, dtype=np.uint8), minimum_foreground=0)
     assert labelled.tolist() == [[0, 255]]
 
 
-def test_arguments_are_left_alone():
+def test_inputs_are_not_modified():
     attention, saliency = row(2.0, 4.0), row(255, 0, dtype=np.uint8)
     saliency_guided({1: attention}, saliency)
     assert attention.tolist() == [[2.0, 4.0]] and saliency.tolist() == [[255, 0]]
-
-
-def test_argmax_against_a_constant_background():
-    scores = {5: row(0.1, 0.2, 0.3, 0.9), 2: row(0.0, 0.0, 0.3, 1.0)}
-    labels = argmax_labels(scores, 0.2)
-    assert labels.dtype == np.uint8
-    assert labels.tolist() == [[0, 0, 2, 2]]
-
-
-def test_argmax_against_a_map_of_background():
-    scores = {5: row(0.1, 0.2, 0.3, 0.9), 2: row(0.0, 0.0, 0.3, 1.0)}
-    assert argmax_labels(scores, row(0.1, 0.1, 0.4, 1.1)).tolist() == [[0, 5, 0, 0]]
-    assert argmax_labels(scores, row(0.0, 0.0, 0.0, 0.0)).tolist() == [[5, 5, 2, 2]]
-
-
-def test_background_of_another_size_is_named():
-    for wrong in (row(0.1), np.zeros((4, 1)), np.zeros(4)):
-        with pytest.raises(ValueError, match="background_score"):
-            argmax_labels({5: row(0.1, 0.2, 0.3, 0.9)}, wrong)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +93,6 @@ def test_background_of_another_size_is_named():
         ({1: row(1.0)}, row(1.0), "saliency"),
     ],
 )
-def test_wrong_arguments_are_named(attention, saliency, message):
+def test_bad_arguments_are_refused(attention, saliency, message):
     with pytest.raises(ValueError, match=message):
         saliency_guided(attention, saliency)
-
-
-def test_argmax_needs_a_map():
-    with pytest.raises(ValueError, match="scores"):
-        argmax_labels({}, 0.2)

@@ -1,4 +1,4 @@
-"""Labels for AffinityNet: cells worked out by hand, pairs by literal loops."""
+"""Labels for AffinityNet: cells by hand, pairs against literal loops."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ def cells(*scores):
     return torch.tensor(scores).T[:, None].repeat_interleave(8, 1).repeat_interleave(8, 2)
 
 
-def test_cells_are_sure_where_both_scores_agree():
-    #              sure class 2,  sure background, doubtful,        both ways,       beyond
+def test_cells_are_labelled_where_both_alphas_agree():
+    #              class 2,       background,      void,            background wins, outside
     low = cells([0.1, 0.2, 0.7], [0.9, 0.1, 0.0], [0.6, 0.0, 0.4], [0.2, 0.8, 0.0], [0.0, 0.0, 0.0])
     high = cells([0.0, 0.1, 0.9], [0.8, 0.2, 0.0], [0.1, 0.0, 0.9], [0.7, 0.3, 0.0], [0, 0, 0])
     labels = grid_labels(low, high)
@@ -27,31 +27,31 @@ def test_cells_are_sure_where_both_scores_agree():
     assert batch.tolist() == [[[2, 0, 255, 0, 255]], [[2, 0, 2, 0, 255]]]
 
 
-def test_label_is_the_low_alphas_where_the_classes_differ():
+def test_low_alpha_decides_between_classes():
     assert grid_labels(cells([0.1, 0.7, 0.2]), cells([0.1, 0.2, 0.7])).tolist() == [[1]]
 
 
-def test_background_wins_ties_and_then_the_first_class():
+def test_ties_go_to_the_lowest_channel():
     low = cells([0.5, 0.5, 0.0], [0.2, 0.4, 0.4])
     high = cells([0.5, 0.5, 0.0], [0.2, 0.4, 0.4])
     assert grid_labels(low, high).tolist() == [[0, 1]]
 
 
-def test_beyond_the_image_no_channel_of_either_has_a_score():
+def test_cells_without_scores_are_outside_the_image():
     faint, none = [9e-6, 0.0], [0.0, 0.0]
     low = cells(faint, none, [2e-5, 0.0], none)
     high = cells(none, faint, none, [2e-5, 0.0])
     assert grid_labels(low, high).tolist() == [[255, 255, 0, 0]]
 
 
-def test_scores_are_averaged_before_they_compete():
+def test_scores_are_averaged_before_the_arg_max():
     # Class 1 wins most pixels by a little, class 2 the rest by far: on average, class 2.
     scores = cells([0.0, 0.5, 0.4])
     scores[:, 5:] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
     assert grid_labels(scores, scores).tolist() == [[2]]
 
 
-def test_border_of_an_image_whose_size_is_no_multiple_of_8():
+def test_size_that_is_no_multiple_of_8():
     scores = cells([0.0, 1.0], [1.0, 0.0])[:, :3, :9]
     assert grid_labels(scores, scores).tolist() == [[1, 0]]
 
@@ -85,7 +85,7 @@ def pairs_by_loops(labels):
     batch=st.sampled_from([(), (2,), (2, 1)]),
 )
 @settings(max_examples=25, deadline=None)
-def test_pairs_agree_with_loops(seed, size, batch):
+def test_pair_labels_equal_literal_loops(seed, size, batch):
     rng = torch.Generator().manual_seed(seed)
     values = torch.tensor([0, 0, 1, 2, 255], dtype=torch.uint8)
     labels = values[torch.randint(5, (*batch, *size), generator=rng)]
@@ -97,7 +97,7 @@ def test_pairs_agree_with_loops(seed, size, batch):
         assert expected.tolist() == pairs_by_loops(image.tolist())
 
 
-def test_sources_of_psas_crop():
+def test_number_of_pairs_of_psas_crop():
     found = pair_labels(torch.zeros(56, 56, dtype=torch.uint8))
     assert found.background.shape == (34, 52 * 48) and found.background.all()
     assert not found.foreground.any() and not found.negative.any()
@@ -114,6 +114,6 @@ def test_pairs_of_one_source_by_hand():
 
 
 @pytest.mark.parametrize("size", [(4, 9), (5, 8)])
-def test_grid_without_a_source_is_refused(size):
+def test_grid_without_a_source_cell_is_refused(size):
     with pytest.raises(ValueError, match="labels"):
         pair_labels(torch.zeros(size, dtype=torch.uint8))
