@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 from seedbed.data.index import Index
-from seedbed.evaluation.chain import ChainFiles, cue_steps, pseudo_label_steps, round_steps
+from seedbed.evaluation.audit_steps import audit_steps
+from seedbed.evaluation.chain import ChainFiles
 from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.evaluation.scoring import score_steps
 from seedbed.formats.maps import Maps
@@ -35,17 +36,13 @@ def audit(
     params = CRFSettings.model_validate_json(crf).model_dump()
     common_crf = CommonCRF(data, params, settings.label_confidence)
     files = ChainFiles(cams, saliency, cues, pseudo_labels, targets, predictions, refined)
-    steps = [
-        *cue_steps(
-            files,
-            cam_background=settings.cam_background,
-            saliency_threshold=settings.saliency_threshold,
-            crf=common_crf,
-        ),
-        *pseudo_label_steps(files, crf=common_crf),
-        *round_steps(files),
-    ]
-    scores = score_steps(dataset, steps, Maps([truth]), workers)
+    steps = audit_steps(
+        files,
+        cam_background=settings.cam_background,
+        saliency_threshold=settings.saliency_threshold,
+        crf=common_crf,
+    )
+    scores = score_steps(dataset, list(steps), Maps([truth]), workers)
     write_tsv(output, [score.as_row(dataset.class_names) for score in scores])
 
 

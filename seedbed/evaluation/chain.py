@@ -3,17 +3,12 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from skimage.transform import resize
 
 from seedbed.data.index import ImageEntry
-from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOID
-from seedbed.methods.group_wsss.pseudo_labels import argmax_labels
 
 
 @dataclass(frozen=True)
@@ -52,35 +47,10 @@ class Step:
         return self.label_image(self.maps, entry)
 
 
-def cue_steps(
-    files: ChainFiles, *, cam_background: float, saliency_threshold: float, crf: CommonCRF
-) -> Iterator[Step]:
-    """CAM, CAM with CRF, saliency × tags, and seeds.
-
-    `cam_background` is the constant score of background against the CAMs, `saliency_threshold`
-    the least saliency of foreground, both in [0, 1].
-    """
-    if files.cams:
-        cams = Maps(files.cams)
-        yield Step("cam", "train", cams, partial(cam_mask, background=cam_background))
-        refine = partial(refined_cam_mask, background=cam_background, crf=crf)
-        yield Step("cam + crf", "train", cams, refine)
-    if files.saliency:
-        label = partial(saliency_mask, threshold=saliency_threshold)
-        yield Step("saliency × tags", "train", Maps(files.saliency), label)
-    if files.cues:
-        yield Step("seeds", "train", Maps(files.cues), seed_mask)
-
-
-def pseudo_label_steps(files: ChainFiles, *, crf: CommonCRF | None = None) -> Iterator[Step]:
-    """Pseudo labels, and, given a CRF, pseudo labels refined by it."""
-    if not files.pseudo_labels:
-        return
-    masks = Maps(files.pseudo_labels)
-    yield Step("pseudo_labels", "train", masks, stored_mask)
-    if crf:
-        refine = partial(refined_stored_mask, crf=crf)
-        yield Step("pseudo_labels + crf", "train", masks, refine)
+def pseudo_label_steps(files: ChainFiles) -> Iterator[Step]:
+    """Pseudo labels as they are stored."""
+    if files.pseudo_labels:
+        yield Step("pseudo_labels", "train", Maps(files.pseudo_labels), stored_mask)
 
 
 def round_steps(files: ChainFiles) -> Iterator[Step]:
@@ -107,42 +77,9 @@ def by_round_and_split(paths: Sequence[Path]) -> dict[tuple[int, str], Maps]:
     return {key: Maps(groups[key]) for key in sorted(groups)}
 
 
-def cam_mask(cams: Maps, entry: ImageEntry, *, background: float) -> np.ndarray:
-    """The class with the highest CAM, or background where none exceeds the score `background`."""
-    return argmax_labels(dict(zip(entry.labels, cams.floats(entry.id), strict=True)), background)
-
-
-def refined_cam_mask(
-    cams: Maps, entry: ImageEntry, *, background: float, crf: CommonCRF
-) -> np.ndarray:
-    """As `cam_mask`, with the CRF applied to the CAMs and the constant background score."""
-    maps = cams.floats(entry.id)
-    return crf.refine_scores(entry, np.concatenate([np.full_like(maps[:1], background), maps]))
-
-
-def saliency_mask(saliency: Maps, entry: ImageEntry, *, threshold: float) -> np.ndarray:
-    """Salient pixels as the image's first tag, the others as background."""
-    salient = saliency.floats(entry.id) >= threshold
-    return np.where(salient, entry.labels[0], 0).astype(np.uint8)
-
-
-def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
-    """Cues (C, g, g) enlarged to the image; cells of no class or of several are void."""
-    grid = cues[entry.id]
-    mask = np.where(grid.sum(0) == 1, grid.argmax(0), VOID).astype(np.uint8)
-    size = (entry.height, entry.width)
-    enlarged = resize(mask, size, order=0, preserve_range=True, anti_aliasing=False)
-    return enlarged.astype(np.uint8)
-
-
 def stored_mask(masks: Maps, entry: ImageEntry) -> np.ndarray:
     """The mask as it is stored."""
     return masks[entry.id]
-
-
-def refined_stored_mask(masks: Maps, entry: ImageEntry, *, crf: CommonCRF) -> np.ndarray:
-    """The stored mask, refined by the CRF."""
-    return crf.refine_labels(entry, masks[entry.id])
 
 
 def kept_target(targets: Maps, entry: ImageEntry) -> np.ndarray | None:
