@@ -74,8 +74,8 @@ def report(
         "versions": versions(),
         "device": device_name(kind_of_device(device)),
         **table_values(quality, metrics, logs, benchmarks, jobs),
+        **gallery_values(gallery, dataset, files, settings.images, workers),
     }
-    values |= gallery_values(gallery, dataset, files, settings.images, workers)
     write_text(output, render("page.html.j2", **values))
 
 

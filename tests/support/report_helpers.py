@@ -106,7 +106,7 @@ def stored(path: Path, arrays: dict[ImageEntry, np.ndarray], **attributes: objec
     with write_maps(path, **attributes) as maps:
         for entry, array in arrays.items():
             classes = [0, *entry.labels] if array.dtype == np.float16 else list(entry.labels)
-            kept = entry.id != IDS[1]  # of targets
+            kept = entry.id != IDS[1]  # attribute of targets
             maps.put(entry.id, array, classes=classes, kept=kept)
     return [path]
 
