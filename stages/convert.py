@@ -1,6 +1,6 @@
-"""Read a data set: check every file, write the index, the masks and a summary.
+"""Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: it says what the data set holds and all that is wrong with it.
+With --check nothing is written: the data set and all its problems are described.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ def open_source(
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
 ) -> Source:
-    """Read lists and labels of the layout that the settings name."""
+    """Read the lists and labels of a data set in the layout that the settings choose."""
     if folder := settings.folder:
         masks = data / folder.masks if folder.masks else None
         return folder_source(
@@ -69,13 +69,13 @@ def open_source(
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
-    """Deal the label vectors of the train images out among them at random."""
+    """Permute the label vectors of the train images at random."""
     order = np.random.default_rng(seed).permutation(len(train))
-    return labels | {one: labels[train[other]] for one, other in zip(train, order, strict=True)}
+    return labels | {own: labels[train[other]] for own, other in zip(train, order, strict=True)}
 
 
 def summarise(index: Index) -> list[dict[str, object]]:
-    """Count images by split and class; a split's total also counts images without a class."""
+    """Count images by split and class; the total of a split includes images without labels."""
     rows: list[dict[str, object]] = []
     for split in SPLITS:
         if not (entries := index.split(split)):
@@ -100,12 +100,12 @@ def convert(
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
 ) -> None:
-    """Convert a data set; nothing is written unless every file of it is in order."""
+    """Convert a data set; nothing is written if any of its files has a problem."""
     source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
     check_classes(source, raise_problem)
     if settings.shuffle_tags:
-        dealt = shuffle(source.labels, source.train, settings.seed)
-        source = replace(source, labels=dealt)
+        shuffled = shuffle(source.labels, source.train, settings.seed)
+        source = replace(source, labels=shuffled)
     entries = []
     with write_maps(masks) as maps:
         decoded = decode_all(source, data, workers, raise_problem)
@@ -115,10 +115,11 @@ def convert(
                 maps.put(entry.id, mask)
     export_source_masks(masks, mask_folder, source.table)
     label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
-    made = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
-    made.save(index)
-    write_text(input_list, "".join(f"{one}.jpg {k}\n" for k, one in enumerate(source.train)))
-    write_tsv(summary, summarise(made))
+    dataset = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
+    dataset.save(index)
+    lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
+    write_text(input_list, "".join(lines))
+    write_tsv(summary, summarise(dataset))
 
 
 def check(
@@ -130,12 +131,12 @@ def check(
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
 ) -> None:
-    """Say what the data set holds and what is wrong with it, and write nothing."""
+    """Describe a data set and all its problems; writes nothing."""
     problems: list[str] = []
     try:
         source = open_source(settings, data, problems.append, cue_pickle, cue_list)
-        found = check_images(source, data, workers, problems)
-        print(describe(source, found, rounds))
+        checked = check_images(source, data, workers, problems)
+        print(describe(source, checked, rounds))
     except UserError as error:
         problems.append(str(error))
     if problems:

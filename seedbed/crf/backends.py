@@ -115,33 +115,23 @@ def solve(
 
     """
     if backend == "native":
-        _solve_native(image, unary, posterior, channels, params)
+        seedbed_lattice.mean_field(
+            image,
+            unary,
+            posterior,
+            channels,
+            *unary.shape[1:],
+            int(params.iterations),
+            params.gaussian_weight,
+            params.gaussian_sxy,
+            params.bilateral_weight,
+            params.bilateral_sxy,
+            params.bilateral_srgb,
+        )
         return
     energies = unary if len(channels) == len(unary) else unary[channels]
     solver = {"torch": _solve_torch, "pydensecrf": _solve_pydensecrf}[backend]
     posterior[channels] = solver(image, energies, params)
-
-
-def _solve_native(
-    image: np.ndarray,
-    unary: np.ndarray,
-    posterior: np.ndarray,
-    channels: np.ndarray,
-    params: CRFParameters,
-) -> None:
-    seedbed_lattice.mean_field(
-        image,
-        unary,
-        posterior,
-        channels,
-        *unary.shape[1:],
-        int(params.iterations),
-        params.gaussian_weight,
-        params.gaussian_sxy,
-        params.bilateral_weight,
-        params.bilateral_sxy,
-        params.bilateral_srgb,
-    )
 
 
 def _solve_torch(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:

@@ -147,7 +147,7 @@ def test_mended_png_has_right_checksums():
 
 
 def test_a_pickle_of_too_many_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("seedbed.formats.pickles.unpickler.MOST_READS", 1000)
+    monkeypatch.setattr("seedbed.formats.pickles.unpickler.MAX_READS", 1000)
     (tmp_path / "a.pickle").write_bytes(b"]" * 2000 + b".")
     with pytest.raises(UserError, match="more than 1000 parts"):
         restricted_pickle.load(tmp_path / "a.pickle")

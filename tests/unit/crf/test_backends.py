@@ -15,18 +15,10 @@ from seedbed.crf import DenseCRFGrid, backends, dense_crf
 from seedbed.crf.backends import native_source_hash, resolve_backend, seedbed_lattice
 from seedbed.runtime.errors import UserError
 from tests.support.workflow_helpers import ROOT
+from tests.unit.crf.test_crf import GRID, PARAMS
 
 torch.set_num_threads(1)
 
-PARAMS = {
-    "iterations": 10,
-    "gaussian_weight": 3,
-    "gaussian_sxy": 3,
-    "bilateral_weight": 10,
-    "bilateral_sxy": 80,
-    "bilateral_srgb": 13,
-}
-GRID = PARAMS | {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12}
 OURS = [
     pytest.param(
         "native", marks=pytest.mark.skipif(seedbed_lattice is None, reason="module not built")

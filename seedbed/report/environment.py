@@ -1,4 +1,4 @@
-"""What a page was made with: versions and device."""
+"""The environment that a page was made in: versions and device."""
 
 import os
 import platform
@@ -15,18 +15,18 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that are installed, by name."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the installed packages among `PACKAGES`."""
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words: the GPU's name, or the CPU's with the number that may be used."""
+    """The GPU's name, or the number of usable CPUs and their model."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
