@@ -22,7 +22,7 @@ from benchmarks.pairs import compare
 from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, write_maps
-from seedbed.inference.multiscale import LEAST, fuse_logits
+from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image
@@ -100,7 +100,7 @@ def literal_cam(
         for entry in entries:
             image = read_image(data / entry.path)
             found = each_side(image, scales, lambda x: model.maps(model.preprocess(x))[:, tagged])
-            cams = normalise_cam(combine_scales(found, SIZE))
+            cams = normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
             maps.put(entry.id, quantise(cams.numpy()))
 
 
@@ -109,14 +109,15 @@ def literal_predict(
     entries: list[ImageEntry], data: Path, weights: Path, scales: list[float], output: Path
 ) -> None:
     """Probabilities one forward pass after the other."""
+    fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
     model = network_on(weights, CPU)
     with write_maps(output) as maps:
         for entry in entries:
             image = read_image(data / entry.path)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
-            probabilities = fuse_logits(logits, SIZE, "mean")
-            stored = probabilities.amax((1, 2)) >= LEAST
+            probabilities = fuse_logits(logits, SIZE, fusion)
+            stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
             stored[[0, *TAGS]] = True
             maps.put(entry.id, probabilities[stored].half().numpy())
 
@@ -128,7 +129,7 @@ def literal_groups(
     """Maps of images in groups, every group through the whole network."""
     torch.set_num_threads(CPUS)
     model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
-    groups = GroupIndex([entry.labels for entry in entries])
+    groups = GroupIndex([entry.labels for entry in entries], draws=None)
     side = (settings.size, settings.size)
     with write_maps(output, levels=255) as maps:
         for position, entry in enumerate(entries):
@@ -144,7 +145,10 @@ def literal_groups(
                     shown = torch.stack(squares).flip(-1) if flipped else torch.stack(squares)
                     seen = model(model.preprocess(shown)[None]).maps[0, 0, tagged]
                     found.append(seen.flip(-1) if flipped else seen)
-            cams = normalise_cam(combine_scales(found, SIZE)) ** settings.power
+            cams = (
+                normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
+                ** settings.power
+            )
             maps.put(entry.id, quantise(cams.numpy()))
 
 

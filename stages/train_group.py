@@ -39,7 +39,7 @@ def train_group(
     entries = dataset.split("train")
     options = {**settings.pooling.model_dump(), "group_size": settings.group_size}
     model = make_network(settings, dataset.num_classes - 1, initial, **options)
-    grid = grid_of(model.eval().described, settings.crop)
+    grid = grid_of(model.eval().extract_features, settings.crop)
     objective = make_objective(settings, entries, dataset.num_classes, grid)
     groups = GroupIndex([entry.labels for entry in entries], settings.partner_draws)
     view = make_view(settings, model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seedbed.formats.tables import write_tsv
 from seedbed.models import build
 from seedbed.models.network import Network
-from seedbed.models.weights import load, save_network
+from seedbed.models.weights import load_weights, save_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.training.determinism import be_deterministic
@@ -32,7 +32,7 @@ def make_network(
     torch.manual_seed(settings.seed)
     model = build(settings.network, num_classes, **settings.options, **options)
     if initial is not None:
-        report = load(model, initial, new_head=settings.new_head)
+        report = load_weights(model, initial, new_head=settings.new_head)
         placed, missing, left_over = (names for names in vars(report).values())
         print(f"{initial}: {len(placed)} tensors placed")
         print(f"  not in the file: {', '.join(missing) or 'none'}")

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from seedbed.models.backbones.mobilenet import mobilenet_v2
-from seedbed.models.backbones.psa_vgg import vgg16_affinity, vgg16_cls
-from seedbed.models.backbones.resnet import ResNet101DeepLab
-from seedbed.models.backbones.resnet38 import resnet38_affinity, resnet38_cls, resnet38_seg
 from seedbed.models.backbones.squeezenet import squeezenet1_0
 from seedbed.models.backbones.tiny import tiny
-from seedbed.models.heads.group import GroupNetwork
-from seedbed.models.heads.plain import Classifier, Segmenter
-from seedbed.models.heads.vgg import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
+from seedbed.models.heads.affinity import resnet38_affinity, vgg16_affinity
+from seedbed.models.heads.classification import Classifier, resnet38_cls, vgg16_cls
+from seedbed.models.heads.deeplab import ResNet101DeepLab, vgg16_aspp, vgg16_largefov
+from seedbed.models.heads.group import GroupNetwork, vgg16_group
+from seedbed.models.heads.sec import Vgg16CAM
+from seedbed.models.heads.segmentation import Segmenter, resnet38_seg
 from seedbed.models.network import Backbone, Network
 
 Builder = Callable[..., Network]

@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from seedbed.data.layouts.voc import read_annotation, read_list
+from seedbed.data.layouts.voc import read_annotation
+from seedbed.data.lists import read_list
 from stages.settings import TrainingSettings, parse_config
 from tests.support.workflow_helpers import ROOT
 

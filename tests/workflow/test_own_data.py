@@ -10,7 +10,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from seedbed.data.index import Index
-from seedbed.data.mini.dataset import CLASSES, draw_scene, write_mini
+from seedbed.data.mini.animals import CLASSES
+from seedbed.data.mini.dataset import write_mini
+from seedbed.data.mini.scenes import draw_scene
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import read_mask, write_mask
 from stages.convert import convert

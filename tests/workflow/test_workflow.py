@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seedbed.data.mini.scenes import CLASSES
+from seedbed.data.mini.animals import CLASSES
 from stages.settings import Settings
 from tests.support.workflow_helpers import (
     BRIEF,
@@ -67,7 +67,7 @@ EDITS = {
     "seedbed/crf/native/module.cpp": "pseudo_labels train targets crf audit",
     "seedbed/crf/parameters.py": "pseudo_labels train targets crf audit",
     "seedbed/methods/seed_statistics.py": "seeds",
-    "seedbed/methods/seeds.py": "convert",
+    "seedbed/methods/seeds.py": "seeds",
     "seedbed/data/classes.py": "convert",
     "seedbed/methods/group_wsss/partners.py": f"{TRAININGS} group_cam",
     "seedbed/data/images.py": "convert",
@@ -83,6 +83,8 @@ EDITS = {
     "seedbed/training/gradients.py": TRAININGS,
     "seedbed/methods/dsrg/growing.py": "train",
     "seedbed/inference/multiscale.py": "cam predict",
+    "seedbed/inference/probabilities.py": "predict",
+    "seedbed/inference/group_maps.py": "group_cam",
     "seedbed/formats/grey.py": "group_cam saliency",
     "seedbed/methods/losses.py": TRAININGS,
     "seedbed/data/given_masks.py": "convert",
@@ -90,15 +92,17 @@ EDITS = {
     "seedbed/training/optimisation.py": TRAININGS,
     "seedbed/formats/masks.py": "mini_dataset",
     "seedbed/models/backbones/tiny.py": TRAININGS,
-    "seedbed/methods/group_wsss/pseudo_labels.py": "pseudo_labels audit",
+    "seedbed/methods/group_wsss/pseudo_labels.py": "pseudo_labels",
+    "seedbed/methods/psa/pseudo_labels.py": "pseudo_labels audit",
     "seedbed/formats/psa.py": "cam",
-    "seedbed/inference/refine.py": "crf",
+    "seedbed/inference/refine.py": "pseudo_labels crf",
     "seedbed/report/page.css": "report",
     "seedbed/report/tables.py": "report",
     "seedbed/methods/resampling.py": TRAININGS,
     "seedbed/formats/pickles/restricted.py": "convert",
     "seedbed/methods/saliency.py": "saliency",
-    "seedbed/methods/spsm/selection.py": "targets",
+    "seedbed/methods/spsm/masks.py": "targets",
+    "seedbed/methods/spsm/pixels.py": "targets",
     "seedbed/training/objectives/supervision.py": TRAININGS,
     "seedbed/formats/tables.py": "mini_dataset",
     "seedbed/training/loop.py": TRAININGS,

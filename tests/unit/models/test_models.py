@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from seedbed.models import NETWORKS, build
+from seedbed.models.heads.classification import Pooling
 from seedbed.models.heads.group import graph_dropout
-from seedbed.models.heads.plain import Pooling
-from seedbed.models.network import FrozenBatchNorm, Preprocessing
+from seedbed.models.layers import FrozenBatchNorm
+from seedbed.models.network import Preprocessing
 
 torch.set_num_threads(1)
 
@@ -49,7 +50,7 @@ def test_the_least_side_is_enough_and_needed(name):
 
     def see(side):
         seen = torch.zeros(1, 3, side, 2 * side, device="meta")
-        return network.nodes(seen) if name.endswith("_group") else network(seen)
+        return network.maps(seen) if name.endswith("_group") else network(seen)
 
     see(network.least_side)
     if network.least_side > 1:
@@ -198,7 +199,7 @@ def test_every_parameter_learns(name):
 
 def test_pooling_by_hand():
     maps = torch.tensor([[[[1.0, 2.0], [3.0, 10.0]]]])
-    assert Pooling()(maps).item() == 4.0
+    assert Pooling(0.0, 0.3)(maps).item() == 4.0
     assert Pooling(1.0, 0.25)(maps).item() == 10.0
     assert Pooling(1.0, 0.01)(maps).item() == 10.0
     assert Pooling(1.0, 0.5)(maps).item() == 6.5

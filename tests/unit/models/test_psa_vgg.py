@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.psa_vgg import vgg16_affinity, vgg16_cls
+from seedbed.models.heads.affinity import vgg16_affinity
+from seedbed.models.heads.classification import vgg16_cls
 from seedbed.training.optimisation import Optimisation, parameter_groups
 
 torch.set_num_threads(1)

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.resnet import ResNet101DeepLab, resnet101_features
-from seedbed.models.network import FrozenBatchNorm
+from seedbed.models.backbones.resnet import resnet101_features
+from seedbed.models.heads.deeplab import ResNet101DeepLab
+from seedbed.models.layers import FrozenBatchNorm
 from seedbed.training.optimisation import Optimisation, parameter_groups
 from tests.support.network_helpers import on_meta, seeded
 

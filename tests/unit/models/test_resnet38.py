@@ -7,16 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.resnet38 import (
-    Block,
-    Bottleneck,
-    PlainBlock,
-    ResNet38Segmenter,
-    resnet38_affinity,
-    resnet38_cls,
-    resnet38_seg,
-)
-from seedbed.models.network import IMAGENET, Backbone, FrozenBatchNorm
+from seedbed.models.backbones.resnet38 import Block, Bottleneck, PlainBlock
+from seedbed.models.heads.affinity import resnet38_affinity
+from seedbed.models.heads.classification import resnet38_cls
+from seedbed.models.heads.segmentation import ResNet38Segmenter, resnet38_seg
+from seedbed.models.layers import FrozenBatchNorm
+from seedbed.models.network import IMAGENET, Backbone
 from seedbed.training.optimisation import Optimisation, parameter_groups
 from tests.support.network_helpers import on_meta
 

@@ -6,8 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.vgg import SameMaxPool2d, max_pool, vgg16_features
-from seedbed.models.heads.vgg import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
+from seedbed.models.backbones.vgg import vgg16_features
+from seedbed.models.heads.deeplab import vgg16_aspp, vgg16_largefov
+from seedbed.models.heads.group import vgg16_group
+from seedbed.models.heads.sec import Vgg16CAM
+from seedbed.models.layers import SameMaxPool2d, max_pool
 from seedbed.training.optimisation import Optimisation, parameter_groups
 from tests.support.network_helpers import on_meta, seeded
 

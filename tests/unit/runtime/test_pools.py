@@ -21,7 +21,7 @@ from seedbed.training.processes import Team
 @pytest.fixture(autouse=True)
 def two_cpus(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(device, "available_cpus", lambda: 2)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 2)
     yield
     torch.set_num_threads(threads)
 
@@ -46,7 +46,7 @@ def test_workers_are_other_processes_on_one_thread_each(workers, elsewhere):
 
 
 def test_no_more_workers_than_cpus(monkeypatch):
-    monkeypatch.setattr(device, "available_cpus", lambda: 1)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 1)
     assert set(ordered_map(lambda _: os.getpid(), [0, 0], 8)) == {os.getpid()}
 
 
@@ -57,14 +57,14 @@ def test_errors_of_users_come_through(workers):
             raise UserError("file 3 is broken: mend it")
         return item
 
-    seen = []
+    results = []
     with pytest.raises(UserError, match=r"^file 3 is broken: mend it$"):
         for result in ordered_map(fail_at_three, range(9), workers):
-            seen.append(result)
-    assert seen == [0, 1, 2]
+            results.append(result)
+    assert results == [0, 1, 2]
 
 
-def test_items_are_taken_as_results_are(monkeypatch):
+def test_items_are_taken_as_results_are_asked_for(monkeypatch):
     taken = []
 
     def items():
@@ -89,16 +89,18 @@ def test_progress_counts_results(monkeypatch, workers, items, total):
             shown.append(result)
             yield result
 
-    monkeypatch.setattr(device, "progress", record)
+    monkeypatch.setattr("seedbed.runtime.pools.progress", record)
     results = ordered_map(lambda item: [item], items, workers)
     assert next(results) == [next(iter(items))]
-    assert shown == [total, [next(iter(items))]]  # though all of them have been handed out
+    assert shown == [total, [next(iter(items))]]  # though all items have been submitted
     assert len(list(results)) == 2 and len(shown) == 4
 
 
-def test_progress_of_a_number_unknown(monkeypatch):
+def test_progress_of_an_unknown_total(monkeypatch):
     shown = []
-    monkeypatch.setattr(device, "progress", lambda results, total: [shown.append(total)])
+    monkeypatch.setattr(
+        "seedbed.runtime.pools.progress", lambda results, total: [shown.append(total)]
+    )
     list(ordered_map(lambda item: item, iter([1]), 1))
     assert shown == [None]
 
@@ -200,5 +202,5 @@ def test_determinism_is_switched_on_and_off(monkeypatch):
     torch.backends.cudnn.benchmark = before
 
 
-def test_there_are_cpus():
+def test_available_cpus():
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)

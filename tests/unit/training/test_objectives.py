@@ -134,7 +134,7 @@ def test_the_loss_is_that_of_the_parts(halves, grow_on, unary, gradient):
     refined = refined / refined.sum(1, keepdim=True)
     sure = refined if grow_on == "crf" else probs.detach()
     thresholds = {"foreground_threshold": 0.85, "background_threshold": 0.9}
-    grown = grow_seeds(batch.cues, sure, batch.tags, **thresholds)
+    grown = grow_seeds(batch.cues, sure, batch.tags, **thresholds, prefill_seeds=True)
     seed = balanced_seed_loss(probs, grown)
     constraint = constraint_loss(probs, refined, clip=None, crf_gradient=gradient)
     torch.testing.assert_close(figures["seed_loss"], seed)

@@ -426,7 +426,7 @@ def test_draws_go_on_where_they_stopped(count, batch, start):
 
 
 def test_group_draws_put_partners_behind_each_image():
-    groups = GroupIndex([(1,), (2,), (1,), (2,)])
+    groups = GroupIndex([(1,), (2,), (1,), (2,)], draws=None)
     whole = list(group_draws(groups, 3, draws(4, 2, 0, 6, seed=0), seed=0))
     later = list(group_draws(groups, 3, draws(4, 2, 4, 6, seed=0), seed=0))
     assert later == whole[4:]
