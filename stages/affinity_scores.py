@@ -82,10 +82,5 @@ def _given(path: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
     return scores
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(affinity_scores)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(affinity_scores)

@@ -266,10 +266,5 @@ def best_class(entry: ImageEntry, *, maps: Maps, tags: bool) -> np.ndarray:
     return classes[probabilities.argmax(0)]
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(audit)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(audit)

@@ -94,10 +94,5 @@ def given_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndar
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(cam)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(cam)

@@ -119,10 +119,5 @@ def draw(path: Path, rows: list[dict]) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(cam_curve)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(cam_curve)

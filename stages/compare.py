@@ -36,10 +36,5 @@ def compare(
     )
 
 
-def main() -> None:
-    """Run from the command line; what stands before any option are the runs."""
-    run_stage(compare, ["--runs", *sys.argv[1:]])
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(compare, ["--runs", *sys.argv[1:]])

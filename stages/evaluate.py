@@ -168,10 +168,5 @@ def draw(path: Path, counts: np.ndarray, names: list[str]) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(evaluate)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(evaluate)

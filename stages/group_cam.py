@@ -176,10 +176,5 @@ class Miner:
         return outputs
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(group_cam)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(group_cam)

@@ -64,10 +64,5 @@ def probabilities(
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(predict)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(predict)

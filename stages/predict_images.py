@@ -149,10 +149,5 @@ def legend(about: dict[str, Any], numbers: np.ndarray) -> list[str]:
     return [f"{number} {name}" for number, name in zip(numbers, about["classes"], strict=True)]
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(predict_images)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(predict_images)

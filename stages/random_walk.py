@@ -71,10 +71,5 @@ def walked_scores(
     return (scores / scores.sum(0)).half().cpu().numpy()
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(random_walk)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(random_walk)

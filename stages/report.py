@@ -111,10 +111,5 @@ def curve(log: Path) -> LineChart | None:
     return line_chart(f"round {name}" if name.isdecimal() else name, read_tsv(log))
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(report)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(report)

@@ -49,10 +49,5 @@ def saliency_map(entry: ImageEntry, *, data: Path, settings: SaliencySettings) -
     return quantise(given)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(saliency)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(saliency)

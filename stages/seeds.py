@@ -96,10 +96,5 @@ def _of_tags(cue: np.ndarray, entry: ImageEntry, dataset: Index, path: Path) -> 
     return cue
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(seeds)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(seeds)

@@ -181,10 +181,5 @@ def _details(proposal: Proposal) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(targets)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(targets)
