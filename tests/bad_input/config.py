@@ -29,13 +29,13 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{"supervise": "selected", "selection": {"threshold": 1.2}}])
 
 
-@case("a number that is none: .nan or .inf")
+@case("a number that is not finite: .nan or .inf")
 def _(bad: Bad) -> str:
     assert "training.learning_rate" in bad.config(training={"learning_rate": float("inf")})
     return bad.config(training={"learning_rate": float("nan")})
 
 
-@case("a block or the rounds of nothing")
+@case("an empty block, or an empty list of rounds")
 def _(bad: Bad) -> str:
     assert bad.config(classifier=None).startswith("config: classifier: ")
     return bad.config(rounds=[])
@@ -79,25 +79,25 @@ def _(bad: Bad) -> str:
     return bad.config(classifier={"milestones": [200, 100]})
 
 
-@case("a rate that grows at each step, or runs backwards")
+@case("a learning rate factor above 1, or not positive")
 def _(bad: Bad) -> str:
     assert "classifier.multipliers.2: " in bad.config(classifier={"multipliers": [1, 2, -1, 2]})
     return bad.config(classifier={"step_factor": 10})
 
 
-@case("a CRF's width of nearly nothing")
+@case("a CRF kernel of almost zero width")
 def _(bad: Bad) -> str:
     return bad.config(crf={"bilateral_srgb": 0.01})
 
 
-@case("a crop that is too small for a network, or no multiple of AffinityNet's cells")
+@case("a crop that is too small for the network, or not a multiple of AffinityNet's stride")
 def _(bad: Bad) -> str:
     line = bad.config(affinity={"crop": 100})
     assert "affinity.crop: a multiple of 8, 72 or more" in line
     return bad.config(group={"crop": 24})
 
 
-@case("a loss on no pixel")
+@case("a loss stride that leaves no pixel")
 def _(bad: Bad) -> str:
     return bad.config(rounds=[{**TRUTH, "loss_stride": 129}])
 
@@ -112,13 +112,13 @@ def _(bad: Bad) -> str:
     return bad.config(run={"training_processes": 3})
 
 
-@case("a network that is misspelt, or of another kind")
+@case("an unknown network name, or a network of another kind")
 def _(bad: Bad) -> str:
     assert "must end in one of _seg" in bad.config(training={"network": "tiny_cls"})
     return bad.config(group={"network": "tniy_group"})
 
 
-@case("an option that the network lacks, or of another type")
+@case("an option that the network does not have, or a value of another type")
 def _(bad: Bad) -> str:
     assert bad.config(training={"options": {"width": -1}}).startswith(
         "config: training.options.width: "
@@ -135,7 +135,7 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{"supervise": "predictions"}])
 
 
-@case("`previous` where nothing comes before")
+@case("`previous` in the first round")
 def _(bad: Bad) -> str:
     assert "group.weights: previous needs a round" in bad.config(group={"weights": "previous"})
     assert "there is no classifier before" in bad.config(classifier={"weights": "classifier"})
@@ -157,7 +157,7 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("a key that goes with another, alone")
+@case("a key that requires another key, without it")
 def _(bad: Bad) -> str:
     assert "mask_list: goes with masks" in bad.config(rounds=[{**TRUTH, "mask_list": "a.txt"}])
     assert "give both folders or none" in bad.config(affinity_scores={"low": "low"})
@@ -165,7 +165,7 @@ def _(bad: Bad) -> str:
     return bad.config(seeds={"cue_list": "input_list.txt"})
 
 
-@case("val masks are to be scored, and the data have no val images")
+@case("evaluation on val, but the data have no val images")
 def _(bad: Bad) -> str:
     coco = {"instances": "a.json", "images": "a"}
     line = bad.config(convert={"coco": coco})
@@ -173,7 +173,7 @@ def _(bad: Bad) -> str:
     return bad.config(convert={"folder": {"images": "a", "labels": "a.csv"}})
 
 
-@case("a round on the truth, and the data have no masks")
+@case("a round on the ground truth, but the data have no masks")
 def _(bad: Bad) -> str:
     folder = {"folder": {"images": "a", "labels": "a.csv"}}
     return bad.config(convert=folder, evaluate={"split": "train"}, rounds=[TRUTH])

@@ -76,7 +76,7 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("a list that is no UTF-8")
+@case("a list that is not UTF-8")
 def _(bad: Bad) -> str:
     bad.make_devkit().listing("val").write_bytes("bär\n".encode("latin-1"))
     return bad.not_converted()
@@ -97,7 +97,7 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("an annotation that is no XML, or is empty")
+@case("an annotation that is not XML, or is empty")
 def _(bad: Bad) -> str:
     bad.make_devkit().annotate("t2", "<annotation><object>")
     assert bad.not_converted().startswith("cannot read the annotation ")
@@ -111,7 +111,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
-@case("a class that is not among those that are chosen, nor VOC's")
+@case("a class that is neither among the chosen ones nor one of VOC's")
 def _(bad: Bad) -> str:
     bad.make_devkit().annotate("t2", "<annotation><object><name>yeti</name></object></annotation>")
     return bad.not_converted({**CONVERT, "classes": ["cat", "dog"]})
@@ -139,7 +139,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(write_vectors(bad, {"t1": np.eye(20)[CAT - 1], "t2": np.zeros(21)}))
 
 
-@case("a label vector that holds more than 0 and 1")
+@case("a label vector with values other than 0 and 1")
 def _(bad: Bad) -> str:
     settings = write_vectors(bad, {"t1": np.full(20, 0.5)})
     line = bad.not_converted(settings)
@@ -159,7 +159,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-@case("a pickle or .npy that wants a program to run")
+@case("a pickle or .npy that would execute code")
 def _(bad: Bad) -> str:
     line = bad.not_converted(write_vectors(bad, {"t1": Evil(bad.root / "touched")}))
     assert not (bad.root / "touched").exists()
@@ -171,7 +171,7 @@ def _(bad: Bad) -> str:
     return bad.make_devkit().not_converted({**CONVERT, "label_source": "train_cls"})
 
 
-@case("a line of train_cls.txt that is none")
+@case("a line of train_cls.txt in another format")
 def _(bad: Bad) -> str:
     settings = {**CONVERT, "label_source": "train_cls"}
     path = bad.make_devkit().devkit / "ImageSets/train_cls.txt"
@@ -193,7 +193,7 @@ def sbd_mask(value: float, kind: type = np.uint8) -> dict[str, np.ndarray]:
     return {"Segmentation": np.full((HEIGHT, WIDTH), value, kind)}
 
 
-@case("a .mat that is no SBD file")
+@case("a .mat file that is not from SBD")
 def _(bad: Bad) -> str:
     bad.make_devkit()
     for content in ({"GTcls": 3.0}, {"GTcls": {"Boundaries": 1}}, {"x": np.ones((2, 2))}):
@@ -203,7 +203,7 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("a .mat that cannot be read: zero bytes, cut short, or text")
+@case("a .mat file that cannot be read: zero bytes, truncated, or text")
 def _(bad: Bad) -> str:
     write_sbd(bad.make_devkit(), "t2", GTcls=sbd_mask(DOG))
     path = bad.data / "benchmark_RELEASE/dataset/cls/t2.mat"
@@ -215,7 +215,7 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("a .mat with values that are no class ids")
+@case("a .mat file with values that are not class ids")
 def _(bad: Bad) -> str:
     bad.make_devkit()
     for value, kind in ((-1, np.int16), (1.5, float), (np.nan, float), (256 + CAT, np.int16)):
@@ -269,7 +269,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(settings, cue_pickle=path, cue_list=listing)
 
 
-@case("classes of one's own, but masks in VOC's numbers")
+@case("custom classes, but masks with VOC's class ids")
 def _(bad: Bad) -> str:
     bad.make_devkit()
     for image_id in TAGS:

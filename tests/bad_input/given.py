@@ -51,7 +51,7 @@ def _(bad: Bad) -> str:
     return bad.asked("saliency_inputs", None, saliency={"maps": "salient"})
 
 
-@case("a file where a folder is wanted, or a folder for a file")
+@case("a file instead of a folder, or a folder instead of a file")
 def _(bad: Bad) -> str:
     folder(bad, "maps")
     line = weights_of(bad, "maps")
@@ -127,7 +127,7 @@ def _(bad: Bad) -> str:
     return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
 
 
-@case("a .npy that holds no maps by class")
+@case("a .npy without maps by class")
 def _(bad: Bad) -> str:
     return read_cams(bad, np.zeros(SIZE))
 
@@ -161,7 +161,7 @@ def _(bad: Bad) -> str:
     return read_cues(bad, (0, 0, 0), (CAT, 40, 41))
 
 
-@case("a cue of a class that the image has no tag of")
+@case("a cue of a class that is not a tag of the image")
 def _(bad: Bad) -> str:
     return read_cues(bad, (DOG, 0, 0))
 
@@ -172,13 +172,13 @@ def read_masks(bad: Bad) -> str:
     return bad.refused(pseudo_labels, *common(bad, masks="given"), *outputs)
 
 
-@case("a given mask of another size")
+@case("a provided mask of another size")
 def _(bad: Bad) -> str:
     write_mask(folder(bad, "given") / "t1.png", np.zeros((HEIGHT, WIDTH + 1), np.uint8))
     return read_masks(bad)
 
 
-@case("a given mask with an index that is no class")
+@case("a provided mask with an index that is not a class")
 def _(bad: Bad) -> str:
     write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 21, np.uint8))
     return read_masks(bad)
@@ -224,14 +224,14 @@ def _(bad: Bad) -> str:
     return gather(bad, path)
 
 
-@case("nothing to score against")
+@case("no masks to score against")
 def _(bad: Bad) -> str:
     settings = bad.make_folder("image,labels\na,cat\nb,cat\n")
     settings["folder"]["masks"] = None
     return bad.asked("audit_inputs", None, convert=settings, evaluate={"split": "train"})
 
 
-@case("the split that is evaluated has no true masks")
+@case("the evaluated split has no ground-truth masks")
 def _(bad: Bad) -> str:
     names = ("masks", "truth", "report", "metrics", "confusion")
     files = [part for name in names for part in (f"--{name}", bad.root / name)]

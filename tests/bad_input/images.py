@@ -35,7 +35,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
-@case("a JPEG is cut short")
+@case("a JPEG is truncated")
 def _(bad: Bad) -> str:
     bad.make_devkit()
     path = bad.images / "t2.jpg"
@@ -120,7 +120,7 @@ def _(bad: Bad) -> None:
         assert np.abs(bad.read(name).astype(int) - (250, 10, 20)).max() <= 3
 
 
-@case("an image that its EXIF data turn")
+@case("an image with an EXIF orientation")
 def _(bad: Bad) -> None:
     bad.make_devkit()
     exif = Image.Exif()
@@ -136,7 +136,7 @@ def _(bad: Bad) -> None:
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
 
 
-@case("a mask as large as such an image before it is turned")
+@case("a mask of the size of such an image before it is rotated")
 def _(bad: Bad) -> str:
     bad.make_devkit()
     exif = Image.Exif()
@@ -145,7 +145,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
-@case("a file of several pictures: GIF, WebP, PNG, TIFF")
+@case("a file with several frames: GIF, WebP, PNG, TIFF")
 def _(bad: Bad) -> None:
     first, second = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
     for name in ("a.gif", "a.webp", "a.png", "a.tif"):
@@ -153,7 +153,7 @@ def _(bad: Bad) -> None:
         assert (bad.read(name)[0, 0] // 2).tolist() == [127, 0, 0], name
 
 
-@case("a PNG that is called .jpg")
+@case("a PNG named .jpg")
 def _(bad: Bad) -> None:
     pixels().save(bad.root / "a.jpg", "PNG")
     np.testing.assert_array_equal(bad.read("a.jpg"), np.asarray(pixels()))
@@ -177,7 +177,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
-@case("a mask with an index that is no class")
+@case("a mask with an index that is not a class")
 def _(bad: Bad) -> str:
     bad.make_devkit().paint("v1", 21)
     return bad.not_converted()
@@ -207,13 +207,13 @@ def _(bad: Bad) -> str:
     return line
 
 
-@case("a decompression bomb in the place of a mask")
+@case("a decompression bomb instead of a mask")
 def _(bad: Bad) -> str:
     write_png(bad.make_devkit().masks / "v1.png", (20000, 20000), 8, 0, b"")
     return bad.not_converted()
 
 
-@case("masks of train images that only some have")
+@case("masks for only some of the train images")
 def _(bad: Bad) -> None:
     bad.make_devkit()
     write_mask(bad.masks / "other.png", np.zeros((2, 2), np.uint8))

@@ -34,7 +34,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_folder("image;labels\na;cat\n"))
 
 
-@case("a table that is empty, or no UTF-8")
+@case("a table that is empty, or not UTF-8")
 def _(bad: Bad) -> str:
     settings = bad.make_folder("")
     line = bad.not_converted(settings)
@@ -43,7 +43,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(settings)
 
 
-@case("a row of an image that is not there, or with `../`")
+@case("a row for an image that does not exist, or with `../`")
 def _(bad: Bad) -> str:
     line = refused_row(bad, "../images/b.png,cat,")
     assert line.startswith("row 3 of data/photos/labels.csv: there is no image '../images/b.png' ")
@@ -68,7 +68,7 @@ def _(bad: Bad) -> str:
     return refused_row(bad, "b,,train")
 
 
-@case("a label that is none of the chosen classes")
+@case("a label that is not one of the chosen classes")
 def _(bad: Bad) -> str:
     return bad.not_converted({**bad.make_folder(GOOD), "classes": ["dog"]})
 
@@ -85,14 +85,14 @@ def _(bad: Bad) -> str:
     return bad.not_converted(settings)
 
 
-@case("a mask of such a folder with an index that is no class")
+@case("a mask of such a folder with an index that is not a class")
 def _(bad: Bad) -> str:
     settings = bad.make_folder(GOOD)
     write_mask(bad.data / "photos/masks/b.png", np.full((HEIGHT, WIDTH), 2, np.uint8))
     return bad.not_converted(settings)
 
 
-@case("a file that holds no COCO instances")
+@case("a file without COCO instances")
 def _(bad: Bad) -> str:
     settings = bad.make_coco(images=[{"id": 1}])
     line = bad.not_converted(settings)
@@ -101,7 +101,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(settings)
 
 
-@case("a COCO image whose name leads out of its folder")
+@case("a COCO image whose name points outside its folder")
 def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_coco(images=[{"id": 1, "file_name": "../train/a.jpg"}]))
 
@@ -117,7 +117,7 @@ def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_coco(images=[image]))
 
 
-@case("a COCO polygon off its image, or run lengths that do not fill it")
+@case("a COCO polygon outside its image, or run lengths that do not fill it")
 def _(bad: Bad) -> str:
     def spoilt(segmentation: object) -> str:
         annotation = {"image_id": 1, "category_id": 17, "segmentation": segmentation}
