@@ -53,10 +53,5 @@ def train_affinity(
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_affinity)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_affinity)

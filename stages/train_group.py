@@ -88,10 +88,5 @@ def make_objective(
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_group)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_group)

@@ -106,10 +106,5 @@ def make_growing(settings: DSRGSettings) -> SeedGrowingObjective:
     return SeedGrowingObjective(DenseCRFGrid(**settings.crf.model_dump()), **options)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_round)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_round)

@@ -1,9 +1,6 @@
-"""What all rules share: settings, environment of the stages, names of artefacts, quoting."""
+"""The settings, what every rule may ask of them, and the environment of the stages."""
 
-import functools
-import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -25,9 +22,7 @@ def config_files():
 
 try:
     # Snakemake's own merge would keep the keys of another kind.
-    config = combine(
-        config_files(), workflow.config_settings.config, DEFAULT_KINDS, ROOT
-    )
+    config = combine(config_files(), workflow.config_settings.config, DEFAULT_KINDS, ROOT)
     settings = parse_config(config)
 except UserError as error:
     sys.exit(str(error))
@@ -52,8 +47,11 @@ shell.prefix(
 MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
+# What each round is trained on; `given`: a folder of masks that the config names.
 SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
-BEGINS_SELECTED = settings.rounds[0].supervise == "selected"  # computed or given
+FIRST_SELECTS = (
+    settings.rounds[0].supervise == "selected"
+)  # and later rounds select from its targets
 
 
 wildcard_constraints:
@@ -79,16 +77,14 @@ def block(key):
     return value
 
 
-def settings_json(key, **dump_options):
-    """Param: the settings under a key as JSON; the key may hold wildcards (`rounds.{round}`)."""
-    return lambda wildcards: block(of_job(key, wildcards)).model_dump_json(
-        **dump_options
-    )
+def fill(text, wildcards):
+    """A text with the values of a job's wildcards: `rounds.{round}` in round 1 is `rounds.1`."""
+    return text.format(**dict(wildcards.items()))
 
 
-def of_job(key, wildcards):
-    """A key of the config with the job's wildcards filled in."""
-    return key.format(**dict(wildcards.items()))
+def shards_of(folder):
+    """Files of all shards of a step that works image by image."""
+    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
 
 
 def data_path(relative):
@@ -97,7 +93,10 @@ def data_path(relative):
 
 
 def given(key, relative, *, folder=False):
-    """Path of a file or folder that a key of the config names, in the data folder."""
+    """Path of a file or folder in the data folder that a key of the config names.
+
+    Ends the run in one line if it is not there.
+    """
     path = data_path(relative)
     remedy = f"put it there, or change {key} in the config"
     if not os.path.exists(path):
@@ -109,7 +108,7 @@ def given(key, relative, *, folder=False):
 
 
 def weights_file(key, relative):
-    """The file of a network's published weights; one of TensorFlow may be three."""
+    """The file of a network's published weights; TensorFlow's are three, of which the index."""
     index = data_path(f"{relative}.index")
     if os.path.exists(index):
         return index
@@ -117,53 +116,3 @@ def weights_file(key, relative):
     if os.path.getsize(path) == 0:
         sys.exit(f"{path}: is empty; get it again, or change {key} in the config")
     return path
-
-
-def shards_of(folder):
-    """All shards of an image-wise step."""
-    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
-
-
-@functools.cache
-def exports():
-    """What can be written as the published systems do: options of the stage, and its inputs."""
-    found = {
-        "cam": ("cam", shards_of("cam")),
-        "affinity_low": ("affinity_low", shards_of("affinity/scores")),
-        "affinity_high": ("affinity_high", shards_of("affinity/scores")),
-        "saliency": ("saliency", shards_of("saliency")),
-        "attention": ("attention", shards_of("group/cam")),
-        "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
-    }
-    for n, supervise in enumerate(SUPERVISION):
-        for split in ("train", "val", "test"):
-            masks = shards_of(f"rounds/{n}/masks/{split}")
-            found[f"masks-{n}-{split}"] = ("masks --style grey", masks)
-        if supervise == "selected":
-            found[f"selected-{n}"] = ("selected", f"<results>/rounds/{n}/targets.h5")
-    return found
-
-
-def options(inputs):
-    """Command-line options of a rule's named inputs, quoted.
-
-    A stage finds what is `given` through its settings: Snakemake alone must know the path.
-    """
-    return " ".join(
-        f"--{name.replace('_', '-')} {quoted(files)}"
-        for name, files in inputs.items()
-        if name != "given"
-    )
-
-
-def quoted(files):
-    """Paths for the shell; all shards of a step as one, for bash takes no command over 128 KiB.
-
-    A single path may be that of one shard alone, and stays what it is.
-    """
-    if isinstance(files, str):
-        return f"'{files}'"
-    if run.shards > 1:
-        every = f"{{1..{run.shards}}}-of-"
-        files = dict.fromkeys(re.sub(r"\b\d+-of-(?=\d+\.h5$)", every, f) for f in files)
-    return " ".join(f"'{path}'" for path in files)

@@ -34,7 +34,7 @@ def folder(bad: Bad, name: str) -> Path:
 
 def weights_of(bad: Bad, path: str) -> str:
     """What is said of a classifier's weights."""
-    return bad.asked("_initial_weights", "classifier", classifier={"weights": path})
+    return bad.asked("weights_file", "classifier.weights", path)
 
 
 def common(bad: Bad, **settings: object) -> list[object]:
@@ -229,7 +229,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     settings = bad.make_folder("image,labels\na,cat\nb,cat\n")
     settings["folder"]["masks"] = None
-    return bad.asked("audited", None, convert=settings, evaluate={"split": "train"})
+    return bad.asked("audit_inputs", None, convert=settings, evaluate={"split": "train"})
 
 
 @case("the evaluated split has no ground-truth masks")
