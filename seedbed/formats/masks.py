@@ -10,6 +10,8 @@ from seedbed.formats.pictures import open_picture
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
+VOID = 255  # class id of pixels without a label
+
 
 def _voc_palette() -> np.ndarray:
     """Give VOC's colours: bit 3j + c of an index is bit 7 - j of channel c (VOC devkit)."""
