@@ -7,7 +7,7 @@ from typing import Annotated
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import write_maps
 from seedbed.methods.group_wsss.partners import GroupIndex
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
 from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
 from seedbed.training.sampler import group_requests

@@ -9,7 +9,7 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview, overlay
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
 from seedbed.training.objectives.dsrg import SeedGrowingObjective

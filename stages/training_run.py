@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.training.checkpoint import Checkpoint, training_digest
 from seedbed.training.network import NetworkSpec, mean_colour
 from seedbed.training.optimisation import (

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -13,21 +13,12 @@ from seedbed.runtime.atomic import atomic
 from seedbed.training.lock import QueueLock
 
 
-class Stateful(Protocol):
-    """Anything with a state that a checkpoint can hold."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state: tensors and plain containers."""
-
-    def load_state_dict(self, state: Any) -> Any:  # noqa: ANN401 - torch's classes differ
-        """Restore the state."""
-
-
 class Checkpoint:
     """The state of an unfinished training, in a file beside the one that it will write.
 
     No rule declares the file, so Snakemake keeps it when the job fails. A checkpoint with another
-    digest (`training_digest`) belongs to another training and is ignored.
+    digest (`training_digest`) belongs to another training and is ignored. The parts that it saves
+    have the methods `state_dict` and `load_state_dict`, as torch's modules.
     """
 
     def __init__(self, target: Path, digest: str) -> None:
@@ -48,13 +39,13 @@ class Checkpoint:
             if not lock.has_waiters():
                 self.path.unlink(missing_ok=True)
 
-    def save(self, step: int, parts: Mapping[str, Stateful]) -> None:
+    def save(self, step: int, parts: Mapping[str, Any]) -> None:
         """Save the states of the parts after `step` iterations, replacing the file atomically."""
         states = {name: part.state_dict() for name, part in parts.items()}
         with atomic(self.path) as path:
             torch.save({"digest": self.digest, "step": step, **states}, path)
 
-    def restore(self, parts: Mapping[str, Stateful]) -> int:
+    def restore(self, parts: Mapping[str, Any]) -> int:
         """Restore the parts and return the number of iterations done; 0 without a checkpoint."""
         if (state := self.load()) is None:
             return 0

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
-from seedbed.training.checkpoint import Checkpoint, Stateful
+from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.log import EventLog, NotFiniteError, TrainingLog
 from seedbed.training.objectives.objective import Objective
@@ -49,7 +50,9 @@ def train(
             checkpoint, which is from before; or if not even one image fits into the GPU.
 
     """
-    training = _Training(model, objective, optimisation, device, seed, processes)
+    model.to(device).train()
+    gradients = Gradients(model, objective, optimisation, device, seed, processes)
+    training = _Training(model, optimisation, gradients)
     step = start = checkpoint.restore(training.parts)
     steps = batches(start)
     if processes.is_main:
@@ -74,24 +77,16 @@ def train(
 class _Training:
     """The parts of a training that change with every iteration."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        objective: Objective,
-        optimisation: Optimisation,
-        device: torch.device,
-        seed: int,
-        processes: ProcessGroup,
-    ) -> None:
-        self.model = model.to(device).train()
-        self.objective = objective
+    def __init__(self, model: nn.Module, optimisation: Optimisation, gradients: Gradients) -> None:
+        self.model = model
+        self.objective = gradients.objective
         self.optimizer = make_optimizer(model, optimisation)
         self.schedule = make_schedule(self.optimizer, optimisation)
-        self.gradients = Gradients(model, objective, optimisation, device, seed, processes)
+        self.gradients = gradients
         self.log = TrainingLog()
 
     @property
-    def parts(self) -> dict[str, Stateful]:
+    def parts(self) -> dict[str, Any]:
         """All parts, whose states make up a checkpoint."""
         return vars(self)
 
@@ -120,11 +115,7 @@ class _Recorder:
     """Writes what shows or saves the state of a training: events, checkpoints and the preview."""
 
     def __init__(
-        self,
-        training: _Training,
-        checkpoint: Checkpoint,
-        events: EventLog,
-        preview: Preview | None,
+        self, training: _Training, checkpoint: Checkpoint, events: EventLog, preview: Preview | None
     ) -> None:
         self.training = training
         self.checkpoint = checkpoint

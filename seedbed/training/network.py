@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.tables import write_tsv
-from seedbed.models import Network, Option, build
+from seedbed.models import build
+from seedbed.models.network import Network
+from seedbed.models.registry import Option
 from seedbed.models.weights import load, save_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError

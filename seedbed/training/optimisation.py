@@ -34,20 +34,12 @@ class SGD:
 class Constant:
     """The learning rate stays."""
 
-    def scale(self, step: int, iterations: int) -> float:
-        """The rate at iteration `step` of `iterations`, relative to the learning rate."""
-        return 1.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Poly:
     """(1 - step / iterations) ** power."""
 
     power: float
-
-    def scale(self, step: int, iterations: int) -> float:
-        """The rate at iteration `step` of `iterations`, relative to the learning rate."""
-        return max(0.0, 1 - step / iterations) ** self.power
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +49,6 @@ class Step:
     every: int
     factor: float
 
-    def scale(self, step: int, iterations: int) -> float:
-        """The rate at iteration `step` of `iterations`, relative to the learning rate."""
-        return self.factor ** (step // self.every)
-
 
 @dataclass(frozen=True, kw_only=True)
 class MultiStep:
@@ -68,10 +56,6 @@ class MultiStep:
 
     milestones: Sequence[int]
     factor: float
-
-    def scale(self, step: int, iterations: int) -> float:
-        """The rate at iteration `step` of `iterations`, relative to the learning rate."""
-        return self.factor ** sum(step >= milestone for milestone in self.milestones)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +129,19 @@ def make_schedule(optimizer: torch.optim.Optimizer, optimisation: Optimisation) 
     schedule, iterations = optimisation.schedule, optimisation.iterations
     if isinstance(schedule, OneCycle):
         return _one_cycle(optimizer, iterations)
-    return LambdaLR(optimizer, lambda step: schedule.scale(step, iterations))
+    return LambdaLR(optimizer, lambda step: _relative_rate(schedule, step, iterations))
+
+
+def _relative_rate(schedule: Schedule, step: int, iterations: int) -> float:
+    """The rate of an iteration, relative to the learning rate."""
+    match schedule:
+        case Poly(power=power):
+            return max(0.0, 1 - step / iterations) ** power
+        case Step(every=every, factor=factor):
+            return factor ** (step // every)
+        case MultiStep(milestones=milestones, factor=factor):
+            return factor ** sum(step >= milestone for milestone in milestones)
+    return 1.0
 
 
 def _one_cycle(optimizer: torch.optim.Optimizer, iterations: int) -> OneCycleLR:

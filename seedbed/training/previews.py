@@ -11,7 +11,7 @@ from PIL import Image
 
 from seedbed.formats.overlay import overlay
 from seedbed.methods.resampling import resize
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
 
 PAUSE_SECONDS = 30.0

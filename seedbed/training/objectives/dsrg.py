@@ -20,20 +20,11 @@ class SeedGrowingObjective(Objective):
     the seeds grow anew from them. One dense CRF, whose sigmas are in cells of that grid, serves
     both the growing and the constraint.
 
-    Args:
-        crf: the dense CRF.
-        grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
-        train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF).
-        foreground_threshold: of `seedbed.grow_seeds`, as are the next two.
-        background_threshold: see there.
-        prefill_seeds: see there.
-        crf_image: how the image is resized to the grid, a mode of
-            `seedbed.methods.resampling.resize`. Levels are rounded, but truncated after "tf_legacy"
-            (TF port).
-        crf_gradient: of `constraint_loss`, as is the next one.
-        constraint_clip: see there.
-        constraint_weight: of the constraint loss.
-
+    grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
+    train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF port).
+    crf_image: how the image is resized to the grid, a mode of `methods.resampling.resize`; levels
+    are rounded, but truncated after "tf_legacy" (TF port). The thresholds and prefill_seeds are
+    those of `grow_seeds`, crf_gradient and constraint_clip those of `constraint_loss`.
     """
 
     def __init__(
