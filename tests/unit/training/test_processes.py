@@ -80,8 +80,8 @@ def in_group(tmp_path):
     return start
 
 
-def test_what_processes_tell_each_other(in_group):
-    def talk(group):
+def test_collectives(in_group):
+    def communicate(group):
         tensors = [torch.full((2,), 3.0 + group.rank), torch.tensor(6.0 * group.rank)]
         group.average(tensors)
         group.barrier()
@@ -89,11 +89,11 @@ def test_what_processes_tell_each_other(in_group):
         asked = [group.any(group.rank == 2), group.any(False)]
         return [tensor.tolist() for tensor in tensors], gathered, asked, group.is_main
 
-    told = [[4.0, 4.0], 6.0], [1, 2, 2], [True, False]
-    assert in_group(talk, 3) == [(*told, True), (*told, False), (*told, False)]
+    expected = [[4.0, 4.0], 6.0], [1, 2, 2], [True, False]
+    assert in_group(communicate, 3) == [(*expected, True), (*expected, False), (*expected, False)]
 
 
-def test_a_process_alone_says_nothing():
+def test_a_single_process_exchanges_nothing():
     tensor = torch.tensor(0.1)
     SINGLE_PROCESS.average([tensor])
     SINGLE_PROCESS.barrier()
@@ -139,7 +139,7 @@ class Normed(Plain):
 
 
 class Regression(Collector):
-    """Squared error; gathers positions, and fails as it is told."""
+    """Squared error; collects positions, and fails where `fails` raises."""
 
     def __init__(self, fails=lambda step, batch: None):
         super().__init__()
@@ -229,8 +229,8 @@ def test_processes_learn_what_one_does(in_group, run, size, optimizer, accumulat
     assert first["shown"] == cut * STEPS
 
 
-class Chancy(Regression):
-    """Shows what it draws."""
+class Drawing(Regression):
+    """Records a random number of each call."""
 
     def __call__(self, model, batch, step):
         figures = super().__call__(model, batch, step)
@@ -238,8 +238,8 @@ class Chancy(Regression):
         return figures
 
 
-def test_statistics_are_those_of_all_and_chance_is_each_ones_own(in_group, run):
-    options = {"model": Normed, "objective": Chancy}
+def test_statistics_are_averaged_and_each_process_has_its_own_dropout(in_group, run):
+    options = {"model": Normed, "objective": Drawing}
     alone = run(SINGLE_PROCESS, name="alone", **options)
     first, second = in_group(lambda group: run(group, **options))
     assert first["state"] == second["state"]
@@ -251,7 +251,7 @@ def test_statistics_are_those_of_all_and_chance_is_each_ones_own(in_group, run):
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2), (4, 2)])
-def test_what_one_team_began_another_ends(in_group, run, often, before, after):
+def test_another_number_of_processes_resumes_a_training(in_group, run, often, before, after):
     def broken(group):
         def fails(step, batch):
             if step == 7 and group.rank == group.size - 1:
@@ -276,7 +276,7 @@ def test_what_one_team_began_another_ends(in_group, run, often, before, after):
     close(first, undisturbed)
 
 
-def test_memory_that_one_of_them_lacks_cuts_the_batch_for_all(in_group, run, often):
+def test_out_of_memory_in_one_process_makes_the_parts_of_all_smaller(in_group, run, often):
     def full(group):
         def fails(step, batch):
             if group.rank == 1 and step == 5 and len(batch.images) > 2:
@@ -290,7 +290,7 @@ def test_memory_that_one_of_them_lacks_cuts_the_batch_for_all(in_group, run, oft
     assert found["kept"] == [list(range(8))] * STEPS
 
 
-def test_memory_for_no_image_ends_all(in_group, run):
+def test_out_of_memory_for_one_image_ends_all(in_group, run):
     def full(group):
         def fails(step, batch):
             if group.rank == 1:
@@ -308,7 +308,7 @@ def test_a_loss_that_is_not_finite_in_one_share_ends_all(in_group, run, tmp_path
         assert end.startswith("UserError: the loss is not finite at iteration 7; no checkpoint")
 
 
-def test_only_the_first_writes_and_speaks(in_group, run, often, monkeypatch, tmp_path):
+def test_only_the_main_process_writes_and_prints(in_group, run, often, monkeypatch, tmp_path):
     class Preview:
         def refresh(self, model):
             done.append("refresh")
@@ -328,7 +328,7 @@ def test_only_the_first_writes_and_speaks(in_group, run, often, monkeypatch, tmp
 
 
 class Events:
-    """Notes that somebody wants some."""
+    """Records that events are wanted."""
 
     def __init__(self, done, path):
         done += ["events"] if path else []
@@ -387,7 +387,7 @@ def test_torchrun_trains_what_one_process_does(project, tmp_path):
 
 
 @pytest.mark.parametrize("missing", "ad")
-def test_a_team_ends_with_the_line_of_the_one_that_failed(project, tmp_path, missing):
+def test_a_failing_process_ends_all_with_its_line(project, tmp_path, missing):
     (tmp_path / f"{missing}.png").unlink()
     options = [f"--{name}={value}" for name, value in project.items()]
     options += ["--params", json.dumps(BRIEF), "--threads", "1"]
@@ -409,7 +409,7 @@ def test_a_team_ends_with_the_line_of_the_one_that_failed(project, tmp_path, mis
         ((LOST_PEER, -signal.SIGTERM), "they lost each other: "),
     ],
 )
-def test_what_is_said_of_the_processes_that_cannot_speak(monkeypatch, exits, line):
+def test_the_message_about_processes_that_died_silently(monkeypatch, exits, line):
     failures = {rank: ProcessFailure(rank, 0, code, "") for rank, code in enumerate(exits)}
 
     def failing():
@@ -449,9 +449,9 @@ def test_whichever_process_is_killed_the_next_run_goes_on(project, tmp_path):
         time.sleep(rng.uniform(0, 0.3))
         members = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
         os.kill(int(rng.choice(members)), signal.SIGKILL)
-        _, told = started.communicate()
-        assert started.returncode == 1 and told.endswith(b"from the last checkpoint\n")
-        assert told.count(b"\n") == 1 and b"one was killed (SIGKILL)" in told
+        _, errors = started.communicate()
+        assert started.returncode == 1 and errors.endswith(b"from the last checkpoint\n")
+        assert errors.count(b"\n") == 1 and b"one was killed (SIGKILL)" in errors
         steps.append(step_of(checkpoint.path))
     assert start("w").wait() == 0
     for suffix in ("pt", "tsv"):
@@ -471,8 +471,8 @@ def as_launched(group):
     yield group
 
 
-def test_a_team_keeps_the_maps_of_all_its_groups(project, tmp_path, in_group, monkeypatch):
-    # Its chance is each process's own.
+def test_maps_of_all_processes_are_accumulated(project, tmp_path, in_group, monkeypatch):
+    # Each process has its own dropout.
     monkeypatch.setattr("seedbed.models.heads.group.graph_dropout", lambda states: states)
     early = {"group_size": 2, "accumulate_from_epoch": 0, "accumulate_score": 0}
 
@@ -495,7 +495,7 @@ def test_a_team_keeps_the_maps_of_all_its_groups(project, tmp_path, in_group, mo
     }
 
 
-def test_the_team_must_divide_the_batch(project, tmp_path, monkeypatch):
+def test_the_processes_must_divide_the_batch(project, tmp_path, monkeypatch):
     monkeypatch.setattr(
         network_module, "launched_process_group", lambda: as_launched(ProcessGroup(1, 3))
     )
