@@ -16,7 +16,7 @@ from seedbed.models import builders
 from seedbed.models.heads.affinity import AffinityNetwork
 from seedbed.models.network import Backbone
 from seedbed.models.weights import load_network
-from seedbed.training import loop as training
+from seedbed.training import loop
 from stages import train_affinity as stage
 from stages.affinity_scores import affinity_scores
 from stages.command import run_stage
@@ -103,7 +103,7 @@ def test_it_learns_to_part_the_halves(folder):
 
 
 def test_the_network_is_built_again_from_its_file(folder, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
     train(folder, iterations=2)
     model, about = load_network(folder / "w.pt")
     assert about["name"] == "cells_affinity" and about["classes"] == ["background", "cat"]
@@ -131,15 +131,17 @@ def test_training_begins_with_the_initial_weights(folder):
 
 
 def test_a_checkpoint_belongs_to_settings_and_inputs(folder, monkeypatch):
-    keys = []
-    monkeypatch.setattr(stage, "train_network", lambda *_, key, **__: keys.append(key))
+    digests = []
+    monkeypatch.setattr(
+        stage, "train_network", lambda *_, checkpoint, **__: digests.append(checkpoint.digest)
+    )
     settings = {"network": "cells_affinity", "crop": SIZE}
     files = {"scores": ["scores1.h5", "scores2.h5"], "weights": "w.pt", "log": "w.tsv"}
     for changed in ({}, {}, {"seed": 1}):
         run(folder, train_affinity, {**settings, **changed}, **files)
     (folder / "scores2.h5").write_bytes((folder / "scores1.h5").read_bytes())
     run(folder, train_affinity, settings, **files)
-    assert keys[0] == keys[1] and len(set(keys)) == 3
+    assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
 @pytest.mark.parametrize("crop", [64, 76, 452])
