@@ -29,8 +29,11 @@ from seedbed.methods.resampling import resize, resize_image
 from seedbed.models import build
 from seedbed.models.weights import network_on, save_network
 from seedbed.runtime.pools import available_cpus
-from seedbed.training.objectives.supervision import MaskObjective
-from seedbed.training.samples import Batch, Samples, View, draws, loader
+from seedbed.training.objectives.masks import MaskObjective
+from seedbed.training.sampler import batch_requests
+from seedbed.training.samples import Batch, Samples, loader
+from seedbed.training.supervision import MaskSupervision
+from seedbed.training.views import CropView
 from stages.cam import cam
 from stages.group_cam import group_cam
 from stages.predict import predict
@@ -213,13 +216,23 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
     with write_maps(folder / "targets.h5") as maps:
         for entry in entries:
             maps.put(entry.id, np.full(SIZE, TAGS[0], np.uint8))
-    view = View(CROP, warp=False, scale=(0.5, 1.5), jitter=0.1)
-    samples = Samples(
-        entries, CLASSES, folder, view, seed=SEED, targets=Maps(folder / "targets.h5")
+    view = CropView(
+        crop=CROP,
+        long_side=None,
+        scale=(0.5, 1.5),
+        rotate=0.0,
+        flip=True,
+        jitter=0.1,
+        hue=0.0,
+        padding=None,
+        placement="random",
     )
+    masks = MaskSupervision(maps=Maps(folder / "targets.h5"), stride=1, sampling="half_pixel")
+    samples = Samples(entries, folder, view, num_classes=CLASSES, seed=SEED, supervision=masks)
 
     def batches(workers: int) -> Iterable[Batch]:
-        return loader(samples, draws(len(samples), BATCH, 0, STEPS, SEED), workers)
+        requests = batch_requests(len(samples), BATCH, 0, STEPS, SEED)
+        return loader(samples, requests, workers=workers)
 
     def waiting(workers: int) -> float:
         """Share of a training's time in which it waits for data."""
@@ -227,7 +240,7 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
         begun = asked = time.perf_counter()
         for batch in batches(workers):
             waited += time.perf_counter() - asked
-            MaskObjective()(model, batch, 0)["loss"].backward()
+            MaskObjective("half_pixel")(model, batch, 0)["loss"].backward()
             asked = time.perf_counter()
         return waited / (asked - begun)
 

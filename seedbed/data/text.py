@@ -1,6 +1,7 @@
 """Checks of names and labels that come from files."""
 
 import unicodedata
+from collections.abc import Iterable
 
 from seedbed.runtime.errors import UserError
 
@@ -32,7 +33,7 @@ def is_image_id(text: str) -> bool:
     )
 
 
-def count_with_examples(what: str, names: set[str] | list[str]) -> list[str]:
+def count_with_examples(what: str, names: Iterable[str]) -> list[str]:
     """A line like "5 files are no images: a, b, c, …"; no line if there are no names."""
     ordered = sorted(names)
     more = ", …" if len(ordered) > 3 else ""

@@ -27,7 +27,7 @@ from seedbed.models.weights import save_network
 from seedbed.report.pictures import write_photo_strip
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.errors import UserError
-from seedbed.training.loop import Checkpoint
+from seedbed.training.checkpoint import Checkpoint
 from stages.archive import pack
 from stages.command import run_stage
 from tests.faults.test_workers import in_child, make_data, saliency_maps, the_line, train

@@ -17,7 +17,7 @@ from seedbed.models.heads.affinity import AffinityNetwork
 from seedbed.models.network import Backbone
 from seedbed.models.registry import NETWORKS, NetworkInfo
 from seedbed.models.weights import load_network
-from seedbed.training import loop as training
+from seedbed.training import loop
 from stages import train_affinity as stage
 from stages.affinity_scores import affinity_scores
 from stages.command import run_stage
@@ -81,8 +81,8 @@ def run(project, function, settings, **files):
     run_stage(function, [*options, "--data", str(project)])
 
 
-# Without the zoom, jitter and SGD of PSA, which learn nothing in a few iterations.
-BRIEF = {
+# Without the jitter and SGD of PSA, which learn nothing in a few iterations.
+SHORT = {
     "network": "cells_affinity",
     "crop": SIZE,
     "iterations": 5,
@@ -96,7 +96,7 @@ BRIEF = {
 
 
 def train(folder, name="w", scores=("scores1.h5", "scores2.h5"), **settings):
-    chosen = {**BRIEF, **settings}
+    chosen = {**SHORT, **settings}
     files = {"scores": list(scores), "weights": f"{name}.pt", "log": f"{name}.tsv"}
     run(folder, train_affinity, chosen, **files)
     return read_tsv(folder / f"{name}.tsv")
@@ -113,7 +113,7 @@ def test_it_learns_to_part_the_halves(folder):
 
 
 def test_the_network_is_built_again_from_its_file(folder, monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
     train(folder, iterations=2)
     model, about = load_network(folder / "w.pt")
     assert about["name"] == "cells_affinity" and about["classes"] == ["background", "cat"]
@@ -133,7 +133,7 @@ def test_the_same_settings_give_the_same_bytes(folder):
 
 def test_training_begins_with_the_initial_weights(folder):
     train(folder)
-    still = {**BRIEF, "iterations": 1, "learning_rate": 1e-12}
+    still = {**SHORT, "iterations": 1, "learning_rate": 1e-12}
     files = {"scores": ["scores1.h5", "scores2.h5"], "weights": "v.pt", "log": "v.tsv"}
     run(folder, train_affinity, {**still, "seed": 9}, initial="w.pt", **files)
     one, other = (load_network(folder / f"{name}.pt")[0] for name in "wv")
@@ -141,22 +141,24 @@ def test_training_begins_with_the_initial_weights(folder):
 
 
 def test_a_checkpoint_belongs_to_settings_and_inputs(folder, monkeypatch):
-    keys = []
-    monkeypatch.setattr(stage, "train_network", lambda *_, key, **__: keys.append(key))
-    settings = BRIEF
+    digests = []
+    monkeypatch.setattr(
+        stage, "train_network", lambda *_, checkpoint, **__: digests.append(checkpoint.digest)
+    )
+    settings = SHORT
     files = {"scores": ["scores1.h5", "scores2.h5"], "weights": "w.pt", "log": "w.tsv"}
     for changed in ({}, {}, {"seed": 1}):
         run(folder, train_affinity, {**settings, **changed}, **files)
     (folder / "scores2.h5").write_bytes((folder / "scores1.h5").read_bytes())
     run(folder, train_affinity, settings, **files)
-    assert keys[0] == keys[1] and len(set(keys)) == 3
+    assert digests[0] == digests[1] and len(set(digests)) == 3
 
 
 @pytest.mark.parametrize("crop", [64, 76, 452])
 def test_a_crop_that_holds_no_whole_cells_is_refused(folder, crop):
     with pytest.raises(SystemExit) as end:
         train(folder, crop=crop)
-    assert "crop: " in end.value.code and "\n" not in end.value.code
+    assert "--params: crop: " in end.value.code and "\n" not in end.value.code
     assert not (folder / "w.pt").exists()
 
 

@@ -348,11 +348,12 @@ def test_masks_do_not_depend_on_the_shards(in_project, tmp_path):
 # Runs a training stage with a checkpoint after every iteration, killed after the given one.
 DRIVER = """
 import os, runpy, signal, sys
-from seedbed.training import loop as training
+from seedbed.training import loop
+from seedbed.training.checkpoint import Checkpoint
 
 fatal, stage = int(sys.argv.pop(1)), sys.argv.pop(1)
-training.CHECKPOINT_SECONDS = -1
-save = training.Checkpoint.save
+loop.CHECKPOINT_SECONDS = -1
+save = Checkpoint.save
 
 def save_and_die(self, step, parts):
     save(self, step, parts)
@@ -360,7 +361,7 @@ def save_and_die(self, step, parts):
     if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
-training.Checkpoint.save = save_and_die
+Checkpoint.save = save_and_die
 runpy.run_module(stage, run_name="__main__", alter_sys=True)
 """
 

@@ -1,6 +1,6 @@
 """COCO's instance annotations as a source of image-level labels and of masks for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -30,6 +30,10 @@ class AnnotatedImage:
         """Names of the image's classes, including those of crowds."""
         return {name for name, _ in self.objects}
 
+    def class_ids(self, ids: Mapping[str, int]) -> tuple[int, ...]:
+        """The image's sorted class ids; `ids` are those of the chosen class names."""
+        return tuple(sorted(ids[name] for name in self.names if name in ids))
+
 
 def coco_source(
     instances: Path,
@@ -42,7 +46,7 @@ def coco_source(
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
 
-    Image ids are file stems. Train images without a class are left out.
+    Image ids are file stems; train images without a class are left out. UserError if unreadable.
 
     Args:
         instances: the annotation file of the train images.
@@ -53,47 +57,49 @@ def coco_source(
             order of the file's categories.
         on_problem: called for every problem within a file.
 
-    Raises:
-        UserError: if a file cannot be read.
-
     """
     content = read_instances(instances)
     annotated = list_images(content, instances, images, "train", on_problem)
     if val_instances:
         val_content = read_instances(val_instances)
         val = list_images(val_content, val_instances, val_images or images, "val", on_problem)
-        for image_id in annotated.keys() & val.keys():
-            on_problem(f"image {image_id} is in {instances} and in {val_instances}: take one out")
+        report_duplicates(annotated, val, on_problem)
         annotated |= val
-    used = set().union(*(image.names for image in annotated.values() if image.split == "train"))
-    names = list(classes or (info.name for info in content.categories if info.name in used))
+    names = list(classes or used_classes(content, annotated))
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
-    labels = {
-        image_id: tuple(sorted(ids[name] for name in image.names if name in ids))
-        for image_id, image in annotated.items()
+    kept = {
+        i: image for i, image in annotated.items() if image.split == "val" or image.class_ids(ids)
     }
-    empty = {i for i, image in annotated.items() if image.split == "train" and not labels[i]}
-    kept = {image_id: image for image_id, image in annotated.items() if image_id not in empty}
+    empty = annotated.keys() - kept.keys()
     others = set().union(*(image.names for image in annotated.values())) - set(names)
-
-    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        return draw_mask(kept[image_id], ids, size)
-
     return Source(
         splits={image_id: image.split for image_id, image in kept.items()},
         images={image_id: image.path for image_id, image in kept.items()},
         table=table,
-        labels={image_id: labels[image_id] for image_id in kept},
-        mask=mask,
+        labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
+        mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
         notes=(
-            *count_with_examples(
-                f"train images of {instances} have no class and are left out", empty
-            ),
+            *count_with_examples(f"train images of {instances} have no class: left out", empty),
             *count_with_examples("categories are none of the classes: void in masks", others),
         ),
     )
+
+
+def used_classes(content: Instances, annotated: Mapping[str, AnnotatedImage]) -> list[str]:
+    """The categories that train images have, in the order of the file."""
+    used = set().union(*(image.names for image in annotated.values() if image.split == "train"))
+    return [info.name for info in content.categories if info.name in used]
+
+
+def report_duplicates(
+    train: Mapping[str, AnnotatedImage], val: Mapping[str, AnnotatedImage], on_problem: OnProblem
+) -> None:
+    """Report the images that are in both annotation files."""
+    for image_id in train.keys() & val.keys():
+        files = f"{train[image_id].file} and in {val[image_id].file}"
+        on_problem(f"image {image_id} is in {files}: take one out")
 
 
 def list_images(

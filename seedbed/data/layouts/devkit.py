@@ -140,26 +140,28 @@ def devkit_source(
                 f"train image {image_id} has no class in {label_source}: label it, or unlist it"
             )
 
-    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        path = devkit.mask(image_id, splits[image_id])
-        if path is None and splits[image_id] == "val":
-            folder = devkit.root / "SegmentationClass"
-            raise UserError(
-                f"val image {image_id} has no mask in {folder}: put {image_id}.png there"
-            )
-        if path is None:
-            return None
-        return table.mask_of(check_size(read_source_mask(path), size, path), path)
-
     return Source(
         splits=splits,
         images={image_id: devkit.image(image_id) for image_id in splits},
         table=table,
         labels=labels,
-        mask=mask,
+        mask=lambda image_id, size: read_mask(devkit, table, image_id, splits[image_id], size),
         label_source=label_source,
         audit_list=audit_list(devkit, train),
     )
+
+
+def read_mask(
+    devkit: Devkit, table: ClassTable, image_id: str, split: str, size: tuple[int, int]
+) -> np.ndarray | None:
+    """Read an image's mask (H, W) of class ids; None if a train or test image has no mask."""
+    path = devkit.mask(image_id, split)
+    if path is None and split == "val":
+        folder = devkit.root / "SegmentationClass"
+        raise UserError(f"val image {image_id} has no mask in {folder}: put {image_id}.png there")
+    if path is None:
+        return None
+    return table.mask_of(check_size(read_source_mask(path), size, path), path)
 
 
 def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:

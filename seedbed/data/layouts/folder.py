@@ -42,20 +42,13 @@ def folder_source(
     photos = files_of(images, IMAGES)
     mask_paths = {compose(path.stem): path for path in files_of(masks, (".png",))} if masks else {}
     rows = identify(read_label_table(table, on_problem), photos, images, on_problem)
-    splits = splits_of(
-        {image_id: row for image_id, (row, _) in rows.items()}, mask_paths, on_problem
-    )
+    splits = splits_of(rows, mask_paths, on_problem)
     names = list(classes or sorted({name for row, _ in rows.values() for name in row.labels}))
     class_table = ClassTable.own(names)
     labels = {
         image_id: class_ids(row, names, splits[image_id], on_problem)
         for image_id, (row, _) in rows.items()
     }
-
-    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        return (
-            _read_mask(mask_paths[image_id], size, len(names)) if image_id in mask_paths else None
-        )
 
     unlisted = {path.name for path in photos} - {path.name for _, path in rows.values()}
     strays = [path.name for image_id, path in mask_paths.items() if image_id not in rows]
@@ -64,7 +57,7 @@ def folder_source(
         images={image_id: path for image_id, (_, path) in rows.items()},
         table=class_table,
         labels={image_id: ids for image_id, ids in labels.items() if ids},
-        mask=mask,
+        mask=lambda image_id, size: read_own_mask(mask_paths.get(image_id), size, len(names)),
         label_source=table.name,
         notes=(
             *count_with_examples(
@@ -114,11 +107,13 @@ def identify(
     return rows_by_id
 
 
-def splits_of(rows: dict[str, Row], masks: Container[str], on_problem: OnProblem) -> dict[str, str]:
+def splits_of(
+    rows: dict[str, tuple[Row, Path]], masks: Container[str], on_problem: OnProblem
+) -> dict[str, str]:
     """The split of every image id; `masks` are the ids that have a mask."""
-    any_split = any(row.split for row in rows.values())
+    any_split = any(row.split for row, _ in rows.values())
     splits = {}
-    for image_id, row in rows.items():
+    for image_id, (row, _) in rows.items():
         splits[image_id] = row.split or ("val" if image_id in masks and not any_split else "train")
         if splits[image_id] == "val" and image_id not in masks:
             on_problem(f"{row.place}: val image {row.image} has no mask {image_id}.png: paint one")
@@ -135,8 +130,13 @@ def class_ids(row: Row, names: list[str], split: str, on_problem: OnProblem) -> 
     return tuple(sorted({names.index(label) + 1 for label in row.labels if label in names}))
 
 
-def _read_mask(path: Path, size: tuple[int, int], classes: int) -> np.ndarray:
-    """Read a mask (H, W) uint8 of ids 0, 1..`classes` and 255; UserError for other values."""
+def read_own_mask(path: Path | None, size: tuple[int, int], classes: int) -> np.ndarray | None:
+    """Read a mask (H, W) uint8 of ids 0, 1..`classes` and 255; None without a path.
+
+    Raises UserError for another size or other ids.
+    """
+    if path is None:
+        return None
     mask = check_size(read_mask(path), size, path)
     if (highest := max(ids_in(mask), default=0)) > classes:
         raise UserError(

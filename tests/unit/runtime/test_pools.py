@@ -15,7 +15,7 @@ from seedbed.runtime.devices import pick_device as pick
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import available_cpus, ordered_map
 from seedbed.training.determinism import be_deterministic
-from seedbed.training.processes import Team
+from seedbed.training.processes import ProcessGroup
 
 
 @pytest.fixture(autouse=True)
@@ -114,12 +114,14 @@ def pretend_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", hardware.__getitem__)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    monkeypatch.setattr(device, "take_device", partial(device_lock.take_device, folder=tmp_path))
-    monkeypatch.setattr(device, "turn", partial(device_lock.turn, folder=tmp_path))
-    device._take_gpu.cache_clear()
+    monkeypatch.setattr(device, "lock_device", partial(device_lock.lock_device, folder=tmp_path))
+    monkeypatch.setattr(
+        device, "selection_lock", partial(device_lock.selection_lock, folder=tmp_path)
+    )
+    device._lock_gpu.cache_clear()
     yield current
-    device._take_gpu.cache_clear()
-    device_lock._let_go()
+    device._lock_gpu.cache_clear()
+    device_lock._release_all()
 
 
 def held(path):
@@ -140,7 +142,7 @@ def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
 def test_a_gpu_is_taken_once_and_kept(pretend_gpus, tmp_path, name):
     assert pick(name) == pick(name) == torch.device("cuda", 0)
     assert pretend_gpus == [torch.device("cuda", 0)] * 2
-    assert held(tmp_path / "4f-a.lock") and not held(tmp_path / "turn.lock")
+    assert held(tmp_path / "4f-a.lock") and not held(tmp_path / "selection.lock")
     assert not (tmp_path / "4f-b.lock").exists()
 
 
@@ -158,20 +160,22 @@ def test_who_wants_the_cpu_or_only_asks_takes_no_gpu(pretend_gpus, tmp_path):
 
 def test_a_team_takes_turns_together(pretend_gpus, monkeypatch, tmp_path):
     waits = []
-    monkeypatch.setattr(Team, "wait", lambda team: waits.append(held(tmp_path / "turn.lock")))
-    assert pick("cuda", Team(0, 2)) == torch.device("cuda", 0)
+    monkeypatch.setattr(
+        ProcessGroup, "barrier", lambda group: waits.append(held(tmp_path / "selection.lock"))
+    )
+    assert pick("cuda", ProcessGroup(0, 2)) == torch.device("cuda", 0)
     assert waits == [True, True]  # until the others have theirs
-    device._take_gpu.cache_clear()
+    device._lock_gpu.cache_clear()
 
     @contextmanager
-    def no_turn():
+    def no_lock():
         raise AssertionError
         yield
 
-    monkeypatch.setattr(device, "turn", no_turn)
-    assert pick("cuda", Team(1, 2)) == torch.device("cuda", 1)
+    monkeypatch.setattr(device, "selection_lock", no_lock)
+    assert pick("cuda", ProcessGroup(1, 2)) == torch.device("cuda", 1)
     with pytest.raises(UserError, match=r"run\.training_processes: 3, but 2 GPU\(s\) visible"):
-        pick("cuda", Team(1, 3))
+        pick("cuda", ProcessGroup(1, 3))
 
 
 def test_cuda_asked_for_and_absent(monkeypatch):
