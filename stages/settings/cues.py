@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stages.settings.base import Block, Count, Fraction, PathText, Positive, Zoom
-from stages.settings.inference import ImageResampling, Resampling
+from stages.settings.base import Block, Count, Fraction, PathText, Positive
+from stages.settings.inference import ImageResampling, Resampling, ScalesSettings
 from stages.settings.training import PoolingSettings, TrainingSettings
 
 
@@ -22,20 +22,11 @@ class ClassifierSettings(TrainingSettings):
         return self
 
 
-class CamSettings(Block):
+class CamSettings(ScalesSettings):
     """Class activation maps, averaged over scales and flips (PSA)."""
 
     maps: str | None = Field(
         None, description="folder of PSA's `{id}.npy` to read instead of computing maps"
-    )
-    scales: list[Zoom] = Field(
-        [1.0], min_length=1, description="factors that the image is resized by"
-    )
-    flip: bool = Field(True, description="use the flipped image as well, at each scale")
-    size: Count | None = Field(
-        None,
-        description="side, in pixels, of the square that images are resized to before scaling;"
-        " null: the image's own size",
     )
     power: Positive = Field(
         1.0, description="exponent of every map; 0.5 raises low values (PSA's VGG-16)"

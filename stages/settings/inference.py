@@ -47,18 +47,23 @@ class MaskCRFSettings(CRFSettings):
     )
 
 
-class PredictSettings(Block):
-    """Prediction at several scales, flipped and not."""
+class ScalesSettings(Block):
+    """The sizes at which a network sees an image."""
 
     scales: list[Zoom] = Field(
         [1.0], min_length=1, description="factors that the image is resized by"
     )
-    flip: bool = Field(True, description="predict the flipped image as well, at each scale")
+    flip: bool = Field(True, description="use the flipped image as well, at each scale")
     size: Count | None = Field(
         None,
         description="side, in pixels, of the square that images are resized to before scaling;"
         " null: the image's own size",
     )
+
+
+class PredictSettings(ScalesSettings):
+    """Prediction at several scales, flipped and not."""
+
     resampling: ImageResampling = Field("antialias", description="how images are resized")
     map_resampling: Literal["half_pixel", "corner_aligned", "tf_legacy", "scaled_then_nearest"] = (
         Field(
