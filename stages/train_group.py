@@ -73,7 +73,7 @@ def make_objective(
     settings: GroupSettings, entries: list[ImageEntry], num_classes: int, model: Network
 ) -> GroupObjective:
     """The group objective of the settings, for the class maps of the model."""
-    side = output_side(model.eval().described, settings.crop)
+    side = output_side(model.eval().extract_features, settings.crop)
     labels = [entry.labels for entry in entries]
     accumulation = Accumulation.from_epoch(
         settings.accumulate_from_epoch,

@@ -61,7 +61,7 @@ def _load_initial(model: Network, path: Path, *, new_head: bool) -> None:
     report = load_weights(model, path, new_head=new_head)
     print(f"{path}: {len(report.placed)} tensors placed")
     print(f"  not in the file: {', '.join(report.missing) or 'none'}")
-    print(f"  not used: {', '.join(report.left_over) or 'none'}")
+    print(f"  not used: {', '.join(report.unused) or 'none'}")
 
 
 def mean_colour(model: Network) -> tuple[float, float, float]:
