@@ -14,7 +14,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/common.smk"
-include: "workflow/digests.smk"
+include: "workflow/commands.smk"
 include: "workflow/resources.smk"
 include: "workflow/inputs.smk"
 include: "workflow/rules/data.smk"

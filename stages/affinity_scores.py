@@ -89,10 +89,5 @@ def _read_score_file(path: Path, entry: ImageEntry, table: ClassTable) -> np.nda
     return scores
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(affinity_scores)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(affinity_scores)

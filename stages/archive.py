@@ -59,10 +59,5 @@ def pack(folder: Path, output: Path) -> None:
                 packed.addfile(member, content)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(archive)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(archive)

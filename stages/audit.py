@@ -46,10 +46,5 @@ def audit(
     write_tsv(output, [score.as_row(dataset.class_names) for score in scores])
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(audit)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(audit)

@@ -109,10 +109,5 @@ def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarr
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(cam)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(cam)

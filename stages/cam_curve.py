@@ -97,10 +97,5 @@ def maps_and_truth(
         yield maps, mask
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(cam_curve)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(cam_curve)

@@ -39,10 +39,5 @@ def compare(
     write_text(page, render("compare.html.j2", **values))
 
 
-def main() -> None:
-    """Run from the command line; the arguments before any option are the runs."""
-    run_stage(compare, ["--runs", *sys.argv[1:]])
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(compare, ["--runs", *sys.argv[1:]])

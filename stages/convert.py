@@ -144,10 +144,5 @@ def check(
         raise UserError(f"problems in the data set: {len(problems)}; mend them first")
 
 
-def main() -> None:
-    """Run the stage from the command line."""
-    run_stage(convert, modes={"--check": check})
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(convert, modes={"--check": check})

@@ -49,10 +49,5 @@ def refine(
     return crf_labels(read_image(data / entry.path), probabilities, classes, params)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(crf)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(crf)

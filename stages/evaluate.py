@@ -64,10 +64,5 @@ def image_confusion(
     return confusion_matrix(truth[image_id], masks[image_id], num_classes)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(evaluate)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(evaluate)

@@ -163,10 +163,5 @@ FORMATS: dict[str, Callable[[Source, list[ImageEntry], Path], None]] = {
 }
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(export)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(export)

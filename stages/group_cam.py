@@ -94,10 +94,5 @@ def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable, power: floa
     return fuse_sources([[maps]], size, power)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(group_cam)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(group_cam)

@@ -33,10 +33,5 @@ def masks(
     export_source_masks(output, folder, dataset.table)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(masks)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(masks)

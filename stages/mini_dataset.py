@@ -18,10 +18,5 @@ def mini_dataset(
     write_mini(root, seed=seed, train=settings.train, val=settings.val, size=settings.size)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(mini_dataset)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(mini_dataset)

@@ -60,10 +60,5 @@ def probabilities(
     return class_probabilities(model, image, entry.id, options, keep=keep, device=device)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(predict)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(predict)

@@ -150,10 +150,5 @@ def mask_values(about: Mapping[str, Any], ids: str, weights: Path) -> np.ndarray
     return np.array(about["source_ids"], dtype=np.uint8)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(predict_images)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(predict_images)

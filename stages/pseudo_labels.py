@@ -109,10 +109,5 @@ def _statistics(mask: np.ndarray, entry: ImageEntry) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(pseudo_labels)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(pseudo_labels)

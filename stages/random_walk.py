@@ -66,10 +66,5 @@ def walk_image(
     return (scores / scores.sum(0)).half().cpu().numpy()
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(random_walk)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(random_walk)

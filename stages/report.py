@@ -138,10 +138,5 @@ def chosen_entries(
     return chosen
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(report)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(report)

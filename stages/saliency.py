@@ -55,10 +55,5 @@ def read_map(entry: ImageEntry, *, folder: Path) -> np.ndarray:
     return quantise(saliency_map)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(saliency)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(saliency)

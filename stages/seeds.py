@@ -102,10 +102,5 @@ def _check_labels(entry: ImageEntry, cue: np.ndarray, dataset: Index, path: Path
         )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(seeds)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(seeds)

@@ -181,10 +181,5 @@ def keep_best(
         row["kept"] = int(row["id"] in kept)
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(targets)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(targets)

@@ -68,10 +68,5 @@ def check_crop(crop: int) -> None:
         )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_affinity)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_affinity)

@@ -54,10 +54,5 @@ def train_classifier(
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_classifier)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_classifier)

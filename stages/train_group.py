@@ -98,10 +98,5 @@ def write_accumulated(path: Path, accumulator: MapAccumulator, entries: list[Ima
             file.put(entry.id, levels, classes=list(entry.labels))
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_group)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_group)

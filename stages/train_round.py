@@ -110,10 +110,5 @@ def make_preview(
     )
 
 
-def main() -> None:
-    """Run from the command line."""
-    run_stage(train_round)
-
-
 if __name__ == "__main__":
-    main()
+    run_stage(train_round)

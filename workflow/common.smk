@@ -1,9 +1,6 @@
-"""What all rules share: settings, environment of the stages, names of artefacts, quoting."""
+"""The settings, what every rule may ask of them, and the environment of the stages."""
 
-import functools
-import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -38,23 +35,11 @@ shell.prefix(
 MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
+# What each round is trained on; `given`: a folder of masks that the config names.
 SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
-BEGINS_SELECTED = settings.rounds[0].supervise == "selected"  # computed or given
-NEEDS_PSEUDO_LABELS = "pseudo_labels" in SUPERVISION or (
-    "selected" in SUPERVISION and not BEGINS_SELECTED
-)
-COMPUTES_SEEDS = "seeds" in SUPERVISION and settings.seeds.cues is None
-COMPUTES_PSEUDO_LABELS = NEEDS_PSEUDO_LABELS and settings.pseudo_labels.masks is None
-NEEDS_CAM = (
-    COMPUTES_SEEDS
-    or SUPERVISION[0] == "selected"
-    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.attention != "group")
-)
-NEEDS_SALIENCY = (
-    COMPUTES_SEEDS
-    or "selected" in SUPERVISION
-    or (COMPUTES_PSEUDO_LABELS and settings.pseudo_labels.rule == "saliency_guided")
-)
+FIRST_SELECTS = (
+    settings.rounds[0].supervise == "selected"
+)  # and later rounds select from its targets
 
 
 wildcard_constraints:
@@ -64,13 +49,39 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def block(key):
+    """The settings under a key of the config, such as `cam` or `rounds.0.crf`.
+
+    All that the workflow knows of a block comes from here, and is asked for only when a job that
+    needs the block is in the DAG: a recipe leaves out the blocks that it does not use.
+    """
+    first, *rest = key.split(".")
+    value = getattr(settings, first)
+    for name in rest:
+        value = value[int(name)] if name.isdigit() else getattr(value, name)
+    return value
+
+
+def fill(text, wildcards):
+    """A text with the values of a job's wildcards: `rounds.{round}` in round 1 is `rounds.1`."""
+    return text.format(**dict(wildcards.items()))
+
+
+def shards_of(folder):
+    """Files of all shards of a step that works image by image."""
+    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
+
+
 def data_path(relative):
     """Path of something in the data folder (an absolute path stays as it is)."""
     return os.path.join(run.data, relative)
 
 
 def given(key, relative, *, folder=False):
-    """Path of a file or folder that a key of the config names, in the data folder."""
+    """Path of a file or folder in the data folder that a key of the config names.
+
+    Ends the run in one line if it is not there.
+    """
     path = data_path(relative)
     remedy = f"put it there, or change {key} in the config"
     if not os.path.exists(path):
@@ -81,63 +92,12 @@ def given(key, relative, *, folder=False):
     return path
 
 
-def weights_file(name, block):
-    """The file of a network's published weights; one of TensorFlow may be three."""
-    index = data_path(f"{block.weights}.index")
+def weights_file(key, relative):
+    """The file of a network's published weights; TensorFlow's are three, of which the index."""
+    index = data_path(f"{relative}.index")
     if os.path.exists(index):
         return index
-    key = f"{name}.weights"
-    path = given(key, block.weights)
+    path = given(key, relative)
     if os.path.getsize(path) == 0:
         sys.exit(f"{path}: is empty; get it again, or change {key} in the config")
     return path
-
-
-def shards_of(folder):
-    """All shards of an image-wise step."""
-    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
-
-
-@functools.cache
-def exports():
-    """What can be written as the published systems do: options of the stage, and its inputs."""
-    found = {
-        "cam": ("cam", shards_of("cam")),
-        "affinity_low": ("affinity_low", shards_of("affinity/scores")),
-        "affinity_high": ("affinity_high", shards_of("affinity/scores")),
-        "saliency": ("saliency", shards_of("saliency")),
-        "attention": ("attention", shards_of("group/cam")),
-        "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
-    }
-    for n, supervise in enumerate(SUPERVISION):
-        for split in ("train", "val", "test"):
-            masks = shards_of(f"rounds/{n}/masks/{split}")
-            found[f"masks-{n}-{split}"] = ("masks --style grey", masks)
-        if supervise == "selected":
-            found[f"selected-{n}"] = ("selected", f"<results>/rounds/{n}/targets.h5")
-    return found
-
-
-def options(inputs):
-    """Command-line options of a rule's named inputs, quoted.
-
-    A stage finds what is `given` through its settings: Snakemake alone must know the path.
-    """
-    return " ".join(
-        f"--{name.replace('_', '-')} {quoted(files)}"
-        for name, files in inputs.items()
-        if name != "given"
-    )
-
-
-def quoted(files):
-    """Paths for the shell; all shards of a step as one, for bash takes no command over 128 KiB.
-
-    A single path may be that of one shard alone, and stays what it is.
-    """
-    if isinstance(files, str):
-        return f"'{files}'"
-    if run.shards > 1:
-        every = f"{{1..{run.shards}}}-of-"
-        files = dict.fromkeys(re.sub(r"\b\d+-of-(?=\d+\.h5$)", every, f) for f in files)
-    return " ".join(f"'{path}'" for path in files)

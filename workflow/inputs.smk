@@ -1,215 +1,289 @@
-"""Input functions: which files a rule reads under the settings at hand."""
+"""Input functions, named after their rules. Input `from_config`: what the config names."""
 
+import functools
 import os
 import re
 import sys
 
 
-def initial_weights(name, block, number=0):
-    """Input `initial` of a training: its weights, if it names some."""
-    if block.weights is None:
-        return {}
-    if block.weights == "classifier":
-        return {"initial": "<results>/classifier/weights.pt"}
-    if block.weights == "previous":
-        return {"initial": f"<results>/rounds/{number - 1}/weights.pt"}
-    return {"initial": weights_file(name, block)}
+def needs_pseudo_labels():
+    """Whether a round is trained on the pseudo labels, or selects from them."""
+    return "pseudo_labels" in SUPERVISION or ("selected" in SUPERVISION and not FIRST_SELECTS)
 
 
-def convert_inputs(wildcards):
-    """The files that say which images there are and what is on them."""
-    block = settings.convert
-    if block.folder:
-        table = given("convert.folder.labels", block.folder.labels)
-        for key in ("images", "masks"):
-            if path := getattr(block.folder, key):
-                given(f"convert.folder.{key}", path, folder=True)
-        return [table]
-    if block.coco:
-        files = filter(None, [block.coco.instances, block.coco.val_instances])
-        found = [given("convert.coco", path) for path in files]
-        for path in filter(None, [block.coco.images, block.coco.val_images]):
-            given("convert.coco", path, folder=True)
-        return found
-    return devkit_lists(block)
+def makes_pseudo_labels():
+    """Whether pseudo labels are made, not read from the user's folder."""
+    return needs_pseudo_labels() and block("pseudo_labels").masks is None
 
 
-def devkit_lists(block):
-    """The devkit's lists; one line says what is missing when nothing can make it."""
-    names = [block.train_list, block.val_list, *filter(None, [block.test_list])]
-    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", block.devkit)
-    made = MINI_LISTS if is_mini else []
-    folder = os.path.join(data_path(block.devkit), "ImageSets", "Segmentation")
-    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
-    for name, path in lists.items():
-        if name not in made and not os.path.exists(path):
-            sys.exit(
-                f"{path}: no such list; put the devkit there, or set convert and run.data"
-            )
-    return list(lists.values())
+def makes_seeds():
+    """Whether seeds are made, not read from the user's file."""
+    return "seeds" in SUPERVISION and block("seeds").cues is None
+
+
+def needs_cam():
+    """Whether something is made from the class activation maps."""
+    return (
+        makes_seeds()
+        or SUPERVISION[0] == "selected"
+        or (makes_pseudo_labels() and block("pseudo_labels").attention != "group")
+    )
+
+
+def needs_saliency():
+    """Whether something is made from the saliency maps."""
+    return (
+        makes_seeds()
+        or "selected" in SUPERVISION
+        or (makes_pseudo_labels() and block("pseudo_labels").rule == "saliency_guided")
+    )
+
+
+def given_folder(key):
+    """The folder that a key of the config names, as an input of its own; nothing if it is null."""
+    folder = block(key)
+    return {"from_config": given(key, folder, folder=True)} if folder else {}
+
+
+def initial_weights(key):
+    """Input function: initial weights of the training under a key, if it names some."""
+
+    def inputs(wildcards):
+        name = fill(key, wildcards)
+        weights = block(name).weights
+        if weights is None:
+            return {}
+        if weights == "classifier":
+            return {"initial": "<results>/classifier/weights.pt"}
+        if weights == "previous":
+            return {"initial": f"<results>/rounds/{int(wildcards.round) - 1}/weights.pt"}
+        return {"initial": weights_file(f"{name}.weights", weights)}
+
+    return inputs
 
 
 def published_cues():
-    """The cue file that the config names, and its list."""
-    block = settings.seeds
-    files = {"cue_pickle": given("seeds.cues", block.cues)}
-    if block.cue_list:
-        files["cue_list"] = given("seeds.cue_list", block.cue_list)
+    """DSRG's cue file that the config names, and the list that numbers its images."""
+    seeds = block("seeds")
+    files = {"cue_pickle": given("seeds.cues", seeds.cues)}
+    if seeds.cue_list:
+        files["cue_list"] = given("seeds.cue_list", seeds.cue_list)
     return files
 
 
-def label_inputs(wildcards):
-    """Where the image-level labels are read from, if the devkit does not hold them."""
-    return published_cues() if settings.convert.label_source == "cues" else {}
+def convert_inputs(wildcards):
+    """The lists of images, and where the image-level labels are read from."""
+    layout = block("convert")
+    if layout.folder:
+        files = folder_files(layout.folder)
+    elif layout.coco:
+        files = coco_files(layout.coco)
+    else:
+        files = devkit_lists(layout)
+    cues = published_cues() if layout.label_source == "cues" else {}
+    return {"from_config": files, **cues}
 
 
-def seed_inputs(wildcards):
-    """What the cues are made from, or the file that already holds them."""
-    if settings.seeds.cues:
+def folder_files(folder):
+    """The table of labels of a data set in folders, which must be there too."""
+    table = given("convert.folder.labels", folder.labels)
+    for key in ("images", "masks"):
+        if path := getattr(folder, key):
+            given(f"convert.folder.{key}", path, folder=True)
+    return [table]
+
+
+def coco_files(coco):
+    """The annotations of a data set in COCO's layout, whose folders of images must be there."""
+    files = filter(None, [coco.instances, coco.val_instances])
+    annotations = [given("convert.coco", path) for path in files]
+    for path in filter(None, [coco.images, coco.val_images]):
+        given("convert.coco", path, folder=True)
+    return annotations
+
+
+def devkit_lists(layout):
+    """The lists of a VOC devkit; only those of a made-up data set need not be there yet."""
+    names = [layout.train_list, layout.val_list, *filter(None, [layout.test_list])]
+    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", layout.devkit)
+    made = MINI_LISTS if is_mini else []
+    folder = os.path.join(data_path(layout.devkit), "ImageSets", "Segmentation")
+    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
+    for name, path in lists.items():
+        if name not in made and not os.path.exists(path):
+            sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
+    return list(lists.values())
+
+
+def cam_inputs(wildcards):
+    """The classifier, or the user's folder of maps."""
+    weights = {"weights": "<results>/classifier/weights.pt"}
+    return given_folder("cam.maps") or weights
+
+
+def saliency_inputs(wildcards):
+    """The user's folder of maps, if there is one."""
+    return given_folder("saliency.maps")
+
+
+def seeds_inputs(wildcards):
+    """The maps that the seeds are made from, or the user's file of seeds."""
+    if block("seeds").cues:
         return published_cues()
     return {"cams": shards_of("cam"), "saliency": shards_of("saliency")}
 
 
-def cam_inputs(wildcards):
-    """The classifier, or the folder of the maps that stand in for its own."""
-    if settings.cam.maps:
-        return {"given": given("cam.maps", settings.cam.maps, folder=True)}
-    return {"weights": "<results>/classifier/weights.pt"}
-
-
-def saliency_inputs(wildcards):
-    """The folder of given maps, if there is one."""
-    maps = settings.saliency.maps
-    return {"given": given("saliency.maps", maps, folder=True)} if maps else {}
-
-
 def group_cam_inputs(wildcards):
-    """The group network and what it kept, or the folder of maps that stand in for it."""
-    if settings.group_cam.maps:
-        return {"given": given("group_cam.maps", settings.group_cam.maps, folder=True)}
-    return {"weights": "<results>/group/weights.pt", "kept": "<results>/group/maps.h5"}
+    """The group network and the maps kept in its training, or the user's folder of maps."""
+    trained = {
+        "weights": "<results>/group/weights.pt",
+        "kept": "<results>/group/maps.h5",
+    }
+    return given_folder("group_cam.maps") or trained
 
 
-def affinity_score_inputs(wildcards):
-    """The maps that the scores are made from, or the folders that hold the scores."""
-    block = settings.affinity_scores
-    if block.low is None:
+def affinity_scores_inputs(wildcards):
+    """The class activation maps of the shard, or the user's folders of scores."""
+    if block("affinity_scores").low is None:
         return {"cams": f"<results>/cam/{wildcards.shard}.h5"}
-    folders = {"low": block.low, "high": block.high}
-    return {
-        "given": [
-            given(f"affinity_scores.{key}", path, folder=True)
-            for key, path in folders.items()
-        ]
-    }
+    keys = ("affinity_scores.low", "affinity_scores.high")
+    return {"from_config": [given(key, block(key), folder=True) for key in keys]}
 
 
-def target_inputs(wildcards):
-    """What a round's targets are made from."""
-    number = int(wildcards.round)
-    supervise = SUPERVISION[number]
-    before = f"rounds/{number - 1}"
-    if supervise == "given":
-        block, key = settings.rounds[number], f"rounds.{number}.mask"
-        lists = [given(f"{key}_list", block.mask_list)] if block.mask_list else []
-        return {"given": [given(f"{key}s", block.masks, folder=True), *lists]}
-    if supervise == "pseudo_labels":
-        return {"masks": "<results>/pseudo_labels.h5"}
-    if supervise == "ground_truth":
-        return {"masks": "<results>/dataset/masks.h5"}
-    refined = {"refined": shards_of(f"{before}/masks/train")}
-    if supervise == "predictions":
-        return refined
-    saliency = {"saliency": shards_of("saliency")}
-    if number == 0:
-        return {"attention": shards_of("cam"), **saliency}
-    first = "rounds/0/targets.h5" if BEGINS_SELECTED else "pseudo_labels.h5"
-    predictions = shards_of(f"{before}/predictions/train")
-    return {
-        "masks": f"<results>/{first}",
-        "predictions": predictions,
-        **refined,
-        **saliency,
-    }
-
-
-def supervision_of(wildcards):
-    """What a round's training reads: seeds or targets, and initial weights."""
-    number = int(wildcards.round)
-    block = settings.rounds[number]
-    initial = initial_weights(f"rounds.{number}", block, number)
-    if block.method == "dsrg":
-        return {"cues": "<results>/seeds/cues.h5", **initial}
-    return {"targets": f"<results>/rounds/{number}/targets.h5", **initial}
-
-
-def pseudo_label_inputs(wildcards):
-    """Attention maps of the network or networks that the settings name, and saliency."""
-    block = settings.pseudo_labels
-    if block.masks:
-        return {"given": given("pseudo_labels.masks", block.masks, folder=True)}
+def pseudo_labels_inputs(wildcards):
+    """Attention of one network or two, and saliency if the rule uses it; or the user's masks."""
+    if masks := given_folder("pseudo_labels.masks"):
+        return masks
+    labels = block("pseudo_labels")
     maps = {
         "group": shards_of("group/cam"),
         "cam": shards_of("cam"),
         "random_walk": shards_of("affinity/cam"),
     }
+    guided = labels.rule == "saliency_guided"
+    saliency = {"saliency": shards_of("saliency")} if guided else {}
+    if labels.attention == "maximum":
+        return {"attention": maps["group"], "second_attention": maps["cam"], **saliency}
+    return {"attention": maps[labels.attention], **saliency}
+
+
+def targets_inputs(wildcards):
+    """What a round's targets are made from: it hangs on the round's `supervise`."""
+    number = int(wildcards.round)
+    supervise = SUPERVISION[number]
+    if supervise == "given":
+        return {"from_config": given_masks(f"rounds.{number}")}
+    if supervise == "pseudo_labels":
+        return {"masks": "<results>/pseudo_labels.h5"}
+    if supervise == "ground_truth":
+        return {"masks": "<results>/dataset/masks.h5"}
+    refined = {"refined": shards_of(f"rounds/{number - 1}/masks/train")}
+    if supervise == "predictions":
+        return refined
     saliency = {"saliency": shards_of("saliency")}
-    files = saliency if block.rule == "saliency_guided" else {}
-    if block.attention == "maximum":
-        return {"attention": maps["group"], "second_attention": maps["cam"], **files}
-    return {"attention": maps[block.attention], **files}
+    if number == 0:
+        return {"attention": shards_of("cam"), **saliency}
+    first = "rounds/0/targets.h5" if FIRST_SELECTS else "pseudo_labels.h5"
+    predictions = {"predictions": shards_of(f"rounds/{number - 1}/predictions/train")}
+    return {"masks": f"<results>/{first}", **predictions, **refined, **saliency}
 
 
-def mask_inputs(wildcards):
-    """The last round's masks of the split that is scored, or the folder that stands in."""
-    block = settings.evaluate
-    if block.masks:
-        return {"given": given("evaluate.masks", block.masks, folder=True)}
-    return {"refined": shards_of(f"rounds/{LAST_ROUND}/masks/{block.split}")}
+def given_masks(key):
+    """The user's folder of masks of a round, and their list."""
+    masks, listed = block(f"{key}.masks"), block(f"{key}.mask_list")
+    lists = [given(f"{key}.mask_list", listed)] if listed else []
+    return [given(f"{key}.masks", masks, folder=True), *lists]
 
 
-def audited(wildcards):
-    """Every artefact of the recipe that holds or makes masks; there is a truth to score it by."""
-    layout = settings.convert.folder
+def train_inputs(wildcards):
+    """The seeds, or the round's targets."""
+    if block(f"rounds.{wildcards.round}").method == "dsrg":
+        return {"cues": "<results>/seeds/cues.h5"}
+    return {"targets": "<results>/rounds/{round}/targets.h5"}
+
+
+def masks_inputs(wildcards):
+    """The last round's masks of the split that is evaluated, or the user's folder of masks."""
+    scored = block("evaluate")
+    if scored.masks:
+        return {"given": given("evaluate.masks", scored.masks, folder=True)}
+    return {"refined": shards_of(f"rounds/{LAST_ROUND}/masks/{scored.split}")}
+
+
+def audit_inputs(wildcards):
+    """Every artefact of the recipe that holds masks or is made into some."""
+    layout = block("convert").folder
     if layout and not layout.masks:
         sys.exit(
             "convert.folder.masks: without masks nothing can be scored; name their folder, or ask "
             f"for {RESULTS}/masks.h5 alone"
         )
-    numbers = range(LAST_ROUND + 1)
-    splits = [f"rounds/{n}/{{}}/{split}" for n in numbers for split in ("train", "val")]
     steps = {
-        "predictions": [
-            path for s in splits for path in shards_of(s.format("predictions"))
-        ],
-        "refined": [path for s in splits for path in shards_of(s.format("masks"))],
+        "predictions": of_all_rounds("predictions"),
+        "refined": of_all_rounds("masks"),
         "targets": [
-            f"<results>/rounds/{n}/targets.h5"
-            for n in numbers
-            if SUPERVISION[n] != "seeds"
+            f"<results>/rounds/{number}/targets.h5"
+            for number, supervise in enumerate(SUPERVISION)
+            if supervise != "seeds"
         ],
     }
-    if NEEDS_CAM:
+    if needs_cam():
         steps["cams"] = shards_of("cam")
-    if NEEDS_SALIENCY:
+    if needs_saliency():
         steps["saliency"] = shards_of("saliency")
     if "seeds" in SUPERVISION:
         steps["cues"] = "<results>/seeds/cues.h5"
-    if NEEDS_PSEUDO_LABELS:
+    if needs_pseudo_labels():
         steps["pseudo_labels"] = "<results>/pseudo_labels.h5"
     return steps
 
 
+def of_all_rounds(artefact):
+    """All shards of the predictions or masks of every round, of train and of val."""
+    return [
+        path
+        for number in range(LAST_ROUND + 1)
+        for split in ("train", "val")
+        for path in shards_of(f"rounds/{number}/{artefact}/{split}")
+    ]
+
+
 def report_inputs(wildcards):
-    """What the page shows beside all that is scored: further maps, and the trainings' logs."""
-    uses = settings.pseudo_labels.attention if COMPUTES_PSEUDO_LABELS else None
-    trained = ["classifier"] if NEEDS_CAM and not settings.cam.maps else []
-    shown = {}
-    if uses in ("group", "maximum"):
-        shown["group_cams"] = shards_of("group/cam")
-        trained += [] if settings.group_cam.maps else ["group"]
-    if uses == "random_walk":
-        shown["walks"] = shards_of("affinity/cam")
+    """What the page shows beside all that is audited: further maps, and the trainings' logs."""
+    attention = block("pseudo_labels").attention if makes_pseudo_labels() else None
+    trained = ["classifier"] if needs_cam() and not block("cam").maps else []
+    maps = {}
+    if attention in ("group", "maximum"):
+        maps["group_cams"] = shards_of("group/cam")
+        trained += [] if block("group_cam").maps else ["group"]
+    if attention == "random_walk":
+        maps["walks"] = shards_of("affinity/cam")
         trained.append("affinity")
-    trained += [f"rounds/{n}" for n in range(LAST_ROUND + 1)]
-    return {**shown, "logs": [f"<results>/{name}/log.tsv" for name in trained]}
+    trained += [f"rounds/{number}" for number in range(LAST_ROUND + 1)]
+    return {**maps, "logs": [f"<results>/{name}/log.tsv" for name in trained]}
+
+
+@functools.cache
+def exports():
+    """What can be written in the published systems' formats: what the stage calls it, its files."""
+    artefacts = {
+        "cam": ("cam", shards_of("cam")),
+        "affinity_low": ("affinity_low", shards_of("affinity/scores")),
+        "affinity_high": ("affinity_high", shards_of("affinity/scores")),
+        "saliency": ("saliency", shards_of("saliency")),
+        "attention": ("attention", shards_of("group/cam")),
+        "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
+    }
+    for number, supervise in enumerate(SUPERVISION):
+        for split in ("train", "val", "test"):
+            files = shards_of(f"rounds/{number}/masks/{split}")
+            artefacts[f"masks-{number}-{split}"] = ("masks", files)
+        if supervise == "selected":
+            files = f"<results>/rounds/{number}/targets.h5"
+            artefacts[f"selected-{number}"] = ("selected", files)
+    return artefacts
+
+
+def export_inputs(wildcards):
+    """The files of the artefact that is exported."""
+    return {"maps": exports()[wildcards.what][1]}

@@ -1,4 +1,4 @@
-"""What a job may take: CPUs, memory, time."""
+"""What a job may take: CPUs, memory, time, GPUs. docs/cluster.md has the measurements."""
 
 import math
 import os
@@ -15,36 +15,18 @@ def cpus(count):
     return max(1, math.ceil(min(count, real) * max(1, claimed / real)))
 
 
-def memory(base, worker=0):
-    """Resource mem_mb of a job and each of its workers; doubles with each attempt.
+def memory(need):
+    """Resource mem_mb; need: function of the wildcards, MB of a job and of each of its workers.
 
-    In `base` are 400 MB of the Snakemakes that a cluster's job consists of.
+    Doubles with each attempt. Of the job's MB 400 are those of the Snakemakes that a cluster's job
+    consists of.
     """
-    return lambda wildcards, threads, attempt: (
-        (base + worker * threads) * 2 ** (attempt - 1)
-    )
 
+    def mem_mb(wildcards, threads, attempt):
+        base, worker = need(wildcards)
+        return (base + worker * threads) * 2 ** (attempt - 1)
 
-def inference_memory(*blocks):
-    """Resource mem_mb of a rule whose workers run one of some networks on the CPU."""
-    tiny = all(block.network.startswith("tiny") for block in blocks)
-    return memory(700, 600) if tiny else memory(1500, 2000)
-
-
-def training_memory(*blocks, images=1):
-    """Resource mem_mb of the largest of some trainings on the CPU; on a GPU they need less.
-
-    images: that a sample consists of. docs/cluster.md has the measurements.
-    """
-    needs = []
-    for block in blocks:
-        tiny = block.network.startswith("tiny")
-        fixed, kilobytes_a_pixel = (1200, 2) if tiny else (3000, 8)
-        pixels = math.ceil(block.batch / block.accumulation) * images * block.crop**2
-        needs.append(
-            fixed * run.training_processes + kilobytes_a_pixel * pixels // 1000
-        )
-    return memory(max(needs))
+    return mem_mb
 
 
 def minutes(count):
@@ -52,6 +34,41 @@ def minutes(count):
     return lambda wildcards, attempt: count * attempt
 
 
-def training_minutes(*blocks):
-    """Two seconds an iteration, at most a day: the next attempt goes on from the checkpoint."""
-    return minutes(min(10 + max(block.iterations for block in blocks) // 30, 24 * 60))
+ALL_CPUS = cpus(64)  # of the machine, for a pool of workers
+TRAINING_CPUS = cpus(run.training_processes * run.compute_threads)
+LIGHT = {"mem_mb": memory(lambda wildcards: (1000, 0)), "runtime": minutes(60)}
+PER_IMAGE = {"mem_mb": memory(lambda wildcards: (700, 600)), "runtime": minutes(120)}
+
+
+def inference(key, *, unless_given=None):
+    """Resources of a rule whose workers run the network that was trained under a key.
+
+    unless_given: key of a folder of maps that the rule reads instead, if it is set.
+    """
+
+    def need(wildcards):
+        given_maps = unless_given and block(unless_given)
+        tiny = given_maps or block(fill(key, wildcards)).network.startswith("tiny")
+        return (700, 600) if tiny else (1500, 2000)
+
+    return {"mem_mb": memory(need), "runtime": minutes(480), "gpu": 1}
+
+
+def training(key):
+    """Resources of the training under a key: its memory on the CPU; on a GPU it needs less.
+
+    Two seconds an iteration, at most a day: the next attempt goes on from the checkpoint.
+    """
+
+    def need(wildcards):
+        trained = block(fill(key, wildcards))
+        fixed, kilobytes = (1200, 2) if trained.network.startswith("tiny") else (3000, 8)
+        images = getattr(trained, "group_size", 1)  # that a sample consists of
+        pixels = math.ceil(trained.batch / trained.accumulation) * images * trained.crop**2
+        return fixed * run.training_processes + kilobytes * pixels // 1000, 0
+
+    def runtime(wildcards, attempt):
+        iterations = block(fill(key, wildcards)).iterations
+        return min(10 + iterations // 30, 24 * 60) * attempt
+
+    return {"mem_mb": memory(need), "runtime": runtime, "gpu": run.training_processes}

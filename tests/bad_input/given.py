@@ -20,7 +20,6 @@ from stages.masks import masks
 from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
-from stages.settings import ClassifierSettings
 from stages.targets import targets
 from stages.train_classifier import train_classifier
 from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
@@ -35,8 +34,7 @@ def folder(bad: Bad, name: str) -> Path:
 
 def weights_of(bad: Bad, path: str) -> str:
     """What is said of a classifier's weights."""
-    block = ClassifierSettings(weights=path)
-    return bad.asked("initial_weights", "classifier", block, classifier={"weights": path})
+    return bad.asked("weights_file", "classifier.weights", path)
 
 
 def common(bad: Bad, **settings: object) -> list[object]:
@@ -230,7 +228,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     settings = bad.make_folder("image,labels\na,cat\nb,cat\n")
     settings["folder"]["masks"] = None
-    return bad.asked("audited", None, convert=settings, evaluate={"split": "train"})
+    return bad.asked("audit_inputs", None, convert=settings, evaluate={"split": "train"})
 
 
 @case("the evaluated split has no ground-truth masks")

@@ -1,12 +1,14 @@
 import re
+import runpy
 import sys
 
 import pytest
 
 from seedbed.formats.tables import read_tsv
 from seedbed.runtime.errors import UserError
-from stages import compare as stage
+from stages.compare import compare
 from tests.support.report_helpers import CLASSES, tables
+from tests.support.workflow_helpers import ROOT
 
 
 def write_other(folder):
@@ -33,7 +35,7 @@ def project(tmp_path, monkeypatch):
 
 def call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["compare", *arguments])
-    stage.main()
+    runpy.run_path(str(ROOT / "stages/compare.py"), run_name="__main__")
 
 
 def test_a_row_for_each_run_with_the_columns_of_all(project, monkeypatch):
@@ -74,7 +76,7 @@ def test_the_page_shows_all_runs_and_escapes_their_names(project, monkeypatch):
 
 def test_unfinished_runs_are_compared_by_the_files_they_have(project):
     (project / "results/<other> run/metrics.json").unlink()
-    stage.compare(runs=[project / "results/<other> run"])
+    compare(runs=[project / "results/<other> run"])
     (row,) = read_tsv(project / "results/compare.tsv")
     assert row["miou"] == "" and row["train: seeds"] == "0.125"
     assert "No run has scored" not in (project / "results/compare.html").read_text()
@@ -82,4 +84,4 @@ def test_unfinished_runs_are_compared_by_the_files_they_have(project):
 
 def test_folders_without_a_run_are_refused(project):
     with pytest.raises(UserError, match="name folders of finished runs"):
-        stage.compare(runs=[project / "results/cam", project / "nowhere"])
+        compare(runs=[project / "results/cam", project / "nowhere"])

@@ -18,7 +18,7 @@ from tests.support.workflow_helpers import CONFIG, ROOT, copy_project, snakemake
 STAGES = sorted(
     path.stem
     for path in (ROOT / "stages").glob("*.py")
-    if re.search("^def main", path.read_text(), re.MULTILINE)
+    if re.search(r"^    run_stage\(", path.read_text(), re.MULTILINE)
 )
 WITHOUT_SETTINGS = {"masks", "export", "archive", "cam_curve"}
 BY_HAND = {"compare", "predict_images"}  # what no rule runs

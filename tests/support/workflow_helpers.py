@@ -120,6 +120,19 @@ def planned(project: Path, *arguments: str) -> set[str]:
     """The jobs of a dry run but `all`, as rule-round-split-shard; the shard 1-of-1 is left out."""
     status, messages = snakemake(project, "--dry-run", *arguments)
     assert status == 0, messages
+    return _jobs_in(messages)
+
+
+def planned_anew(project: Path) -> set[str]:
+    """As `planned`, in another process: this one has the settings' models in memory."""
+    call = [sys.executable, "-m", "snakemake", "--nocolor", "--dry-run"]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    ended = subprocess.run(call, cwd=project, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    return _jobs_in(ended.stdout + ended.stderr)
+
+
+def _jobs_in(messages: str) -> set[str]:
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", messages, re.MULTILINE)
     named = {"-".join([rule, *_wildcards(lines)]).removesuffix("-1-of-1") for rule, lines in jobs}
     assert bool(named) != ("Nothing to be done" in messages), messages

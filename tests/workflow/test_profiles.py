@@ -2,7 +2,6 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,10 +37,18 @@ def installed(executor: str) -> bool:
     return find_spec(f"snakemake_executor_plugin_{executor}") is not None
 
 
-def rules() -> Iterator[tuple[str, str]]:
-    """Name and text of every rule."""
-    for path in sorted((ROOT / "workflow/rules").glob("*.smk")):
-        yield from re.findall(r"^rule (\w+):\n((?:    .*\n|\n)*)", path.read_text(), re.MULTILINE)
+def rules() -> set[str]:
+    """Names of all rules that run a job."""
+    texts = [path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")]
+    return {name for text in texts for name in re.findall(r"^rule (\w+):", text, re.MULTILINE)}
+
+
+def requests(project: Path, *arguments: str) -> dict[str, set[str]]:
+    """The resources that the planned jobs ask for, by rule."""
+    status, messages = snakemake(project, "--dry-run", "--forceall", *arguments)
+    assert status == 0, messages
+    jobs = re.findall(r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)", messages, re.MULTILINE)
+    return {rule: set(re.findall(r"(\w+)=", asked)) for rule, asked in jobs}
 
 
 def resources(project: Path, *options: str) -> dict[str, dict[str, int]]:
@@ -81,14 +88,20 @@ def test_a_dry_run_plans_everything_for_the_cluster(tmp_path, name):
     assert len(asked) == len(re.findall(r"^rule \w+:", messages, re.MULTILINE)) - 1  # not `all`
 
 
-def test_every_rule_says_what_it_needs():
-    texts = dict(rules())
-    assert len(texts) > 20
-    for name, text in texts.items():
-        asked = re.search(r"    resources:\n((?:        .*\n)+)", text)
-        assert asked, name
-        assert ("gpu=" in asked[1]) == (name in NETWORKS), name
-        assert "mem_mb=" in asked[1] and "runtime=" in asked[1], name
+def test_every_rule_says_what_it_needs(project, tmp_path):
+    walk = {"pseudo_labels": {"attention": "random_walk", "rule": "argmax"}}
+    recipe = tmp_path / "walk.yaml"
+    recipe.write_text(yaml.safe_dump({**CONFIG, **walk}))
+    on_demand = ("cam_curve.tsv", "comp6_test_cls.tar.gz", "export/cam")
+    asked = requests(project)
+    asked |= requests(
+        project, "--configfile", str(recipe), "--", *(f"results/{name}" for name in on_demand)
+    )
+    asked |= requests(project, "--configfile", str(recipe), "--", "results/pseudo_labels.h5")
+    assert asked.keys() - {"all"} == rules() and len(rules()) > 20
+    for rule in rules():
+        assert {"mem_mb", "runtime"} <= asked[rule], rule
+        assert ("gpu" in asked[rule]) == (rule in NETWORKS), rule
 
 
 def test_the_jobs_of_a_run_needed_less_memory_than_they_ask_for(project):

@@ -1,6 +1,7 @@
 """Which jobs are planned on a finished run, after each kind of change, and what errors say."""
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.support.workflow_helpers import (
     copy_project,
     finished_run,
     planned,
+    planned_anew,
     snakemake,
 )
 
@@ -50,81 +52,35 @@ READS = {
     "jobs": "",
     "report": "audit evaluate jobs",
 }
-TRAININGS = "classifier group train"
 SHOWN = {"jobs", "report"}  # the page shows the settings
-EDITS = {
-    "seedbed/formats/maps.py": "convert",
-    "seedbed/runtime/atomic.py": "mini_dataset",
-    "seedbed/methods/cam.py": "cam group_cam",
-    "seedbed/methods/psa/labels.py": TRAININGS,
-    "seedbed/formats/group_wsss.py": "group_cam",
-    "seedbed/crf/__init__.py": "pseudo_labels train targets crf audit",
-    "seedbed/crf/backends.py": "pseudo_labels train targets crf audit",
-    "seedbed/crf/native/lattice.hpp": "pseudo_labels train targets crf audit",
-    "seedbed/crf/lattice.py": "pseudo_labels train targets crf audit",
-    "seedbed/crf/meanfield.py": "pseudo_labels train targets crf audit",
-    "seedbed/crf/native/module.cpp": "pseudo_labels train targets crf audit",
-    "seedbed/crf/parameters.py": "pseudo_labels train targets crf audit",
-    "seedbed/methods/seed_statistics.py": "seeds",
-    "seedbed/methods/seeds.py": "seeds",
-    "seedbed/data/classes.py": "convert",
-    "seedbed/methods/group_wsss/partners.py": f"{TRAININGS} group_cam",
-    "seedbed/data/images.py": "convert",
-    "seedbed/data/index.py": "convert",
-    "seedbed/data/mini/scenes.py": "mini_dataset",
-    "seedbed/training/samples.py": TRAININGS,
-    "seedbed/training/views.py": TRAININGS,
-    "seedbed/data/layouts/voc.py": "convert",
-    "seedbed/runtime/pools.py": f"{TRAININGS} saliency",
-    "seedbed/runtime/gpu_locks.py": f"{TRAININGS} saliency",
-    "seedbed/training/processes.py": f"{TRAININGS} saliency",
-    "seedbed/training/objectives/dsrg.py": "train",
-    "seedbed/training/gradients.py": TRAININGS,
-    "seedbed/methods/dsrg/growing.py": "train",
-    "seedbed/inference/multiscale.py": "cam predict",
-    "seedbed/inference/probabilities.py": "predict",
-    "seedbed/inference/group_maps.py": "group_cam",
-    "seedbed/formats/grey.py": "group_cam saliency",
-    "seedbed/methods/losses.py": TRAININGS,
-    "seedbed/data/given_masks.py": "convert",
-    "seedbed/evaluation/metrics.py": "evaluate audit",
-    "seedbed/training/optimisation.py": TRAININGS,
-    "seedbed/formats/masks.py": "mini_dataset",
-    "seedbed/models/backbones/tiny.py": TRAININGS,
-    "seedbed/methods/group_wsss/pseudo_labels.py": "pseudo_labels",
-    "seedbed/methods/psa/pseudo_labels.py": "pseudo_labels audit",
-    "seedbed/formats/psa.py": "cam",
-    "seedbed/inference/refine.py": "pseudo_labels crf",
-    "seedbed/report/page.css": "report",
-    "seedbed/report/tables.py": "report",
-    "seedbed/methods/resampling.py": TRAININGS,
-    "seedbed/formats/pickles/restricted.py": "convert",
-    "seedbed/methods/saliency.py": "saliency",
-    "seedbed/methods/spsm/masks.py": "targets",
-    "seedbed/methods/spsm/pixels.py": "targets",
-    "seedbed/training/objectives/supervision.py": TRAININGS,
-    "seedbed/methods/spsm/selection.py": "targets",
-    "seedbed/training/objectives/objective.py": TRAININGS,
-    "seedbed/training/objectives/masks.py": "train",
-    "seedbed/training/objectives/tags.py": "classifier",
-    "seedbed/training/objectives/group.py": "group",
-    "seedbed/training/supervision.py": TRAININGS,
-    "seedbed/training/network.py": TRAININGS,
-    "seedbed/formats/tables.py": "mini_dataset",
-    "seedbed/training/loop.py": TRAININGS,
-    "seedbed/models/weights/load.py": TRAININGS,
-    "stages/audit.py": "audit",
-    "stages/command.py": "mini_dataset",
-    "stages/config.py": "",  # checks alone
-    "stages/evaluate.py": "evaluate",
-    "stages/masks.py": "masks",
-    "stages/random_walk.py": "",  # this run has none
-    "stages/report.py": "report",
-    "stages/settings.py": "",  # the values count, and reach the jobs as parameters
-    "stages/targets.py": "targets",
-    "stages/train_group.py": "group",
-    "stages/train_round.py": "train",
-    "stages/training_run.py": TRAININGS,
+TRAININGS = "classifier group train"
+CRF = "pseudo_labels train targets crf audit"
+# Of every room a file, by what it defines, and the first rules whose jobs an edit remakes.
+ROOMS = {
+    "report": ("def render(", "report"),
+    "training": ("class Samples", TRAININGS),
+    "inference": ("def multi_scale(", "cam predict"),
+    "evaluation": ("class ConfusionMatrix", "evaluate audit"),
+    "models": ("def build(", TRAININGS),
+    "data": ("class Index", "convert"),
+    "methods": ("def grow_seeds(", "train"),
+    "crf": ("def dense_crf(", CRF),
+    "formats": ("def write_maps(", "convert"),
+}
+METHODS = {
+    "def make_cues(": "seeds",
+    "def saliency_guided(": "pseudo_labels audit",
+    "def saliency(": "saliency",
+}
+STAGES = {
+    "audit": "audit",
+    "masks": "masks",
+    "random_walk": "",  # this run has none
+    "report": "report",
+    "targets": "targets",
+    "train_group": "group",
+    "train_round": "train",
+    "training_run": TRAININGS,
 }
 SETTINGS = {
     "mini_dataset": ({"size": 96}, "mini_dataset"),
@@ -201,24 +157,97 @@ def test_the_shipped_config_plans_the_whole_chain_from_nothing(tmp_path):
     assert not (project / "results").exists() and not (project / "data").exists()
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_remakes_what_uses_the_file(project, name):
-    path = project / name
-    with changed(path, path.read_bytes() + b"\nADDED = 1\n"):
-        assert planned(project) == below(EDITS[name])
+def edited(path: Path) -> contextlib.AbstractContextManager[None]:
+    """A file with a statement, or in another language a comment, more."""
+    more = b"\nADDED = 1\n" if path.suffix == ".py" else b"\n/* more */\n"
+    return changed(path, path.read_bytes() + more)
+
+
+def file_that_defines(folder: Path, text: str) -> Path:
+    """The one file under a folder with a line that begins so."""
+    files = [path for path in folder.rglob("*.py") if f"\n{text}" in path.read_text()]
+    assert len(files) == 1, f"{text}: {files}"
+    return files[0]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_an_edit_in_a_room_remakes_what_uses_the_file(project, room):
+    definition, first = ROOMS[room]
+    with edited(file_that_defines(project / "seedbed" / room, definition)):
+        assert planned(project) == below(first)
+
+
+def test_an_edit_in_every_other_room_is_tried():
+    folders = {path.parent.name for path in (ROOT / "seedbed").glob("*/__init__.py")}
+    assert folders == ROOMS.keys() | {"runtime"}
+
+
+@pytest.mark.parametrize("definition", METHODS)
+def test_an_edit_of_a_method_remakes_what_uses_it(project, definition):
+    with edited(file_that_defines(project / "seedbed/methods", definition)):
+        assert planned(project) == below(METHODS[definition])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_edit_of_a_stage_remakes_its_jobs(project, stage):
+    with edited(project / f"stages/{stage}.py"):
+        assert planned(project) == below(STAGES[stage])
+
+
+def test_an_edit_of_plumbing_remakes_nothing(project):
+    plumbing = [
+        *project.glob("seedbed/runtime/**/*.py"),
+        project / "seedbed/__init__.py",
+        project / "stages/command.py",
+    ]
+    assert len(plumbing) > 5
+    with contextlib.ExitStack() as stack:
+        for path in plumbing:
+            stack.enter_context(edited(path))
+        assert planned(project) == set()
+
+
+@pytest.mark.parametrize("pattern", ["lattice.hpp", "module.cpp"])
+def test_an_edit_in_cpp_remakes_what_uses_the_crf(project, pattern):
+    with edited(project / "seedbed/crf/native" / pattern):
+        assert planned(project) == below(CRF)
+
+
+@pytest.mark.parametrize("pattern", ["page*.j2", "*.css", "*.js"])
+def test_an_edit_of_the_pages_template_remakes_the_report(project, pattern):
+    with edited(next((project / "seedbed/report").rglob(pattern))):
+        assert planned(project) == below("report")
+
+
+@pytest.mark.parametrize(
+    ("part", "replacement", "remade"),
+    [
+        ("default", "0.8", below("pseudo_labels")),
+        ("description", "Another description", set()),
+    ],
+)
+def test_of_the_settings_a_default_counts_but_no_description(project, part, replacement, remade):
+    path = file_that_defines(project / "stages", "class PseudoLabelSettings")
+    text = path.read_text()
+    default, description = r"(?P<default>[\d.]+)", r'"(?P<description>[^"]*)"'
+    pattern = rf"conflict_threshold: \w+ = Field\(\s*{default},\s*description={description}"
+    field = re.search(pattern, text)
+    edit = text[: field.start(part)] + replacement + text[field.end(part) :]
+    with changed(path, edit.encode()):
+        assert planned_anew(project) == remade
 
 
 def test_an_edit_that_is_taken_back_remakes_nothing(project):
-    path = project / "seedbed/methods/seeds.py"
-    with changed(path, path.read_bytes() + b"\nADDED = 1\n"):
+    with edited(file_that_defines(project / "seedbed", "def make_cues(")):
         pass
     assert planned(project) == set()
 
 
-def test_comments_and_layout_remake_nothing(project):
+def test_comments_layout_and_docstrings_remake_nothing(project):
     with contextlib.ExitStack() as stack:
         for path in [*project.glob("seedbed/**/*.py"), *project.glob("stages/*.py")]:
-            stack.enter_context(changed(path, b"# why\n\n\n" + path.read_bytes() + b"\n# more\n"))
+            text = path.read_bytes().replace(b'"""', b'"""Once more: ', 1)
+            stack.enter_context(changed(path, b"# why\n\n\n" + text + b"\n# more\n"))
         assert planned(project) == set()
 
 
@@ -392,6 +421,29 @@ def test_another_seed_is_another_made_up_data_set(project, overlay):
         *SHOWN,
         "mini_dataset-7",
     }
+
+
+def rule_graph(project: Path, *arguments: str) -> set[tuple[str, str]]:
+    """Pairs of rules, of which the second reads what the first writes."""
+    status, text = snakemake(project, "--rulegraph", "mermaid-js", *arguments)
+    assert status == 0, text
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
+    return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}
+
+
+def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
+    graph = rule_graph(project)
+    for labels in {"attention": "random_walk", "rule": "argmax"}, {"attention": "maximum"}:
+        graph |= rule_graph(project, *overlay(pseudo_labels=labels))
+    graph |= {("convert", rule) for edge in graph for rule in edge}  # the index
+    page = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/pipeline.md").read_text(), re.DOTALL)
+    drawn = set()
+    for line in page[1].splitlines():
+        names = re.split(r" -- [\w ]+ --> | --> ", line.strip())
+        drawn |= set(itertools.pairwise(names))
+    assert drawn <= graph, drawn - graph
+    rules = {rule for edge in graph for rule in edge}
+    assert {rule for edge in drawn for rule in edge} == rules - {"all", "mini_dataset", "jobs"}
 
 
 @pytest.mark.parametrize(

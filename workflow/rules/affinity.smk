@@ -3,7 +3,7 @@
 
 rule affinity_scores:
     input:
-        unpack(affinity_score_inputs),
+        unpack(affinity_scores_inputs),
         index="<results>/dataset/index.json",
     output:
         "<results>/affinity/scores/{shard}.h5",
@@ -11,22 +11,18 @@ rule affinity_scores:
         "<results>/logs/affinity_scores/{shard}.log",
     benchmark:
         "<results>/benchmarks/affinity_scores/{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=settings.affinity_scores.model_dump_json(),
-        code=code_digest("stages.affinity_scores"),
-        options=lambda wildcards, input: options(input),
+        **stage("affinity_scores", params=settings_json("affinity_scores"), shard="{shard}"),
     shell:
-        "python -m stages.affinity_scores --params {params.settings:q} {params.options}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule affinity:
     input:
-        unpack(lambda wildcards: initial_weights("affinity", settings.affinity)),
+        unpack(initial_weights("affinity")),
         index="<results>/dataset/index.json",
         scores=shards_of("affinity/scores"),
     output:
@@ -36,19 +32,13 @@ rule affinity:
         "<results>/logs/affinity.log",
     benchmark:
         "<results>/benchmarks/affinity.tsv"
-    threads: cpus(run.training_processes * run.compute_threads)
+    threads: TRAINING_CPUS
     resources:
-        mem_mb=training_memory(settings.affinity),
-        runtime=training_minutes(settings.affinity),
-        gpu=run.training_processes,
+        **training("affinity"),
     params:
-        settings=settings.affinity.model_dump_json(),
-        code=code_digest("stages.train_affinity"),
-        options=lambda wildcards, input: options(input),
+        **stage("train_affinity", params=settings_json("affinity")),
     shell:
-        "${{SEEDBED_TRAIN:-python -m}} stages.train_affinity --params {params.settings:q} --code {params.code}"
-        " {params.options} --weights {output.weights:q} --log {output.log:q}"
-        " 2>&1 | tee {log:q}"
+        TRAINING
 
 
 rule random_walk:
@@ -62,15 +52,10 @@ rule random_walk:
         "<results>/logs/random_walk/{shard}.log",
     benchmark:
         "<results>/benchmarks/random_walk/{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=inference_memory(settings.affinity),
-        runtime=minutes(480),
-        gpu=1,
+        **inference("affinity"),
     params:
-        settings=settings.random_walk.model_dump_json(),
-        code=code_digest("stages.random_walk"),
-        options=lambda wildcards, input: options(input),
+        **stage("random_walk", params=settings_json("random_walk"), shard="{shard}"),
     shell:
-        "python -m stages.random_walk --params {params.settings:q} {params.options}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE

@@ -3,7 +3,7 @@
 
 rule classifier:
     input:
-        unpack(lambda wildcards: initial_weights("classifier", settings.classifier)),
+        unpack(initial_weights("classifier")),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
@@ -12,19 +12,13 @@ rule classifier:
         "<results>/logs/classifier.log",
     benchmark:
         "<results>/benchmarks/classifier.tsv"
-    threads: cpus(run.training_processes * run.compute_threads)
+    threads: TRAINING_CPUS
     resources:
-        mem_mb=training_memory(settings.classifier),
-        runtime=training_minutes(settings.classifier),
-        gpu=run.training_processes,
+        **training("classifier"),
     params:
-        settings=settings.classifier.model_dump_json(),
-        code=code_digest("stages.train_classifier"),
-        options=lambda wildcards, input: options(input),
+        **stage("train_classifier", params=settings_json("classifier")),
     shell:
-        "${{SEEDBED_TRAIN:-python -m}} stages.train_classifier --params {params.settings:q} --code {params.code}"
-        " {params.options} --weights {output.weights:q} --log {output.log:q}"
-        " 2>&1 | tee {log:q}"
+        TRAINING
 
 
 rule cam:
@@ -37,18 +31,13 @@ rule cam:
         "<results>/logs/cam/{shard}.log",
     benchmark:
         "<results>/benchmarks/cam/{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=inference_memory(settings.classifier),
-        runtime=minutes(480),
-        gpu=1,
+        **inference("classifier", unless_given="cam.maps"),
     params:
-        settings=settings.cam.model_dump_json(),
-        code=code_digest("stages.cam"),
-        options=lambda wildcards, input: options(input),
+        **stage("cam", params=settings_json("cam"), shard="{shard}"),
     shell:
-        "python -m stages.cam --params {params.settings:q} {params.options}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule saliency:
@@ -61,21 +50,18 @@ rule saliency:
         "<results>/logs/saliency/{shard}.log",
     benchmark:
         "<results>/benchmarks/saliency/{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=settings.saliency.model_dump_json(),
-        code=code_digest("stages.saliency"),
+        **stage("saliency", params=settings_json("saliency"), shard="{shard}"),
     shell:
-        "python -m stages.saliency --params {params.settings:q} --index {input.index:q}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule seeds:
     input:
-        unpack(seed_inputs),
+        unpack(seeds_inputs),
         index="<results>/dataset/index.json",
     output:
         cues="<results>/seeds/cues.h5",
@@ -86,13 +72,8 @@ rule seeds:
     benchmark:
         "<results>/benchmarks/seeds.tsv"
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        settings=settings.seeds.model_dump_json(),
-        code=code_digest("stages.seeds"),
-        options=lambda wildcards, input: options(input),
+        **stage("seeds", params=settings_json("seeds")),
     shell:
-        "python -m stages.seeds --params {params.settings:q} {params.options}"
-        " --cues {output.cues:q} --pickle {output.pickle:q} --preview {output.preview:q}"
-        " 2>&1 | tee {log:q}"
+        STAGE

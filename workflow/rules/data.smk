@@ -11,40 +11,34 @@ rule mini_dataset:
     log:
         "<results>/logs/mini-{seed}.log",
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        settings=settings.mini_dataset.model_dump_json(),
-        code=code_digest("stages.mini_dataset"),
-        root=f"{run.data}/mini-{{seed}}",
+        **stage(
+            "mini_dataset",
+            params=settings_json("mini_dataset"),
+            root=data_path("mini-{seed}"),
+            seed="{seed}",
+        ),
     shell:
-        "python -m stages.mini_dataset --params {params.settings:q} --root {params.root:q}"
-        " --seed {wildcards.seed} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule convert:
     input:
-        unpack(label_inputs),
-        lists=convert_inputs,
+        unpack(convert_inputs),
     output:
         index="<results>/dataset/index.json",
         input_list="<results>/dataset/input_list.txt",
         masks="<results>/dataset/masks.h5",
-        folder=directory("<results>/dataset/masks"),
+        mask_folder=directory("<results>/dataset/masks"),
         summary="<results>/dataset/summary.tsv",
     log:
         "<results>/logs/convert.log",
     benchmark:
         "<results>/benchmarks/convert.tsv"
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        settings=settings.convert.model_dump_json(),
-        code=code_digest("stages.convert"),
-        options=lambda wildcards, input: options(label_inputs(wildcards)),
+        **stage("convert", params=settings_json("convert")),
     shell:
-        "python -m stages.convert --params {params.settings:q} {params.options}"
-        " --index {output.index:q}"
-        " --input-list {output.input_list:q} --masks {output.masks:q}"
-        " --mask-folder {output.folder:q} --summary {output.summary:q} 2>&1 | tee {log:q}"
+        STAGE

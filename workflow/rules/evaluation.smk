@@ -14,23 +14,18 @@ rule evaluate:
         "<results>/logs/evaluate.log",
     benchmark:
         "<results>/benchmarks/evaluate.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        settings=settings.evaluate.model_dump_json(),
-        code=code_digest("stages.evaluate"),
+        **stage("evaluate", params=settings_json("evaluate")),
     shell:
-        "python -m stages.evaluate --params {params.settings:q} --index {input.index:q}"
-        " --masks {input.masks:q} --truth {input.truth:q} --report {output.report:q}"
-        " --metrics {output.metrics:q} --confusion {output.confusion:q} --workers {threads}"
-        " 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule audit:
     input:
-        unpack(audited),
+        unpack(audit_inputs),
         index="<results>/dataset/index.json",
         truth="<results>/dataset/masks.h5",
     output:
@@ -39,18 +34,17 @@ rule audit:
         "<results>/logs/audit.log",
     benchmark:
         "<results>/benchmarks/audit.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=settings.audit.model_dump_json(),
-        crf=settings.crf.model_dump_json(exclude={"restrict_to_tags"}),
-        code=code_digest("stages.audit"),
-        options=lambda wildcards, input: options(input),
+        **stage(
+            "audit",
+            params=settings_json("audit"),
+            crf=settings_json("crf", exclude={"restrict_to_tags"}),
+        ),
     shell:
-        "python -m stages.audit --params {params.settings:q} --crf {params.crf:q}"
-        " {params.options} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule cam_curve:
@@ -59,19 +53,16 @@ rule cam_curve:
         truth="<results>/dataset/masks.h5",
         cams=shards_of("cam"),
     output:
-        table="<results>/cam_curve.tsv",
+        "<results>/cam_curve.tsv",
         picture="<results>/cam_curve.png",
     log:
         "<results>/logs/cam_curve.log",
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        code=code_digest("stages.cam_curve"),
-        options=lambda wildcards, input: options(input),
+        **stage("cam_curve"),
     shell:
-        "python -m stages.cam_curve {params.options} --output {output.table:q}"
-        " --picture {output.picture:q} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule jobs:
@@ -81,17 +72,9 @@ rule jobs:
         "<results>/logs/jobs.log",
     localrule: True
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        config=json.dumps(
-            {
-                **config,
-                "run": {"data": run.data, "shards": 1},
-                "pathvars": {"results": "results"},
-            },
-            sort_keys=True,
-        ),
+        config=config_of_drawing(),
         snakefile=os.path.relpath(workflow.main_snakefile),
         targets=["results/quality.tsv", "results/miou.txt"],
     shell:
@@ -104,7 +87,7 @@ rule jobs:
 
 rule report:
     input:
-        unpack(audited),
+        unpack(audit_inputs),
         unpack(report_inputs),
         index="<results>/dataset/index.json",
         truth="<results>/dataset/masks.h5",
@@ -112,21 +95,19 @@ rule report:
         metrics="<results>/metrics.json",
         jobs="<results>/jobs.dot",
     output:
-        page=report("<results>/report.html", caption="../report/report.rst"),
+        report("<results>/report.html", caption="../report/report.rst"),
         files=directory("<results>/report_files"),
     log:
         "<results>/logs/report.log",
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=settings.report.model_dump_json(),
-        config=settings.model_dump_json(exclude={"run"}),
-        code=code_digest("stages.report"),
-        options=lambda wildcards, input: options(input),
-        benchmarks=f"{RESULTS}/benchmarks",
+        **stage(
+            "report",
+            params=settings_json("report"),
+            config=lambda wildcards: settings.model_dump_json(exclude={"run"}),
+            benchmarks=f"{RESULTS}/benchmarks",
+        ),
     shell:
-        "python -m stages.report --params {params.settings:q} {params.options}"
-        " --config {params.config:q} --benchmarks {params.benchmarks:q} --output {output.page:q}"
-        " --files {output.files:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE

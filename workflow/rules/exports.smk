@@ -3,24 +3,24 @@
 
 rule export:
     input:
+        unpack(export_inputs),
         index="<results>/dataset/index.json",
-        maps=lambda wildcards: exports()[wildcards.what][1],
     output:
-        directory("<results>/export/{what}"),
+        folder=directory("<results>/export/{what}"),
     log:
         "<results>/logs/export/{what}.log",
     wildcard_constraints:
         what="|".join(map(re.escape, exports())),
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        what=lambda wildcards: exports()[wildcards.what][0],
-        code=code_digest("stages.export"),
-        options=lambda wildcards, input: options(input),
+        **stage(
+            "export",
+            what=lambda wildcards: exports()[wildcards.what][0],
+            style=lambda wildcards: ("grey" if wildcards.what.startswith("masks-") else "palette"),
+        ),
     shell:
-        "python -m stages.export --what {params.what} {params.options} --folder {output:q}"
-        " 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule archive:
@@ -32,11 +32,8 @@ rule archive:
     log:
         "<results>/logs/archive.log",
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        code=code_digest("stages.archive"),
-        options=lambda wildcards, input: options(input),
+        **stage("archive", split="test"),
     shell:
-        "python -m stages.archive {params.options} --split test --output {output:q}"
-        " 2>&1 | tee {log:q}"
+        STAGE

@@ -11,20 +11,19 @@ rule predict:
         "<results>/logs/predict/{round}-{split}-{shard}.log",
     benchmark:
         "<results>/benchmarks/predict/{round}-{split}-{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=inference_memory(*settings.rounds),
-        runtime=minutes(480),
-        gpu=1,
+        **inference("rounds.{round}"),
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].predict.model_dump_json(),
-        code=code_digest("stages.predict"),
+        **stage(
+            "predict",
+            params=settings_json("rounds.{round}.predict"),
+            round="{round}",
+            split="{split}",
+            shard="{shard}",
+        ),
     shell:
-        "python -m stages.predict --params {params.settings:q} --index {input.index:q}"
-        " --weights {input.weights:q} --round {wildcards.round} --split {wildcards.split}"
-        " --shard {wildcards.shard} --output {output:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule crf:
@@ -37,43 +36,35 @@ rule crf:
         "<results>/logs/crf/{round}-{split}-{shard}.log",
     benchmark:
         "<results>/benchmarks/crf/{round}-{split}-{shard}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].crf.model_dump_json(),
-        code=code_digest("stages.crf"),
+        **stage(
+            "crf",
+            params=settings_json("rounds.{round}.crf"),
+            round="{round}",
+            split="{split}",
+            shard="{shard}",
+        ),
     shell:
-        "python -m stages.crf --params {params.settings:q} --index {input.index:q}"
-        " --predictions {input.predictions:q} --round {wildcards.round}"
-        " --split {wildcards.split} --shard {wildcards.shard} --output {output:q}"
-        " --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule masks:
     input:
-        unpack(mask_inputs),
+        unpack(masks_inputs),
         index="<results>/dataset/index.json",
     output:
-        masks="<results>/masks.h5",
+        "<results>/masks.h5",
         folder=directory("<results>/masks"),
     log:
         "<results>/logs/masks.log",
     benchmark:
         "<results>/benchmarks/masks.tsv"
     resources:
-        mem_mb=memory(1000),
-        runtime=minutes(60),
+        **LIGHT,
     params:
-        split=settings.evaluate.split,
-        code=code_digest("stages.masks"),
-        given=lambda wildcards, input: (
-            f"--given '{input.given}'" if settings.evaluate.masks else ""
-        ),
-        options=lambda wildcards, input: options(input),
+        **stage("masks", split=lambda wildcards: block("evaluate").split),
     shell:
-        "python -m stages.masks {params.options} {params.given} --split {params.split}"
-        " --output {output.masks:q} --folder {output.folder:q} 2>&1 | tee {log:q}"
+        STAGE

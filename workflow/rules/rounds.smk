@@ -3,10 +3,10 @@
 
 rule targets:
     input:
-        unpack(target_inputs),
+        unpack(targets_inputs),
         index="<results>/dataset/index.json",
     output:
-        masks="<results>/rounds/{round}/targets.h5",
+        "<results>/rounds/{round}/targets.h5",
         folder=directory("<results>/rounds/{round}/targets"),
         selection=report(
             "<results>/rounds/{round}/selection.tsv", caption="../report/selection.rst"
@@ -15,25 +15,19 @@ rule targets:
         "<results>/logs/targets/{round}.log",
     benchmark:
         "<results>/benchmarks/targets/{round}.tsv"
-    threads: cpus(64)
+    threads: ALL_CPUS
     resources:
-        mem_mb=memory(700, 600),
-        runtime=minutes(120),
+        **PER_IMAGE,
     params:
-        settings=lambda wildcards: settings.rounds[int(wildcards.round)]
-        .targets()
-        .model_dump_json(),
-        code=code_digest("stages.targets"),
-        options=lambda wildcards, input: options(input),
+        **stage("targets", params=target_settings, round="{round}"),
     shell:
-        "python -m stages.targets --params {params.settings:q} --round {wildcards.round}"
-        " {params.options} --output {output.masks:q} --folder {output.folder:q}"
-        " --selection {output.selection:q} --workers {threads} 2>&1 | tee {log:q}"
+        STAGE
 
 
 rule train:
     input:
-        unpack(supervision_of),
+        unpack(train_inputs),
+        unpack(initial_weights("rounds.{round}")),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/rounds/{round}/weights.pt",
@@ -43,20 +37,10 @@ rule train:
         "<results>/logs/train/{round}.log",
     benchmark:
         "<results>/benchmarks/train/{round}.tsv"
-    threads: cpus(run.training_processes * run.compute_threads)
+    threads: TRAINING_CPUS
     resources:
-        mem_mb=training_memory(*settings.rounds),
-        runtime=training_minutes(*settings.rounds),
-        gpu=run.training_processes,
+        **training("rounds.{round}"),
     params:
-        settings=lambda wildcards: settings.rounds[
-            int(wildcards.round)
-        ].model_dump_json(
-            exclude={"masks", "mask_list", "selection", "predict", "crf"}
-        ),
-        code=code_digest("stages.train_round"),
-        options=lambda wildcards, input: options(input),
+        **stage("train_round", params=training_settings),
     shell:
-        "${{SEEDBED_TRAIN:-python -m}} stages.train_round --params {params.settings:q} --code {params.code}"
-        " {params.options} --weights {output.weights:q} --log {output.log:q}"
-        " --preview {output.preview:q} 2>&1 | tee {log:q}"
+        TRAINING

@@ -427,8 +427,9 @@ def test_whichever_process_is_killed_the_next_run_goes_on(project, tmp_path):
     seed, kills = 0, 6
     rng = np.random.default_rng(seed)
     (tmp_path / "train.py").write_text(
-        "from seedbed.training import loop as training\nfrom stages.train_classifier import main\n"
-        "training.CHECKPOINT_SECONDS = -1\nmain()\n"
+        "from seedbed.training import loop as training\nfrom stages.command import run_stage\n"
+        "from stages.train_classifier import train_classifier\n"
+        "training.CHECKPOINT_SECONDS = -1\nrun_stage(train_classifier)\n"
     )
     options = [f"--{name}={value}" for name, value in project.items()]
     options += ["--params", json.dumps({**BRIEF, "iterations": 400}), "--threads", "1"]

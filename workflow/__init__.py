@@ -1,0 +1,1 @@
+"""The workflow's rules, and what they are made from."""

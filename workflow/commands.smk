@@ -1,0 +1,107 @@
+"""The shell commands of the rules, and the params that they are made from."""
+
+import json
+import re
+import shlex
+
+from workflow.digests import CodeDigest
+
+# A stage that works image by image does it with `threads` workers.
+STAGE = (
+    "SEEDBED_WORKERS={threads} python -m stages.{params.stage} {params.values} {params.files}"
+    " 2>&1 | tee {log:q}"
+)
+TRAINING = (
+    "${{SEEDBED_TRAIN:-python -m}} stages.{params.stage} {params.values} {params.files}"
+    " --code {params.code} 2>&1 | tee {log:q}"
+)
+
+code_digest = CodeDigest(ROOT)
+
+
+def stage(name, **values):
+    """Params of a rule that runs stages/NAME.py by STAGE or TRAINING.
+
+    Options of the command are `values` (text, in which wildcards are filled in, or a function of
+    the wildcards), and the rule's files by their names: `index=…` becomes `--index …`, the one
+    output without a name `--output …`. Other values or other code make the job run again;
+    Snakemake itself compares the files, and of params those alone that do not depend on files.
+    """
+    return {
+        "stage": name,
+        "code": lambda wildcards: code_digest(f"stages.{name}"),
+        "values": lambda wildcards: options(
+            {key: text_of(value, wildcards) for key, value in values.items()}
+        ),
+        "files": lambda wildcards, input, output: options(
+            {key: paths_of(paths) for key, paths in named_files(input, output).items()}
+        ),
+    }
+
+
+def options(values):
+    """Options of a command line: `--cue-list 'a list.txt'` for `cue_list`."""
+    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
+
+
+def settings_json(key, **dump_options):
+    """Value for `stage`: the settings under a key of the config, as JSON."""
+    return lambda wildcards: block(fill(key, wildcards)).model_dump_json(**dump_options)
+
+
+def target_settings(wildcards):
+    """What a round's targets are made by, as JSON."""
+    return block(f"rounds.{wildcards.round}").targets().model_dump_json()
+
+
+def training_settings(wildcards):
+    """What a round is trained by, as JSON: all but what its targets and its predictions hang on."""
+    others = {"masks", "mask_list", "selection", "predict", "crf"}
+    return block(f"rounds.{wildcards.round}").model_dump_json(exclude=others)
+
+
+def group_size(wildcards):
+    """Images in a group of Group-WSSS; 0 where maps are given and no group is formed."""
+    return 0 if block("group_cam").maps else block("group").group_size
+
+
+def text_of(value, wildcards):
+    """The value of an option, quoted for the shell."""
+    text = value(wildcards) if callable(value) else fill(value, wildcards)
+    return shlex.quote(str(text))
+
+
+def named_files(input, output):
+    """Paths of the rule's files by the options that take them; `output` for one without a name.
+
+    A stage finds what is `from_config` through its settings: Snakemake alone must know the path.
+    """
+    outputs = dict(output.items())
+    unnamed = [path for path in output if path not in outputs.values()]
+    if len(unnamed) == 1:
+        outputs["output"] = unnamed[0]
+    inputs = {key: paths for key, paths in input.items() if key != "from_config"}
+    return inputs | outputs
+
+
+def paths_of(files):
+    """Paths for the shell; all shards of a step are written as one, `cam/{1..16}-of-16.h5`.
+
+    bash takes no command over 128 KiB, which the names of some thousand shards would exceed. It
+    reads the braces as the stages do, so that a command can be run by hand.
+    """
+    if isinstance(files, str):
+        files = [files]
+    elif run.shards > 1:
+        shards = f"{{1..{run.shards}}}-of-"
+        files = dict.fromkeys(re.sub(r"\b\d+-of-(?=\d+\.h5$)", shards, f) for f in files)
+    return " ".join(map(shlex.quote, files))
+
+
+def config_of_drawing():
+    """The config as JSON, for a drawing of the jobs that is the same wherever the run is."""
+    places = {
+        "run": {"data": run.data, "shards": 1},
+        "pathvars": {"results": "results"},
+    }
+    return json.dumps({**config, **places}, sort_keys=True)
