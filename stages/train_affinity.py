@@ -6,9 +6,6 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.methods.psa.pairs import RADIUS
-from seedbed.methods.psa.walk import CELL
-from seedbed.runtime.errors import UserError
 from seedbed.training.network import Execution, NetworkSpec, train_network
 from seedbed.training.objectives.affinity import AffinityObjective
 from seedbed.training.samples import Samples
@@ -33,7 +30,6 @@ def train_affinity(
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train on pairs of cells with confident labels."""
-    check_crop(settings.crop)
     dataset = Index.load(index)
     # Pairs have no classes; AffinityNet takes them only to be built like every other network.
     spec = NetworkSpec(name=settings.network, options=settings.options, classes=dataset.class_names)
@@ -56,16 +52,6 @@ def train_affinity(
         log=log,
         save=partial(spec.save, weights),
     )
-
-
-def check_crop(crop: int) -> None:
-    """UserError unless the crop has whole cells, at least one of which has all its partners."""
-    least = CELL * (2 * RADIUS - 1)
-    if crop % CELL or crop < least:
-        raise UserError(
-            f"affinity.crop: {crop} must be a multiple of {CELL} (the side of a cell), "
-            f"{least} or more; change it in the config"
-        )
 
 
 if __name__ == "__main__":

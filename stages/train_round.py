@@ -106,7 +106,7 @@ def make_preview(
     photos = [read_image(data / entry.path) for entry in entries]
     targets = [paint(photo, maps[e.id]) for photo, e in zip(photos, entries, strict=True)]
     return Preview(
-        path, photos, targets, size=settings.crop if settings.geometry == "warp" else None
+        path, photos, targets, size=settings.crop if settings.view.kind == "warp" else None
     )
 
 

@@ -20,6 +20,17 @@ from seedbed.training.optimisation import (
 from seedbed.training.views import CropView, View, WarpView
 from stages.settings import TrainingSettings
 
+# What the kinds of the settings' blocks stand for; their other keys are its arguments.
+VIEWS: dict[str, type[View]] = {"warp": WarpView, "crop": CropView}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "poly": Poly,
+    "step": Step,
+    "multi_step": MultiStep,
+    "one_cycle": OneCycle,
+}
+
 
 def make_network(settings: TrainingSettings, spec: NetworkSpec, initial: Path | None) -> Network:
     """The network of the settings, initialised from their seed and, if given, a file of weights."""
@@ -29,40 +40,22 @@ def make_network(settings: TrainingSettings, spec: NetworkSpec, initial: Path | 
 def make_view(settings: TrainingSettings, model: Network) -> View:
     """The random views of the settings; the model gives the padding `network_mean`."""
     colours = {"image_mean": None, "network_mean": mean_colour(model), "black": (0.0, 0.0, 0.0)}
-    common = {
-        "crop": settings.crop,
-        "scale": settings.scale,
-        "rotate": settings.rotate,
-        "flip": settings.flip,
-        "jitter": settings.jitter,
-        "hue": settings.hue,
-        "padding": colours[settings.padding],
-    }
-    if settings.geometry == "warp":
-        return WarpView(**common, resampling=settings.resampling)
-    return CropView(**common, long_side=settings.long_side, placement=settings.placement)
+    options = settings.view.model_dump(exclude={"kind", "padding"})
+    return VIEWS[settings.view.kind](
+        crop=settings.crop, padding=colours[settings.view.padding], **options
+    )
 
 
 def make_optimisation(settings: TrainingSettings) -> Optimisation:
     """The optimiser, schedule and rates of the settings."""
-    decay = {"weight_decay": settings.weight_decay, "decay_biases": settings.decay_biases}
-    optimizers: dict[str, Optimizer] = {
-        "adamw": AdamW(**decay),
-        "sgd": SGD(momentum=settings.momentum, nesterov=settings.nesterov, **decay),
-    }
-    schedules: dict[str, Schedule] = {
-        "constant": Constant(),
-        "poly": Poly(power=settings.power),
-        "step": Step(every=settings.step_every, factor=settings.step_factor),
-        "multi_step": MultiStep(milestones=settings.milestones, factor=settings.step_factor),
-        "one_cycle": OneCycle(),
-    }
+    optimizer = settings.optimizer.model_dump(exclude={"kind"})
+    schedule = settings.schedule.model_dump(exclude={"kind"})
     return Optimisation(
         iterations=settings.iterations,
         batch=settings.batch,
         accumulation=settings.accumulation,
-        optimizer=optimizers[settings.optimizer],
-        schedule=schedules[settings.schedule],
+        optimizer=OPTIMIZERS[settings.optimizer.kind](**optimizer),
+        schedule=SCHEDULES[settings.schedule.kind](**schedule),
         learning_rate=settings.learning_rate,
         multipliers=settings.multipliers,
     )

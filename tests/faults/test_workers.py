@@ -34,7 +34,9 @@ from stages.settings import ClassifierSettings, ConvertSettings, MiniSettings, S
 from tests.support.workflow_helpers import CONFIG, ROOT
 
 torch.set_num_threads(1)
-TRAINING = ClassifierSettings(iterations=6, batch=2, crop=64, network="tiny_cls")
+TRAINING = ClassifierSettings(
+    iterations=6, batch=2, crop=64, network="tiny_cls", learning_rate=0.005
+)
 
 
 @dataclass(frozen=True)

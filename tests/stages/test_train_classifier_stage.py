@@ -12,9 +12,11 @@ from tests.support.training_helpers import CROPPED
 
 torch.set_num_threads(1)
 
+SHORT_CUT = {**CROPPED, "network": "tiny_cls"}
+
 
 def test_a_classifier_trains_on_cut_images(project):
-    network, rows = project(train_classifier, ClassifierSettings(**CROPPED))
+    network, rows = project(train_classifier, ClassifierSettings(**SHORT_CUT))
     assert network(torch.zeros(1, 3, 33, 33)).shape == (1, 2) and float(rows[-1]["loss"]) < 5
 
 
@@ -26,7 +28,7 @@ def test_events_lie_beside_the_log(project, monkeypatch):
         return EventLog(None, rows, step)
 
     monkeypatch.setattr(loop, "EventLog", record)
-    project(train_classifier, ClassifierSettings(**CROPPED))
+    project(train_classifier, ClassifierSettings(**SHORT_CUT))
     assert asked == [(project.folder / "tensorboard", 0)]
 
 
@@ -36,4 +38,4 @@ def test_out_of_memory_beside_the_batch_is_one_line(project, monkeypatch):
 
     monkeypatch.setattr(torch.optim.AdamW, "step", full)
     with pytest.raises(UserError, match=r"^GPU out of memory beside the batch.*larger GPU$"):
-        project(train_classifier, ClassifierSettings(**CROPPED))
+        project(train_classifier, ClassifierSettings(**SHORT_CUT))

@@ -10,6 +10,8 @@ from stages.settings import GroupSettings
 torch.set_num_threads(1)
 
 SHORT = {
+    "network": "tiny_group",
+    "learning_rate": 5e-3,
     "iterations": 4,
     "batch": 4,
     "crop": 32,
@@ -51,6 +53,6 @@ def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
             super().__init__(labels, draws)
 
     monkeypatch.setattr(group_stage, "GroupIndex", Recorded)
-    brief = {"iterations": 1, "batch": 1, "crop": 32, "partner_draws": 7}
+    brief = {**SHORT, "iterations": 1, "batch": 1, "partner_draws": 7}
     project(group_stage.train_group, GroupSettings(**brief), maps=project.folder / "maps.h5")
     assert asked == [7]

@@ -17,7 +17,7 @@ from seedbed.training.previews import GAP
 from seedbed.training.sampler import Request
 from stages.settings import RoundSettings
 from stages.train_round import make_preview, train_round
-from tests.support.training_helpers import CROPPED
+from tests.support.training_helpers import CROPPED, SHORT
 
 torch.set_num_threads(1)
 
@@ -26,13 +26,8 @@ def test_a_round_begins_with_the_weights_of_the_round_before(project):
     torch.manual_seed(9)
     before = build("tiny_seg", 3)
     save_network(project.folder / "before.pt", before, "tiny_seg", 3, {}, ["b", "cat", "dog"])
-    settings = RoundSettings(
-        supervise="pseudo_labels",
-        weights="previous",
-        optimizer="sgd",
-        learning_rate=1e-12,
-        **CROPPED,
-    )
+    still = {**CROPPED, "optimizer": {"kind": "sgd"}, "learning_rate": 1e-12}
+    settings = RoundSettings(supervise="pseudo_labels", weights="previous", **still)
     after, rows = project(
         train_round,
         settings,
@@ -49,10 +44,10 @@ MASKED = {"supervise": "ground_truth", "loss_stride": 8}
 
 
 @pytest.mark.parametrize(
-    ("options", "geometry", "source"),
+    ("options", "view", "source"),
     [(MASKED, "crop", "targets"), (MASKED, "warp", "targets"), (GROWN, "warp", "cues")],
 )
-def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, geometry, source):
+def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, view, source):
     monkeypatch.setattr(previews, "PAUSE_SECONDS", -1)
     monkeypatch.setattr(previews, "COST", 1e9)
     monkeypatch.setattr("stages.train_round.PREVIEWED", 2)
@@ -63,7 +58,7 @@ def test_a_round_is_the_same_with_a_preview(project, monkeypatch, options, geome
         "write",
         lambda self, model: (write(self, model), drawn.append(self.path.read_bytes())),
     )
-    settings = RoundSettings(**options, **{**CROPPED, "geometry": geometry, "long_side": None})
+    settings = RoundSettings(**options, **SHORT, view={"kind": view, "hue": 0.1})
     inputs = {source: project.folder / f"{source}.h5"}
     _, rows = project(train_round, settings, **inputs)
     weights = (project.folder / "train_round.pt").read_bytes()
@@ -87,7 +82,7 @@ def test_a_preview_shows_what_supervises(project, monkeypatch):
     )
     entries = Index.load(project.folder / "index.json").split("train")
     cut = RoundSettings(**MASKED, **CROPPED)
-    warped = RoundSettings(**GROWN, **{**CROPPED, "geometry": "warp", "long_side": None})
+    warped = RoundSettings(**GROWN, **SHORT)
     for name, settings in (("targets", cut), ("cues", warped)):
         maps = Maps(project.folder / f"{name}.h5")
         make_preview(project.folder / "p.png", entries, maps, project.folder, settings)
@@ -134,9 +129,7 @@ def test_seeds_are_trained_on_as_the_port_does(project):
         "crf_gradient": "none",
         "constraint_clip": None,
     }
-    warped = {"geometry": "warp", "long_side": None, "resampling": "tf_legacy"}
-    settings = RoundSettings(
-        supervise="seeds", method="dsrg", dsrg=growing, **{**CROPPED, **warped}
-    )
+    warped = {**SHORT, "view": {"resampling": "tf_legacy"}}
+    settings = RoundSettings(supervise="seeds", method="dsrg", dsrg=growing, **warped)
     _, rows = project(train_round, settings, cues=project.folder / "cues.h5")
     assert float(rows[-1]["constraint_loss"]) > 0

@@ -10,20 +10,20 @@ from seedbed.training.optimisation import SGD, AdamW, Constant, OneCycle, Optimi
 from seedbed.training.views import CropView, WarpView
 
 CPU = torch.device("cpu")
-# Settings of a short training stage on crops, with a bit of everything.
-CROPPED = {
-    "geometry": "crop",
+# Settings of a short training stage, and with views on crops, with a bit of everything.
+SHORT = {
+    "network": "tiny_seg",
     "crop": 33,
-    "scale": (1.0, 1.0),
-    "long_side": (30, 44),
-    "hue": 0.1,
-    "placement": "top_left",
-    "padding": "network_mean",
     "batch": 4,
     "iterations": 3,
+    "learning_rate": 5e-3,
     "accumulation": 2,
-    "schedule": "multi_step",
-    "milestones": [2],
+    "optimizer": {"kind": "adamw"},
+    "schedule": {"kind": "multi_step", "milestones": [2]},
+}
+CROPPED = {
+    **SHORT,
+    "view": {"kind": "crop", "long_side": (30, 44), "hue": 0.1, "placement": "top_left"},
 }
 NEUTRAL_VIEW = {
     "scale": (1.0, 1.0),

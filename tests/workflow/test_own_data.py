@@ -126,7 +126,7 @@ def test_a_layout_is_one_key_over_a_recipe(tmp_path, data, layout):
     project = project_with(tmp_path, {**CONFIG["convert"], "coco": None, "folder": None})
     (project / "data").symlink_to(data)
     (project / "own.yaml").write_text(yaml.safe_dump({"convert": layout}))
-    assert planned(project, "results/miou.txt", "--configfile", "own.yaml") == JOBS
+    assert planned(project, "results/miou.txt", "--configfile", "config.yaml", "own.yaml") == JOBS
 
 
 def test_a_missing_table_is_named_before_anything_runs(tmp_path):

@@ -22,7 +22,6 @@ from seedbed.formats.tables import read_tsv
 from seedbed.models.weights.checkpoint import load_network
 from stages.cam import cam
 from stages.command import run_stage
-from stages.config import Settings
 from stages.crf import crf
 from stages.group_cam import group_cam
 from stages.masks import masks
@@ -30,6 +29,7 @@ from stages.predict import predict
 from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
+from stages.settings import Settings
 from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, snakemake
 
 SETTINGS = Settings.model_validate(CONFIG)

@@ -362,7 +362,14 @@ def project(tmp_path):
 
 
 TORCHRUN = [sys.executable, "-m", "stages.torchrun", "--standalone", "--nproc-per-node", "2"]
-BRIEF = {"iterations": 3, "batch": 4, "crop": 32, "learning_rate": 1e-4, "schedule": "constant"}
+BRIEF = {
+    "network": "tiny_cls",
+    "iterations": 3,
+    "batch": 4,
+    "crop": 32,
+    "learning_rate": 1e-4,
+    "optimizer": {"kind": "adamw"},
+}
 HALVES = {"accumulation": 2}  # what one process needs to normalise over the shares of two
 
 
@@ -480,7 +487,7 @@ def test_maps_of_all_processes_are_accumulated(project, tmp_path, in_group, monk
     def mine(group, name, **options):
         monkeypatch.setattr(network_module, "launched_process_group", lambda: as_launched(group))
         files = {key: tmp_path / f"{name}-{key}" for key in ("weights", "log", "maps")}
-        chosen = GroupSettings(**BRIEF, **early, **options)
+        chosen = GroupSettings(**{**BRIEF, "network": "tiny_group"}, **early, **options)
         train_group(**project, **files, settings=chosen, threads=1, deterministic=1)
 
     mine(SINGLE_PROCESS, "one", **HALVES)
