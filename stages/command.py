@@ -39,11 +39,11 @@ def run_stage(
     values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
     read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of
     its own.
-    An argument `cam/{1..3}-of-3.h5` stands for three.
+    An argument `cam/{1..3}-of-3.h5` names three files, as in bash.
     Exits with status 1 and one line on stderr if the user can mend the error.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    arguments = [each for argument in arguments for each in _numbered(argument)]
+    arguments = [each for argument in arguments for each in _expand_braces(argument)]
     modes = modes or {}
     function = next((modes[flag] for flag in modes if flag in arguments), function)
     hints = typing.get_type_hints(function, include_extras=True)
@@ -80,8 +80,12 @@ def _mendable(error: Exception) -> str | None:
     return None
 
 
-def _numbered(argument: str) -> list[str]:
-    """`a{1..3}b` means a1b a2b a3b, as in bash, whose commands cannot name thousands of shards."""
+def _expand_braces(argument: str) -> list[str]:
+    """`a{1..3}b` is a1b, a2b and a3b. A command of bash is too short to name thousands of shards.
+
+    Not a list file: a rule of its own would have to write it, and torchrun's processes cannot
+    share a pipe.
+    """
     match = re.fullmatch(r"([^{}]*)\{1\.\.([0-9]+)\}([^{}]*)", argument, re.DOTALL)
     if match is None:
         return [argument]

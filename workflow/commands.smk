@@ -49,6 +49,22 @@ def settings_json(key, **dump_options):
     return lambda wildcards: block(fill(key, wildcards)).model_dump_json(**dump_options)
 
 
+def target_settings(wildcards):
+    """What a round's targets are made by, as JSON."""
+    return block(f"rounds.{wildcards.round}").targets().model_dump_json()
+
+
+def training_settings(wildcards):
+    """What a round is trained by, as JSON: all but what its targets and its predictions hang on."""
+    others = {"masks", "mask_list", "selection", "predict", "crf"}
+    return block(f"rounds.{wildcards.round}").model_dump_json(exclude=others)
+
+
+def group_size(wildcards):
+    """Images in a group of Group-WSSS; 0 where maps are given and no group is formed."""
+    return 0 if block("group_cam").maps else block("group").group_size
+
+
 def text_of(value, wildcards):
     """The value of an option, quoted for the shell."""
     text = value(wildcards) if callable(value) else fill(value, wildcards)

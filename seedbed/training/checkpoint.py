@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from seedbed.runtime.atomic import atomic
-from seedbed.training.lock import QueueLock
+from seedbed.runtime.queue_lock import QueueLock
 
 
 class Checkpoint:

@@ -1,6 +1,7 @@
 """Which jobs are planned on a finished run, after each kind of change, and what errors say."""
 
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -421,6 +422,29 @@ def test_another_seed_is_another_made_up_data_set(project, overlay):
         *SHOWN,
         "mini_dataset-7",
     }
+
+
+def rule_graph(project: Path, *arguments: str) -> set[tuple[str, str]]:
+    """Pairs of rules, of which the second reads what the first writes."""
+    status, text = snakemake(project, "--rulegraph", "mermaid-js", *arguments)
+    assert status == 0, text
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", text))
+    return {(names[a], names[b]) for a, b in re.findall(r"(id\d+) --> (id\d+)", text)}
+
+
+def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
+    graph = rule_graph(project)
+    for labels in {"attention": "random_walk", "rule": "argmax"}, {"attention": "maximum"}:
+        graph |= rule_graph(project, *overlay(pseudo_labels=labels))
+    graph |= {("convert", rule) for edge in graph for rule in edge}  # the index
+    page = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/pipeline.md").read_text(), re.DOTALL)
+    drawn = set()
+    for line in page[1].splitlines():
+        names = re.split(r" -- [\w ]+ --> | --> ", line.strip())
+        drawn |= set(itertools.pairwise(names))
+    assert drawn <= graph, drawn - graph
+    rules = {rule for edge in graph for rule in edge}
+    assert {rule for edge in drawn for rule in edge} == rules - {"all", "mini_dataset", "jobs"}
 
 
 @pytest.mark.parametrize(

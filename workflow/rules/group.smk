@@ -39,9 +39,7 @@ rule group_cam:
         **stage(
             "group_cam",
             params=settings_json("group_cam"),
-            group_size=lambda wildcards: (
-                0 if block("group_cam").maps else block("group").group_size
-            ),
+            group_size=group_size,
             shard="{shard}",
         ),
     shell:

@@ -19,13 +19,7 @@ rule targets:
     resources:
         **PER_IMAGE,
     params:
-        **stage(
-            "targets",
-            params=lambda wildcards: block(f"rounds.{wildcards.round}")
-            .targets()
-            .model_dump_json(),
-            round="{round}",
-        ),
+        **stage("targets", params=target_settings, round="{round}"),
     shell:
         STAGE
 
@@ -47,12 +41,6 @@ rule train:
     resources:
         **training("rounds.{round}"),
     params:
-        **stage(
-            "train_round",
-            params=settings_json(
-                "rounds.{round}",
-                exclude={"masks", "mask_list", "selection", "predict", "crf"},
-            ),
-        ),
+        **stage("train_round", params=training_settings),
     shell:
         TRAINING
