@@ -27,6 +27,7 @@ BRIEF = {
     "optimizer": {"kind": "adamw"},
     "schedule": {"kind": "one_cycle"},
 }
+AFFINITY = {**BRIEF, "network": "vgg16_affinity", "crop": 80}  # which the small run does without
 CONFIG = {
     "run": {"device": "cpu", "compute_threads": 1},
     "mini_dataset": {"train": 24, "val": 8, "size": 64},

@@ -13,7 +13,7 @@ import yaml
 from seedbed.data.mini.animals import CLASSES
 from stages.settings import Settings
 from tests.support.workflow_helpers import (
-    BRIEF,
+    AFFINITY,
     CONFIG,
     ROOT,
     copy_project,
@@ -93,7 +93,7 @@ SETTINGS = {
     "group": ({"group_size": 2}, "group group_cam"),
     "group_cam": ({"power": 0.5}, "group_cam"),
     "affinity_scores": ({"low_alpha": 5}, ""),  # this run has none
-    "affinity": ({**BRIEF, "network": "vgg16_affinity", "crop": 80}, ""),
+    "affinity": (AFFINITY, ""),
     "random_walk": ({"steps": 8}, ""),
     "pseudo_labels": ({"conflict_threshold": 0.7}, "pseudo_labels"),
     "training": ({"view": {"jitter": 0.5}}, "train"),
@@ -385,10 +385,10 @@ def test_what_is_given_need_not_be_made(project, overlay):
     other = {"pathvars": {"results": "results/other"}}
     cues = planned(project, *overlay(**other, seeds={"cues": "cues.pickle"}, rounds=rounds(9)[:1]))
     assert "seeds" in cues and not {"cam", "classifier", "saliency"} & cues
-    walk = {"attention": "random_walk", "rule": "argmax"}
+    walk = {"pseudo_labels": {"attention": "random_walk", "rule": "argmax"}, "affinity": AFFINITY}
     labels = [{"supervise": "pseudo_labels"}]
     given = {"cam": {"maps": "cams"}, "affinity_scores": {"low": "low", "high": "high"}}
-    walked = planned(project, *overlay(**other, **given, pseudo_labels=walk, rounds=labels))
+    walked = planned(project, *overlay(**other, **given, **walk, rounds=labels))
     assert {"cam", "affinity_scores", "random_walk"} <= walked
     assert not {"classifier", "saliency", "group"} & walked
     maps = {"group_cam": {"maps": "maps"}, "saliency": {"maps": "salient"}}
@@ -458,7 +458,7 @@ def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
             ["rounds.1.selection.threshold: ", "less than or equal to 1", "got 1.2"],
         ),
         ({"rounds": []}, ["rounds: "]),
-        ({"classifier": {"weights": "classifier"}}, ["classifier: ", "weights"]),
+        ({"classifier": {"weights": "classifier"}}, ["classifier.weights: there is no classifier"]),
         (
             {"classifier": {"weights": "weights/none.pt"}},
             ["data/weights/none.pt: there is none", "put it there"],
