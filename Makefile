@@ -6,16 +6,22 @@ BIN = $(VENV)/bin
 
 .PHONY: install run test test-recipes soak bench lint clean
 
-install: $(VENV)/installed
+install: $(VENV)/installed $(VENV)/native
 
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-$(VENV)/installed: constraints.txt pyproject.toml $(wildcard seedbed/crf/native/*)
+$(VENV)/installed: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -c constraints.txt -e '.[dev]'
+	touch $@
+
+# The C++ module seedbed_lattice; one that was built from other sources must not stay.
+$(VENV)/native: $(VENV)/installed $(wildcard $(addprefix seedbed/crf/native/,*.cpp *.hpp *.py *.toml))
 	@mkdir -p build
-	@$(PIP) ./seedbed/crf/native >build/native.log 2>&1 || echo "No C++ module seedbed_lattice (build/native.log \
-	says why): the dense CRF runs with torch, about four times slower, and gives the same results."
+	@$(PIP) ./seedbed/crf/native >build/native.log 2>&1 || { \
+	$(BIN)/python -m pip uninstall --yes seedbed-lattice >>build/native.log 2>&1; \
+	echo "No C++ module seedbed_lattice (build/native.log says why): the dense CRF runs with torch,"; \
+	echo "about four times slower, and gives the same results."; }
 	touch $@
 
 run: install

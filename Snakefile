@@ -3,7 +3,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-configfile: "config.yaml"
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
 
 
 # For --sdm apptainer, with the packages of constraints.txt; `make install` needs no container.

@@ -1,10 +1,10 @@
-"""The dense CRF's backends against pydensecrf: `python -m benchmarks.crf`; prints a table.
+"""Benchmark the dense CRF's backends against pydensecrf: `python -m benchmarks.crf`.
 
-All take turns in one process, on the same images: photographs of 500 × 375 pixels with 21 and with
-4 labels, and the 41 × 41 grids of a training step. Times are those of an image (of a whole batch
-of grids) by the wall clock and by the CPU clock of all threads, medians over the turns; a ratio is
-that of pydensecrf on one thread to the backend in the same turn; agreement is the share of pixels
-with the same arg max.
+All run alternately in one process on the same images: photographs of 500 × 375 pixels with 21 and
+with 4 labels, and the 41 × 41 grids of a training step. The table has times of an image (or of a
+batch of grids) by the wall clock and by the CPU clock of all threads, medians over the repeats; a
+ratio is the time of pydensecrf on one thread divided by the backend's in the same repeat; agreement
+is the share of pixels with the same arg max.
 """
 
 import argparse
@@ -36,7 +36,7 @@ GRID_PARAMS = PARAMS | {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12}
 
 @dataclass
 class Case:
-    """What is solved, by a function of the backend that returns posteriors (…, C, H, W)."""
+    """A row of the table; `solve` takes a backend and returns posteriors (…, C, H, W)."""
 
     name: str
     solve: Callable[[str], list[np.ndarray]]
@@ -46,31 +46,31 @@ class Case:
 def smooth_noise(rng: np.random.Generator, channels: int, cells: int) -> np.ndarray:
     """Float (C, height, width) that varies over about width / cells pixels."""
     coarse = rng.normal(size=(channels, cells, cells)).astype(np.float32)
-    layers = [Image.fromarray(one).resize(SIZE, Image.Resampling.BICUBIC) for one in coarse]
+    layers = [Image.fromarray(noise).resize(SIZE, Image.Resampling.BICUBIC) for noise in coarse]
     return np.stack([np.asarray(layer) for layer in layers])
 
 
 def photographs() -> list[np.ndarray]:
-    """RGB uint8 (375, 500, 3): the photographs at hand, then pictures of patches and noise."""
+    """RGB uint8 (375, 500, 3): the photographs available, then images of patches and noise."""
     paths = sorted(PHOTOGRAPHS.glob("im*.png"))[:COUNT]
-    pictures = [np.array(Image.open(path).convert("RGB").resize(SIZE)) for path in paths]
+    images = [np.array(Image.open(path).convert("RGB").resize(SIZE)) for path in paths]
     rng = np.random.default_rng(0)
-    while len(pictures) < COUNT:
+    while len(images) < COUNT:
         patches = 90 * (smooth_noise(rng, 3, 6) > 0) + 15 * smooth_noise(rng, 3, 60)
         patches += 80 + rng.normal(0, 4, patches.shape)
-        pictures.append(patches.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
-    return pictures
+        images.append(patches.clip(0, 255).astype(np.uint8).transpose(1, 2, 0))
+    return images
 
 
 def unaries(labels: int) -> list[np.ndarray]:
-    """Energies (C, 375, 500) of blurred, unsure probabilities."""
+    """Energies (C, 375, 500) of smooth, uncertain probabilities."""
     rng = np.random.default_rng(1)
     logits = [torch.from_numpy(2.5 * smooth_noise(rng, labels, 24)) for _ in range(COUNT)]
-    return [unary_from_probabilities(one.softmax(0)).numpy() for one in logits]
+    return [unary_from_probabilities(image.softmax(0)).numpy() for image in logits]
 
 
 def cases() -> list[Case]:
-    """The three of the table."""
+    """The three cases of the table."""
     images = photographs()
 
     def full(labels: int) -> Case:
@@ -83,14 +83,14 @@ def cases() -> list[Case]:
 
     def shrink(batch: list[np.ndarray]) -> torch.Tensor:
         whole = torch.stack([torch.from_numpy(batch[i % COUNT]).float() for i in range(BATCH)])
-        shifted = torch.stack([one.roll(7 * i, -1) for i, one in enumerate(whole)])
+        shifted = torch.stack([image.roll(7 * i, -1) for i, image in enumerate(whole)])
         return torch.nn.functional.interpolate(shifted, (GRID, GRID), mode="bilinear")
 
-    pictures = shrink([image.transpose(2, 0, 1) for image in images]).round().byte()
+    small = shrink([image.transpose(2, 0, 1) for image in images]).round().byte()
     energies = -shrink([np.exp(-unary) for unary in unaries(21)])  # DSRG's energies are −p
 
     def grids(backend: str) -> list[np.ndarray]:
-        return list(DenseCRFGrid(**GRID_PARAMS, backend=backend)(pictures, energies).numpy())
+        return list(DenseCRFGrid(**GRID_PARAMS, backend=backend)(small, energies).numpy())
 
     return [full(21), full(4), Case(f"{BATCH} grids, 21 labels", grids, 1)]
 
@@ -104,12 +104,12 @@ def milliseconds(case: Case, backend: str, threads: int) -> tuple[float, float]:
     return (time.perf_counter() - wall) * scale, (time.process_time() - cpu) * scale
 
 
-def measure(case: Case, contenders: list[tuple[str, int]], turns: int) -> None:
-    """Print a case's rows of the table."""
+def measure(case: Case, contenders: list[tuple[str, int]], repeats: int) -> None:
+    """Print the rows of one case; a contender is a backend and its number of threads."""
     labels = {backend: [q.argmax(0) for q in case.solve(backend)] for backend, _ in contenders}
     times = np.array(
-        [[milliseconds(case, *one) for one in contenders] for _ in range(turns)]
-    )  # (turn, contender, clock)
+        [[milliseconds(case, *contender) for contender in contenders] for _ in range(repeats)]
+    )  # (repeat, contender, clock)
     ratios = times[:, :1] / times
     for column, (backend, threads) in enumerate(contenders):
         same = np.mean([a == b for a, b in zip(labels[backend], labels["pydensecrf"], strict=True)])
@@ -128,14 +128,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--backends", nargs="+", default=["native", "torch"])
-    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     contenders = [("pydensecrf", 1)]
     contenders += [(b, threads) for b in options.backends for threads in options.threads]
     print("| what | backend | threads | ms | ratio | least–most | CPU ms | ratio | agreement |")
     print("|---|---|---|---|---|---|---|---|---|")
     for case in cases():
-        measure(case, contenders, options.turns)
+        measure(case, contenders, options.repeats)
 
 
 if __name__ == "__main__":

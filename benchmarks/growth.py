@@ -63,7 +63,12 @@ def growing(images: int, classes: int, side: int) -> Callable[[], object]:
     cues = torch.rand(probs.shape, generator=generator) < 0.02
     labels = torch.ones(images, classes)
     return lambda: grow_seeds(
-        cues, probs, labels, foreground_threshold=0.85, background_threshold=0.99
+        cues,
+        probs,
+        labels,
+        foreground_threshold=0.85,
+        background_threshold=0.99,
+        prefill_seeds=True,
     )
 
 
@@ -72,7 +77,7 @@ def walk(channels: int, side: int) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(SEED)
     affinities = torch.rand(len(pair_offsets()), side, side, generator=generator)
     scores = torch.rand(channels, side, side, generator=generator)
-    return lambda: random_walk(affinities, scores)
+    return lambda: random_walk(affinities, scores, beta=8.0, steps=256)
 
 
 def scoring(classes: int, side: int) -> Callable[[], object]:

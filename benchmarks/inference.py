@@ -22,15 +22,18 @@ from benchmarks.pairs import compare
 from seedbed.data.images import read_image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, write_maps
-from seedbed.inference.multiscale import LEAST, fuse_logits
+from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image
 from seedbed.models import build
 from seedbed.models.weights import network_on, save_network
 from seedbed.runtime.pools import available_cpus
-from seedbed.training.objectives.supervision import MaskObjective
-from seedbed.training.samples import Batch, Samples, View, draws, loader
+from seedbed.training.objectives.masks import MaskObjective
+from seedbed.training.sampler import batch_requests
+from seedbed.training.samples import Batch, Samples, loader
+from seedbed.training.supervision import MaskSupervision
+from seedbed.training.views import CropView
 from stages.cam import cam
 from stages.group_cam import group_cam
 from stages.predict import predict
@@ -100,7 +103,7 @@ def literal_cam(
         for entry in entries:
             image = read_image(data / entry.path)
             found = each_side(image, scales, lambda x: model.maps(model.preprocess(x))[:, tagged])
-            cams = normalise_cam(combine_scales(found, SIZE))
+            cams = normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
             maps.put(entry.id, quantise(cams.numpy()))
 
 
@@ -109,14 +112,15 @@ def literal_predict(
     entries: list[ImageEntry], data: Path, weights: Path, scales: list[float], output: Path
 ) -> None:
     """Probabilities one forward pass after the other."""
+    fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
     model = network_on(weights, CPU)
     with write_maps(output) as maps:
         for entry in entries:
             image = read_image(data / entry.path)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
-            probabilities = fuse_logits(logits, SIZE, "mean")
-            stored = probabilities.amax((1, 2)) >= LEAST
+            probabilities = fuse_logits(logits, SIZE, fusion)
+            stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
             stored[[0, *TAGS]] = True
             maps.put(entry.id, probabilities[stored].half().numpy())
 
@@ -128,7 +132,7 @@ def literal_groups(
     """Maps of images in groups, every group through the whole network."""
     torch.set_num_threads(CPUS)
     model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
-    groups = GroupIndex([entry.labels for entry in entries])
+    groups = GroupIndex([entry.labels for entry in entries], draws=None)
     side = (settings.size, settings.size)
     with write_maps(output, levels=255) as maps:
         for position, entry in enumerate(entries):
@@ -144,7 +148,10 @@ def literal_groups(
                     shown = torch.stack(squares).flip(-1) if flipped else torch.stack(squares)
                     seen = model(model.preprocess(shown)[None]).maps[0, 0, tagged]
                     found.append(seen.flip(-1) if flipped else seen)
-            cams = normalise_cam(combine_scales(found, SIZE)) ** settings.power
+            cams = (
+                normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
+                ** settings.power
+            )
             maps.put(entry.id, quantise(cams.numpy()))
 
 
@@ -209,13 +216,23 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
     with write_maps(folder / "targets.h5") as maps:
         for entry in entries:
             maps.put(entry.id, np.full(SIZE, TAGS[0], np.uint8))
-    view = View(CROP, warp=False, scale=(0.5, 1.5), jitter=0.1)
-    samples = Samples(
-        entries, CLASSES, folder, view, seed=SEED, targets=Maps(folder / "targets.h5")
+    view = CropView(
+        crop=CROP,
+        long_side=None,
+        scale=(0.5, 1.5),
+        rotate=0.0,
+        flip=True,
+        jitter=0.1,
+        hue=0.0,
+        padding=None,
+        placement="random",
     )
+    masks = MaskSupervision(maps=Maps(folder / "targets.h5"), stride=1, sampling="half_pixel")
+    samples = Samples(entries, folder, view, num_classes=CLASSES, seed=SEED, supervision=masks)
 
     def batches(workers: int) -> Iterable[Batch]:
-        return loader(samples, draws(len(samples), BATCH, 0, STEPS, SEED), workers)
+        requests = batch_requests(len(samples), BATCH, 0, STEPS, SEED)
+        return loader(samples, requests, workers=workers)
 
     def waiting(workers: int) -> float:
         """Share of a training's time in which it waits for data."""
@@ -223,7 +240,7 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
         begun = asked = time.perf_counter()
         for batch in batches(workers):
             waited += time.perf_counter() - asked
-            MaskObjective()(model, batch, 0)["loss"].backward()
+            MaskObjective("half_pixel")(model, batch, 0)["loss"].backward()
             asked = time.perf_counter()
         return waited / (asked - begun)
 

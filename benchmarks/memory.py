@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seedbed.models import build
-from seedbed.training.objectives.supervision import MaskObjective
-from seedbed.training.optimisation import Optimisation, make_optimizer
+from seedbed.training.objectives.masks import MaskObjective
+from seedbed.training.optimisation import SGD, Constant, Optimisation, make_optimizer
 from seedbed.training.samples import Batch
 
 GIB = 2**30
@@ -73,7 +73,15 @@ def step_memory(network: str, crop: int, batch: int, *, checkpointing: bool) -> 
     with FakeTensorMode(), LiveBytes() as memory:
         model = build(network, CLASSES, checkpointing=checkpointing).train()
         weights = memory.now
-        sgd = Optimisation(iterations=2, optimizer="sgd", weight_decay=5e-4)
+        sgd = Optimisation(
+            iterations=2,
+            batch=batch,
+            accumulation=1,
+            optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=5e-4, decay_biases=False),
+            schedule=Constant(),
+            learning_rate=1e-3,
+            multipliers=(1.0, 1.0, 1.0, 1.0),
+        )
         optimizer = make_optimizer(model, sgd)
         samples = _samples(crop, batch)
         _forward(model, samples).backward()
@@ -91,7 +99,7 @@ def step_memory(network: str, crop: int, batch: int, *, checkpointing: bool) -> 
 def _forward(model: nn.Module, samples: Batch) -> Tensor:
     # Fake CUDA tensors need a CUDA build; autocast treats these networks alike on both devices.
     with torch.autocast("cpu", torch.bfloat16):
-        return MaskObjective()(model, samples, 0)["loss"]
+        return MaskObjective("half_pixel")(model, samples, 0)["loss"]
 
 
 def _samples(crop: int, batch: int) -> Batch:
@@ -101,7 +109,6 @@ def _samples(crop: int, batch: int) -> Batch:
         index=torch.empty(batch, dtype=torch.long),
         mirrored=torch.empty(batch, dtype=torch.bool),
         targets=torch.empty(batch, crop, crop, dtype=torch.uint8),
-        cues=None,
     )
 
 

@@ -19,7 +19,7 @@ from seedbed.crf import DenseCRFGrid
 from seedbed.inference.precision import mixed_precision
 from seedbed.models import build
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
-from seedbed.training.optimisation import Optimisation, make_optimizer
+from seedbed.training.optimisation import SGD, Constant, Optimisation, make_optimizer
 from seedbed.training.samples import Batch
 
 CROP = 321
@@ -40,15 +40,23 @@ def made_up_batch(count: int) -> Batch:
         tags=tags,
         index=torch.arange(count),
         mirrored=torch.zeros(count, dtype=torch.bool),
-        targets=None,
-        cues=cues & (tags[:, :, None, None] > 0),
+        targets=cues & (tags[:, :, None, None] > 0),
     )
 
 
 def steps(device: torch.device, count: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step of DSRG, and one of the network alone."""
     model = build("vgg16_largefov", CLASSES).to(device).train()
-    optimizer = make_optimizer(model, Optimisation(1, optimizer="sgd", learning_rate=1e-4))
+    optimisation = Optimisation(
+        iterations=1,
+        batch=count,
+        accumulation=1,
+        optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=0.0, decay_biases=False),
+        schedule=Constant(),
+        learning_rate=1e-4,
+        multipliers=(1.0, 1.0, 1.0, 1.0),
+    )
+    optimizer = make_optimizer(model, optimisation)
     batch = made_up_batch(count).to(device)
     dsrg = SeedGrowingObjective(
         DenseCRFGrid(**GRID_PARAMS),

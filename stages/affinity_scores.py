@@ -1,4 +1,4 @@
-"""Class scores with much and with little background: AffinityNet learns where both agree."""
+"""Class scores of the train images with low and high alpha, from which AffinityNet learns (PSA)."""
 
 from functools import partial
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.crf import dense_crf, resolve_backend, unary_from_probabilities
 from seedbed.data.classes import ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -30,17 +30,19 @@ def affinity_scores(
     workers: Workers,
     cams: Annotated[list[Path], "cam/*.h5, the shard's, unless the settings name scores"] = (),
 ) -> None:
-    """Write the posteriors of the low and of the high alpha, background first."""
+    """Write the posteriors of low and high alpha, background first, of each image."""
     dataset = Index.load(index)
     entries = shard_of(dataset.split("train"), shard)
+    attributes = {"settings": settings.model_dump_json()}
     if settings.low:
         folders = (data / settings.low, data / settings.high)
-        work = partial(given_scores, folders=folders, table=dataset.table)
+        work = partial(read_score_files, folders=folders, table=dataset.table)
     elif cams:
+        attributes["crf_backend"] = resolve_backend(settings.crf.backend)
         work = partial(refined_scores, cams=Maps(cams), settings=settings, data=data)
     else:
         raise UserError("scores are made from class activation maps: give --cams")
-    with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
+    with write_maps(output, levels=255, **attributes) as maps:
         for entry, scores in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
 
@@ -48,35 +50,40 @@ def affinity_scores(
 def refined_scores(
     entry: ImageEntry, *, cams: Maps, settings: AffinityScoreSettings, data: Path
 ) -> np.ndarray:
-    """Posteriors (2, 1 + K, H, W) uint8 of one image, by the CRF."""
-    found = torch.from_numpy(cams.floats(entry.id))
+    """Posteriors of one image after the CRF, (2, 1 + K, H, W) uint8."""
+    maps = torch.from_numpy(cams.floats(entry.id))
     image = read_image(data / entry.path)
     posteriors = []
     for alpha in (settings.low_alpha, settings.high_alpha):
-        # As in PSA they need not sum to 1: where none is clipped, it makes no difference.
-        unary = unary_from_probabilities(with_background(found, alpha).numpy())
+        # As in PSA the scores are not normalised, which only matters where one is clipped.
+        unary = unary_from_probabilities(with_background(maps, alpha).numpy())
         posteriors.append(dense_crf(image, unary, settings.crf.model_dump()))
     return quantise(np.stack(posteriors))
 
 
-def given_scores(entry: ImageEntry, *, folders: tuple[Path, Path], table: ClassTable) -> np.ndarray:
-    """Posteriors (2, 1 + K, H, W) uint8 of one image from PSA's files; other classes drop out."""
+def read_score_files(
+    entry: ImageEntry, *, folders: tuple[Path, Path], table: ClassTable
+) -> np.ndarray:
+    """Posteriors of one image's own classes from PSA's files, (2, 1 + K, H, W) uint8."""
     paths = [folder / f"{entry.id}.npy" for folder in folders]
-    return quantise(np.stack([_given(path, entry, table) for path in paths]))
+    return quantise(np.stack([_read_score_file(path, entry, table) for path in paths]))
 
 
-def _given(path: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
+def _read_score_file(path: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
     """Posteriors (1 + K, H, W) of one file; raises UserError if it does not fit the image."""
-    found = read_scores(path)
+    by_source_id = read_scores(path)
     for c in entry.labels:
-        if (source_id := table.source_ids[c]) not in found:
+        if (source_id := table.source_ids[c]) not in by_source_id:
             name = table.classes[c - 1].name
             raise UserError(f"{path} has no scores of {name} (key {source_id}): make it again")
-    scores = np.stack([found[source_id] for source_id in table.source_ids[[0, *entry.labels]]])
+    source_ids = table.source_ids[[0, *entry.labels]]
+    scores = np.stack([by_source_id[source_id] for source_id in source_ids])
     size = (entry.height, entry.width)
     if scores.shape[1:] != size:
-        found = f"{path} has scores of {scores.shape[1:]}, its image is {size}"
-        raise UserError(f"{found}: make them from this image")
+        raise UserError(
+            f"{path} has scores of {scores.shape[1:]}, its image is {size}: make them from this"
+            " image"
+        )
     if scores.min() < 0 or scores.max() > 1 + 1e-5:
         raise UserError(f"{path} has scores that are not between 0 and 1: make it again")
     return scores

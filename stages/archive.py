@@ -1,4 +1,4 @@
-"""The archive that VOC's evaluation server takes: masks of the test images."""
+"""Pack masks of the test images as VOC's evaluation server wants them."""
 
 import gzip
 import tarfile
@@ -8,34 +8,33 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import write_mask
+from seedbed.formats.masks import VOID, write_mask
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
 from stages.command import run_stage
 
-VOID = 255
-# VOC2012, segmentation, competition 6: trained on data beside VOC's own.
+# VOC2012, segmentation, competition 6: training with data other than VOC's.
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
 
 
 def archive(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    masks: Annotated[list[Path], "the split's masks, or labels with confidences"],
+    masks: Annotated[list[Path], "the split's masks (H, W), or labels with confidences (2, H, W)"],
     output: Annotated[Path, "to write: a .tar.gz"],
     split: Annotated[str, "train, val or test"] = "test",
 ) -> None:
-    """Pack a palette PNG for each image of the split, in the data set's own class ids."""
+    """Pack a palette PNG of each image of the split, in the data set's own class ids."""
     dataset = Index.load(index)
     entries = dataset.split(split)
     if not entries:
         raise UserError(f"{index}: split {split} has no images; set convert.{split}_list")
-    found = Maps(masks)
+    maps = Maps(masks)
     with TemporaryDirectory() as name:
         folder = Path(name)
         for entry in progress(entries):
-            mask = found[entry.id]
+            mask = maps[entry.id]
             labels = mask if mask.ndim == 2 else mask[0]
             if (labels == VOID).any():
                 raise UserError(
@@ -46,7 +45,7 @@ def archive(
 
 
 def pack(folder: Path, output: Path) -> None:
-    """Write the files under a folder as .tar.gz: the same files give the same bytes."""
+    """Write the files in a folder as .tar.gz; the same files give the same bytes."""
     with (
         atomic(output) as temporary,
         temporary.open("wb") as raw,

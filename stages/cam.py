@@ -1,5 +1,6 @@
-"""Class activation maps of the train images: over scales and flip, or taken from a folder."""
+"""Class activation maps of the train images, from the classifier or from PSA's files."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +13,9 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import quantise, shard_of, write_maps
 from seedbed.formats.psa import read_cam
-from seedbed.inference.multiscale import check_sides, multi_scale
+from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
 from seedbed.methods.cam import combine_scales, normalise_cam
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
@@ -34,25 +35,40 @@ def cam(
     workers: Workers,
     weights: Annotated[Path | None, "classifier/weights.pt, unless the settings name maps"] = None,
 ) -> None:
-    """Write the maps of each image's own classes."""
+    """Write the class activation maps of each image's own classes."""
     dataset = Index.load(index)
     entries = shard_of(dataset.split("train"), shard)
     if settings.maps:
-        work = partial(given_maps, folder=data / settings.maps, table=dataset.table)
+        work = partial(read_maps, folder=data / settings.maps, table=dataset.table)
         results = ordered_map(work, entries, workers)
     elif weights:
-        place = pick_device(device)
-        model = network_on(weights, place)  # before the fork: its workers share it
-        check_sides(entries, model, settings.size, settings.scales)
-        work = partial(activation_maps, model=model, settings=settings, device=place)
-        results = device_map(
-            lambda entry: read_image(data / entry.path), work, entries, place, workers
-        )
+        results = computed_maps(entries, weights, settings, data, pick_device(device), workers)
     else:
         raise UserError("no maps: give --weights, or set cam.maps to a folder")
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
-        for entry, found in zip(entries, results, strict=True):
-            maps.put(entry.id, found, classes=list(entry.labels))
+        for entry, cams in zip(entries, results, strict=True):
+            maps.put(entry.id, cams, classes=list(entry.labels))
+
+
+def computed_maps(
+    entries: list[ImageEntry],
+    weights: Path,
+    settings: CamSettings,
+    data: Path,
+    device: torch.device,
+    workers: int,
+) -> Iterator[np.ndarray]:
+    """Yield the maps that the classifier gives for each image."""
+    model = network_on(weights, device)  # loaded before the workers fork, so that they share it
+    options = MultiScale(
+        scales=settings.scales,
+        flip=settings.flip,
+        size=settings.size,
+        resampling=settings.resampling,
+    )
+    check_input_sizes(entries, model, options)
+    work = partial(activation_maps, model=model, options=options, settings=settings, device=device)
+    return device_map(lambda entry: read_image(data / entry.path), work, entries, device, workers)
 
 
 @torch.no_grad()
@@ -61,36 +77,35 @@ def activation_maps(
     image: np.ndarray,
     *,
     model: Network,
+    options: MultiScale,
     settings: CamSettings,
     device: torch.device,
 ) -> np.ndarray:
-    """Maps (K of the image, H, W) uint8, each divided by its maximum."""
-    tagged = [c - 1 for c in entry.labels]
+    """Class activation maps of one image, (K of the image, H, W) uint8, maximum 255 each."""
+    channels = [c - 1 for c in entry.labels]
     outputs = multi_scale(
-        lambda images: model.maps(model.preprocess(images))[:, tagged],
-        image,
-        scales=settings.scales,
-        flip=settings.flip,
-        size=settings.size,
-        resampling=settings.resampling,
-        device=device,
+        lambda images: model.maps(model.preprocess(images))[:, channels], image, options, device
     )
-    size = (entry.height, entry.width)
-    maps = combine_scales(outputs, size, settings.power, settings.map_resampling)
+    maps = combine_scales(
+        outputs,
+        (entry.height, entry.width),
+        power=settings.power,
+        resampling=settings.map_resampling,
+    )
     return quantise(normalise_cam(maps).cpu().numpy())
 
 
-def given_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
-    """Maps (K of the image, H, W) uint8 from PSA's file, each divided by its maximum."""
+def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
+    """Class activation maps of one image from PSA's file, (K of the image, H, W) uint8."""
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
-    found = read_cam(path)
-    if (shape := next(iter(found.values())).shape) != size:
+    cams = read_cam(path)
+    if (shape := next(iter(cams.values())).shape) != size:
         raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
-    wanted = table.source_ids[list(entry.labels)].tolist()
-    if missing := [source_id for source_id in wanted if source_id not in found]:
+    source_ids = table.source_ids[list(entry.labels)].tolist()
+    if missing := [source_id for source_id in source_ids if source_id not in cams]:
         name = table.names[missing[0] - 1]
         raise UserError(f"{path} has no map of {name} (key {missing[0] - 1}): make it again")
-    maps = np.stack([found[source_id] for source_id in wanted])
+    maps = np.stack([cams[source_id] for source_id in source_ids])
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 

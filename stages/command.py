@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from seedbed.runtime.errors import UserError
+from stages.settings.errors import explain
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -98,22 +99,6 @@ def parse_settings(model: type[Model], text: str) -> Model:
         return model.model_validate_json(text)
     except ValidationError as error:
         raise UserError(f"--params: {explain(error)}") from None
-
-
-def explain(error: ValidationError) -> str:
-    """Say in one line which keys are wrong and why."""
-    return "; ".join(
-        f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_reason(item)}"
-        for item in error.errors()
-    )
-
-
-def _reason(item: dict[str, Any]) -> str:
-    if item["type"] == "extra_forbidden":
-        return "unknown key; remove it or correct its spelling (see stages/settings.py)"
-    whole_block = isinstance(item["input"], dict | list)  # too long for one line
-    reason = item["msg"].removeprefix("Value error, ")
-    return reason if whole_block else f"{reason} (got {item['input']!r})"
 
 
 def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:

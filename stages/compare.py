@@ -1,4 +1,4 @@
-"""One page and one table over several runs: python -m stages.compare results results/*."""
+"""One page and one table of several runs: python -m stages.compare results results/*."""
 
 import sys
 from pathlib import Path
@@ -13,27 +13,30 @@ from stages.command import run_stage
 
 def compare(
     *,
-    runs: Annotated[list[Path], "folders of runs; what is none is passed over"],
+    runs: Annotated[list[Path], "folders of runs; folders without a run are skipped"],
     page: Annotated[Path, "to write: the page"] = Path("results/compare.html"),
-    table: Annotated[Path, "to write: a row a run"] = Path("results/compare.tsv"),
+    table: Annotated[Path, "to write: a row for each run"] = Path("results/compare.tsv"),
 ) -> None:
-    """Write mIoU of runs and of their steps, IoU of each class, time and memory side by side."""
-    folders: dict[Path, Path] = {}  # each once, as it is first named
+    """Compare mIoU of runs and of their steps, IoU by class, time and memory."""
+    folders: dict[Path, Path] = {}
     for folder in runs:
-        folders.setdefault(folder.resolve(), folder)
-    files = {"metrics": "metrics.json", "quality": "quality.tsv", "benchmarks": "benchmarks"}
-    read = [
-        read_run(folder.as_posix(), **{key: folder / name for key, name in files.items()})
+        folders.setdefault(folder.resolve(), folder)  # each run once, under its first name
+    candidates = [
+        read_run(
+            folder.as_posix(),
+            metrics=folder / "metrics.json",
+            quality=folder / "quality.tsv",
+            benchmarks=folder / "benchmarks",
+        )
         for folder in folders.values()
     ]
-    if not (found := [run for run in read if run]):
+    finished = [run for run in candidates if run]
+    if not finished:
         given = ", ".join(map(str, runs)) or "nothing"
         raise UserError(f"no metrics.json or quality.tsv in {given}: name folders of finished runs")
-    write_tsv(table, as_rows(found))
-    write_text(
-        page,
-        render("compare.html.j2", runs=found, classes=classes_of(found), steps=steps_of(found)),
-    )
+    write_tsv(table, as_rows(finished))
+    values = {"runs": finished, "classes": classes_of(finished), "steps": steps_of(finished)}
+    write_text(page, render("compare.html.j2", **values))
 
 
 if __name__ == "__main__":

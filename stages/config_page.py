@@ -1,87 +1,139 @@
-"""The page of all settings: `python -m stages.config_page > docs/config.md` writes it anew."""
+"""Write docs/config.md and docs/config.schema.json: all settings, for readers and for editors."""
 
-import inspect
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from seedbed.models.registry import NETWORKS
 from stages import settings
-from stages.config import Settings
-from stages.settings import PredictImagesSettings, PredictSettings, TrainingSettings
+from stages.settings import (
+    PredictImagesSettings,
+    PredictSettings,
+    Settings,
+    SharedTrainingSettings,
+    TrainingSettings,
+)
 
 Schema = dict[str, Any]  # a part of a JSON schema
 
+DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """\
 # Settings
 
-Made by `python -m stages.config_page > docs/config.md`: change `stages/settings.py`, not this page.
+Written by `python -m stages.config_page`: change `stages/settings/`, not this page. The same
+command writes `config.schema.json`, which editors use for completion and checks.
 
-`config.yaml` is the default run. A recipe, given by `--configfile`, lies over it, and
-`--config 'seeds={grid: 41}'` over both. Blocks are merged key by key; lists are replaced whole, and
-the `rounds` are a list. The defaults below count where none of them names a key, so above all in a
-round. Unknown keys, values out of bounds and values that do not go together end in one line that
-names the key.
+`config.yaml` is the default run. Recipes given by `--configfile` replace it. Later files lie over
+earlier ones, and `--config 'seeds={grid: 41}'` lies over all files: blocks are merged key by key;
+lists, `rounds` too, are replaced whole; a block that names another `kind` replaces the block below
+it; and a block that names another `network` drops the `options` below it. A file with
+`overlay_of: config.yaml` can only be used after the file that it names. A file without `pathvars`
+writes where the files before it write.
 
-Files and folders that are read lie in `run.data`, unless their paths are absolute. By hand a stage
-takes its block as JSON: `python -m stages.seeds --params '{"grid": 41}'` and its files."""
+The defaults below hold where no file gives a key. They are those of the method's own paper or
+release. What belongs to no paper has the plain value, and what only an experiment can say has none.
+A block is needed only if a job of the run uses it.
+
+Files and folders that are read are relative to `run.data`, unless their paths are absolute. A
+stage run by hand takes its block as JSON: `python -m stages.seeds --params '{"grid": 41}'`."""
 
 BY_HAND = "predict_images"
-ABOUT_BY_HAND = "No block of the config: what `python -m stages.predict_images --params` takes."
-SHARED = {"training": TrainingSettings, "predict": PredictSettings}  # other blocks build on them
-COMPARED = ("$ref", "type", "enum", "anyOf", "default")
+ABOUT_BY_HAND = "no block of the config: what `python -m stages.predict_images --params` takes"
+INHERITED = {"training": TrainingSettings, "predict": PredictSettings}  # others add keys to them
+COMPARED = ("$ref", "type", "enum", "anyOf", "oneOf", "default")
+OVERLAY_OF = {
+    "type": "string",
+    "description": "config file that this file must be given after, relative to the project",
+}
 
 
 def page() -> str:
     """The page in Markdown, a section for each block in the order of the config."""
-    models = [(Settings, "validation"), (PredictImagesSettings, "validation")]
+    models = [(m, "validation") for m in (Settings, TrainingSettings, PredictImagesSettings)]
     blocks = models_json_schema(models)[1]["$defs"]
+    shared = SharedTrainingSettings.__name__
+    blocks[shared] |= {"properties": blocks[TrainingSettings.__name__]["properties"]}
     top = blocks["Settings"]["properties"]
-    by_hand = {"$ref": f"#/$defs/{PredictImagesSettings.__name__}"}
-    keys = {**top, BY_HAND: {**by_hand, "description": ABOUT_BY_HAND}}
+    by_hand = {"$ref": f"#/$defs/{PredictImagesSettings.__name__}", "description": ABOUT_BY_HAND}
+    keys = {**top, BY_HAND: by_hand}
     places: dict[str, str] = {}
+    _name_places({"training": keys["training"]}, "", blocks, places)  # others have the same blocks
     _name_places(keys, "", blocks, places)
-    plain = {name: key for name, key in top.items() if not _block_of(key)}
+    plain = {name: key for name, key in top.items() if not _blocks_of(key)}
     sections = [INTRODUCTION, f"## At the top\n\n{_table(plain, blocks, places)}"]
-    for block, place in places.items():
-        sections += _section(block, place, keys.get(place, {}), blocks, places)
+    order = list(keys)
+    for place in sorted(set(places.values()), key=lambda p: (order.index(p.split(".")[0]), p)):
+        names = [block for block, other in places.items() if other == place]
+        sections += _section(names, place, keys.get(place, {}), blocks, places)
     return "\n\n".join(sections) + "\n"
 
 
+def schema() -> str:
+    """A JSON schema of config files; nothing is required, as one file may lie over another."""
+    whole = _for_files(Settings.model_json_schema())
+    whole["properties"] = {"overlay_of": OVERLAY_OF, **whole["properties"]}
+    return json.dumps({"title": "Seedbed config", **whole}, indent=1) + "\n"
+
+
+def _for_files(part: Any) -> Any:  # noqa: ANN401 - any part of a JSON schema
+    """The schema of values that may be incomplete: without required keys, kinds included."""
+    if isinstance(part, list):
+        return [_for_files(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "oneOf" in part:
+        part = {**part, "anyOf": part["oneOf"]}
+    dropped = {"required", "oneOf", "discriminator", "title"}
+    if _blocks_of(part) or part.get("default") == "the network's own":
+        dropped.add("default")
+    kept = {name: value for name, value in part.items() if name not in dropped}
+    return {name: value if name == "default" else _for_files(value) for name, value in kept.items()}
+
+
 def _name_places(keys: Schema, prefix: str, blocks: Schema, places: dict[str, str]) -> None:
-    """Note in `places` under which keys each block stands first, nested blocks included."""
+    """Note in `places` under which keys each block is found first, nested blocks included."""
     for name, key in keys.items():
-        block = _block_of(key)
-        if block and block not in places:
-            places[block] = f"{prefix}{name}"
-            _name_places(blocks[block]["properties"], f"{prefix}{name}.", blocks, places)
+        for block in _blocks_of(key):
+            if block not in places:
+                places[block] = f"{prefix}{name}"
+                _name_places(blocks[block]["properties"], f"{prefix}{name}.", blocks, places)
 
 
-def _block_of(key: Schema) -> str | None:
-    """The block that a key holds, perhaps in a list or beside null; None if it holds a value."""
-    choices = [key, key.get("items", {}), *key.get("anyOf", [])]
-    return next((c["$ref"].rpartition("/")[2] for c in choices if "$ref" in c), None)
+def _blocks_of(key: Schema) -> list[str]:
+    """The block that a key holds, perhaps in a list or beside null, or the blocks of its kinds."""
+    choices = [key, key.get("items", {}), *key.get("anyOf", []), *key.get("oneOf", [])]
+    return [choice["$ref"].rpartition("/")[2] for choice in choices if "$ref" in choice]
 
 
 def _section(
-    block: str, place: str, key: Schema, blocks: Schema, places: dict[str, str]
+    names: list[str], place: str, key: Schema, blocks: Schema, places: dict[str, str]
 ) -> list[str]:
-    """Heading, purpose and table of a block."""
-    model: type[BaseModel] = getattr(settings, block)
-    parts = [f"## {place}", inspect.getdoc(model) or ""]
+    """Heading, purpose and table of a block, or of each of its kinds."""
+    parts = [f"## {place}"]
+    if len(names) > 1:
+        for name in names:
+            rows = dict(blocks[name]["properties"])
+            kind = rows.pop("kind")["const"]
+            parts += [f"`kind: {kind}`: {blocks[name]['description']}"]
+            parts += [_table(rows, blocks, places)] if rows else []
+        return parts
+    model = getattr(settings, names[0])
+    parts.append(blocks[names[0]]["description"])
     if "description" in key:
-        parts.append(f"{key['description'][0].upper()}{key['description'][1:]}".rstrip(".") + ".")
-    rows = blocks[block]["properties"]
+        parts.append(f"{key['description'][0].upper()}{key['description'][1:]}.")
+    rows = blocks[names[0]]["properties"]
     if issubclass(model, TrainingSettings):
-        parts.append(f"The network's name ends in {_or(model.kinds)}.")
-    base = next((p for p, m in SHARED.items() if m is not model and issubclass(model, m)), None)
+        kind = model.network_kind
+        parts.append(f"Networks: {_or(n for n, i in NETWORKS.items() if i.kind == kind)}.")
+    base = next((p for p, m in INHERITED.items() if p != place and issubclass(model, m)), None)
     if base:
-        known = blocks[SHARED[base].__name__]["properties"]
+        known = blocks[INHERITED[base].__name__]["properties"]
         new = {name: row for name, row in rows.items() if _differs(row, known.get(name, {}))}
         rows = {name: {**known.get(name, {}), **row} for name, row in new.items()}
-        parts.append(f"All keys of {_link(base)}, and these, which are new or begin otherwise:")
+        parts.append(f"All keys of {_link(base)}, and these, which are new or differ in default:")
     return [*parts, _table(rows, blocks, places)]
 
 
@@ -103,8 +155,8 @@ def _table(keys: Schema, blocks: Schema, places: dict[str, str]) -> str:
 
 def _takes(key: Schema, places: dict[str, str]) -> str:
     """Type and bounds in plain words."""
-    if "$ref" in key:
-        return f"block {_link(places[_block_of(key) or ''])}"
+    if "$ref" in key or "oneOf" in key:
+        return f"block {_link(places[_blocks_of(key)[0]])}"
     if "enum" in key:
         return _or(key["enum"])
     if "anyOf" in key:
@@ -127,19 +179,23 @@ def _takes(key: Schema, places: dict[str, str]) -> str:
     return f"{names[key['type']]} {' and '.join(bounds)}".strip()
 
 
-def _or(values: Iterable[str]) -> str:
+def _or(values: Iterable[object]) -> str:
     *first, last = (f"`{value}`" for value in values)
     return f"{', '.join(first)} or {last}" if first else last
 
 
 def _default(key: Schema, blocks: Schema) -> str:
-    """The default; of a block, the keys that begin otherwise than in the block's own section."""
-    block, value = _block_of(key), key.get("default")
-    if block and value:
-        own = blocks[block]["properties"]
-        value = {name: v for name, v in value.items() if v != own[name].get("default")}
-        return f"`{_yaml(value)}`" if value else ""
-    return f"`{_yaml(value)}`" if "default" in key else "must be given"
+    """The default; of a block, its kind and the keys that differ from the block's own section."""
+    if "default" not in key:
+        return "must be given"
+    value, names = key["default"], _blocks_of(key)
+    if not (names and value):
+        return f"`{_yaml(value)}`"
+    kind = {"kind": value["kind"]} if "kind" in value else {}
+    fitting = (blocks[name]["properties"] for name in names)
+    own = next(rows for rows in fitting if not kind or rows["kind"]["const"] == value["kind"])
+    changed = {name: v for name, v in value.items() if v != own[name].get("default")}
+    return f"`{_yaml(kind | changed)}`" if kind | changed else ""
 
 
 def _yaml(value: object) -> str:
@@ -153,5 +209,11 @@ def _yaml(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def main() -> None:
+    """Write both files anew."""
+    (DOCS / "config.md").write_text(page(), encoding="utf-8")
+    (DOCS / "config.schema.json").write_text(schema(), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(page(), end="")
+    main()

@@ -1,6 +1,6 @@
-"""Read a data set: check every file, write the index, the masks and a summary.
+"""Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: it says what the data set holds and all that is wrong with it.
+With --check nothing is written: the data set and all its problems are described.
 """
 
 from collections import Counter
@@ -11,13 +11,13 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.classes import Labels
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
-from seedbed.data.layouts.devkit import devkit_source
+from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.layouts.voc import Devkit, Labels
-from seedbed.data.source import Complain, Source, check_classes, decode_all, refuse
+from seedbed.data.source import OnProblem, Source, check_classes, decode_all, raise_problem
 from seedbed.formats.maps import write_maps
 from seedbed.formats.tables import write_text, write_tsv
 from seedbed.runtime.errors import UserError
@@ -32,11 +32,11 @@ CueList = Annotated[Path | None, "its input_list.txt; else the train list's orde
 def open_source(
     settings: ConvertSettings,
     data: Path,
-    complain: Complain,
+    on_problem: OnProblem,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
 ) -> Source:
-    """Read lists and labels of the layout that the settings name."""
+    """Read the lists and labels of a data set in the layout that the settings choose."""
     if folder := settings.folder:
         masks = data / folder.masks if folder.masks else None
         return folder_source(
@@ -44,7 +44,7 @@ def open_source(
             data / folder.labels,
             masks,
             classes=settings.classes,
-            complain=complain,
+            on_problem=on_problem,
         )
     if coco := settings.coco:
         return coco_source(
@@ -53,7 +53,7 @@ def open_source(
             data / coco.val_instances if coco.val_instances else None,
             data / coco.val_images if coco.val_images else None,
             classes=settings.classes,
-            complain=complain,
+            on_problem=on_problem,
         )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
@@ -64,18 +64,18 @@ def open_source(
         classes=settings.classes,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
-        complain=complain,
+        on_problem=on_problem,
     )
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
-    """Deal the label vectors of the train images out among them at random."""
+    """Permute the label vectors of the train images at random."""
     order = np.random.default_rng(seed).permutation(len(train))
-    return labels | {one: labels[train[other]] for one, other in zip(train, order, strict=True)}
+    return labels | {own: labels[train[other]] for own, other in zip(train, order, strict=True)}
 
 
 def summarise(index: Index) -> list[dict[str, object]]:
-    """Count images by split and class; a split's total also counts images without a class."""
+    """Count images by split and class; the total of a split includes images without labels."""
     rows: list[dict[str, object]] = []
     for split in SPLITS:
         if not (entries := index.split(split)):
@@ -100,25 +100,26 @@ def convert(
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
 ) -> None:
-    """Convert a data set; nothing is written unless every file of it is in order."""
-    source = open_source(settings, data, refuse, cue_pickle, cue_list)
-    check_classes(source, refuse)
+    """Convert a data set; nothing is written if any of its files has a problem."""
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
     if settings.shuffle_tags:
-        dealt = shuffle(source.labels, source.train, settings.seed)
-        source = replace(source, labels=dealt)
+        shuffled = shuffle(source.labels, source.train, settings.seed)
+        source = replace(source, labels=shuffled)
     entries = []
     with write_maps(masks) as maps:
-        decoded = decode_all(source, data, workers, refuse)
+        decoded = decode_all(source, data, workers, raise_problem)
         for entry, mask in progress(decoded, total=len(source.splits)):
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
     export_source_masks(masks, mask_folder, source.table)
     label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
-    made = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
-    made.save(index)
-    write_text(input_list, "".join(f"{one}.jpg {k}\n" for k, one in enumerate(source.train)))
-    write_tsv(summary, summarise(made))
+    dataset = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
+    dataset.save(index)
+    lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
+    write_text(input_list, "".join(lines))
+    write_tsv(summary, summarise(dataset))
 
 
 def check(
@@ -130,12 +131,12 @@ def check(
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
 ) -> None:
-    """Say what the data set holds and what is wrong with it, and write nothing."""
+    """Describe a data set and all its problems; writes nothing."""
     problems: list[str] = []
     try:
         source = open_source(settings, data, problems.append, cue_pickle, cue_list)
-        found = check_images(source, data, workers, problems)
-        print(describe(source, found, rounds))
+        checked = check_images(source, data, workers, problems)
+        print(describe(source, checked, rounds))
     except UserError as error:
         problems.append(str(error))
     if problems:

@@ -1,4 +1,4 @@
-"""Masks from predictions by a dense CRF: label and confidence."""
+"""Masks from class probabilities by a dense CRF: labels and confidence."""
 
 from functools import partial
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import Annotated
 
 import numpy as np
 
+from seedbed.crf import resolve_backend
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
-from seedbed.inference.refine import crf_labels, only_tagged
+from seedbed.inference.refine import crf_labels, restrict_to_labels
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import MaskCRFSettings
@@ -27,11 +28,11 @@ def crf(
     data: Data,
     workers: Workers,
 ) -> None:
-    """Write label and confidence of each pixel."""
+    """Write the label and confidence of each pixel of each image."""
     entries = shard_of(Index.load(index).split(split), shard)
     work = partial(refine, predictions=Maps([predictions]), settings=settings, data=data)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
-    with write_maps(output, **about) as maps:
+    with write_maps(output, crf_backend=resolve_backend(settings.backend), **about) as maps:
         for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, mask)
 
@@ -39,11 +40,11 @@ def crf(
 def refine(
     entry: ImageEntry, *, predictions: Maps, settings: MaskCRFSettings, data: Path
 ) -> np.ndarray:
-    """Label and confidence · 255 (2, H, W) uint8 of one image."""
+    """Label and confidence times 255 of one image, (2, H, W) uint8."""
     probabilities = predictions.floats(entry.id)
     classes = predictions.attributes(entry.id)["classes"]
     if settings.restrict_to_tags and entry.split == "train":
-        probabilities, classes = only_tagged(probabilities, classes, entry.labels)
+        probabilities, classes = restrict_to_labels(probabilities, classes, entry.labels)
     params = settings.model_dump(exclude={"restrict_to_tags"})
     return crf_labels(read_image(data / entry.path), probabilities, classes, params)
 

@@ -1,4 +1,4 @@
-"""An artefact as a folder in the format of a published system, in the data set's own class ids."""
+"""Write an artefact as a folder of files in a published format, in the data set's class ids."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -23,50 +23,50 @@ from stages.command import run_stage
 
 @dataclass(frozen=True)
 class Source:
-    """What is exported: map files and the data set's own class ids; `style` is of masks."""
+    """The maps to export, the table of the data set's own class ids, and the style of masks."""
 
     maps: Maps
     table: ClassTable
     style: str
 
     def floats(self, entry: ImageEntry, dimensions: int) -> np.ndarray:
-        """The maps of an image, float32; raises UserError if they have other dimensions."""
+        """An image's array as float32; raises UserError for another number of dimensions."""
         array = self.maps.floats(entry.id)
         if array.ndim != dimensions:
-            raise _misfit(entry, f"an array of shape {array.shape}")
+            raise _mismatch(entry, f"an array of shape {array.shape}")
         return array
 
     def classes(self, entry: ImageEntry) -> list[int]:
-        """Source ids of the maps of an image; raises UserError if they are not by class."""
+        """The source ids of an image's maps; raises UserError if the maps have no classes."""
         return self.table.source_ids[self._attribute(entry, "classes")].tolist()
 
     def by_class(self, entry: ImageEntry) -> dict[int, np.ndarray]:
-        """The maps of an image by source id; raises UserError if background is one of them."""
+        """An image's maps by source id; raises UserError if there is one of background."""
         maps = dict(zip(self.classes(entry), self.floats(entry, 3), strict=True))
         if 0 in maps:
-            raise _misfit(entry, "a map of background")
+            raise _mismatch(entry, "a map of background")
         return maps
 
     def kept(self, entry: ImageEntry) -> bool:
-        """Whether the image is trained on; raises UserError if nothing says so."""
+        """Whether an image is in the training list; raises UserError if there is no list."""
         return bool(self._attribute(entry, "kept"))
 
     def labels(self, entry: ImageEntry) -> np.ndarray:
-        """Mask (H, W) uint8 in source ids; of labels with their confidences, the labels."""
+        """An image's mask (H, W) uint8 in source ids; confidences of labels are left out."""
         mask = self.maps[entry.id]
         if mask.dtype != np.uint8 or mask.ndim not in (2, 3):
-            raise _misfit(entry, f"{mask.dtype} of shape {mask.shape}")
+            raise _mismatch(entry, f"{mask.dtype} of shape {mask.shape}")
         return self.table.source_mask(mask if mask.ndim == 2 else mask[0])
 
     def _attribute(self, entry: ImageEntry, name: str) -> Any:  # noqa: ANN401 - what is stored
         attributes = self.maps.attributes(entry.id)
         if name not in attributes:
-            raise _misfit(entry, f"no attribute {name}")
+            raise _mismatch(entry, f"no attribute {name}")
         return attributes[name]
 
 
-def _misfit(entry: ImageEntry, found: str) -> UserError:
-    return UserError(f"--maps: {entry.id} has {found}: these are not the files of --what")
+def _mismatch(entry: ImageEntry, content: str) -> UserError:
+    return UserError(f"--maps: {entry.id} has {content}: these are not the files of --what")
 
 
 def export(
@@ -76,22 +76,22 @@ def export(
     ],
     index: Annotated[Path, "dataset/index.json"],
     maps: Annotated[list[Path], "the artefact's HDF5 files"],
-    folder: Annotated[Path, "to write, and to replace"],
-    style: Annotated[str, "of masks: palette, or grey as DSRG's"] = "palette",
+    folder: Annotated[Path, "to write; it is replaced"],
+    style: Annotated[str, "of masks: palette, or grey as in DSRG"] = "palette",
 ) -> None:
-    """Write the files of all images that the artefact holds."""
+    """Write the files of all images in an artefact."""
     if what not in FORMATS:
         raise UserError(f"--what {what}: choose one of {', '.join(FORMATS)}")
     if style not in MASK_WRITERS:
         raise UserError(f"--style {style}: choose one of {', '.join(MASK_WRITERS)}")
-    dataset, found = Index.load(index), Maps(maps)
-    for image_id in found:
-        dataset.entry(image_id)  # refuses the maps of another data set
-    entries = [entry for entry in dataset.images if entry.id in found]
+    dataset, arrays = Index.load(index), Maps(maps)
+    for image_id in arrays:
+        dataset.entry(image_id)  # raises for maps of another data set
+    entries = [entry for entry in dataset.images if entry.id in arrays]
     if not entries:
         raise UserError("--maps: there is no image in the files: remake them, or give others")
     with atomic_folder(folder) as temporary:
-        FORMATS[what](Source(found, dataset.table, style), progress(entries), temporary)
+        FORMATS[what](Source(arrays, dataset.table, style), progress(entries), temporary)
 
 
 def write_cams(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
@@ -101,12 +101,12 @@ def write_cams(source: Source, entries: Iterable[ImageEntry], folder: Path) -> N
 
 
 def write_low_scores(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """PSA's `{id}.npy` after the CRF, of the low alpha: float32 (H, W), background under 0."""
+    """PSA's `{id}.npy` after the CRF with low alpha: float32 (H, W) by source id, 0 background."""
     _write_scores(source, entries, folder, alpha=0)
 
 
 def write_high_scores(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """The same of the high alpha."""
+    """PSA's `{id}.npy` after the CRF with high alpha."""
     _write_scores(source, entries, folder, alpha=1)
 
 
@@ -118,25 +118,25 @@ def _write_scores(source: Source, entries: Iterable[ImageEntry], folder: Path, a
 
 
 def write_saliency(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """Grey PNGs `{id}.png`, 8 bits, 255 = most salient."""
+    """8-bit grey PNGs `{id}.png`; 255 is most salient."""
     for entry in entries:
         _save_grey(folder / f"{entry.id}.png", quantise(source.floats(entry, 2)))
 
 
 def write_attentions(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """Group-WSSS's `{id}_{source id - 1}.png`: grey, 8 bits, at the maps' own size."""
+    """Group-WSSS' 8-bit grey `{id}_{source id - 1}.png`, of the maps' size."""
     for entry in entries:
         write_attention(folder, entry.id, source.by_class(entry))
 
 
 def write_masks(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """Index PNGs `{id}.png` in source ids, 255 = void."""
+    """PNGs `{id}.png` of source ids; 255 is void."""
     for entry in entries:
         MASK_WRITERS[source.style](folder / f"{entry.id}.png", source.labels(entry))
 
 
 def write_selected(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
-    """SPSM's training list, `list.txt`, and the masks of the images that are trained on."""
+    """SPSM's training list, `list.txt`, and the masks of its images."""
     kept = [entry for entry in entries if source.kept(entry)]
     (folder / "masks").mkdir()
     write_masks(source, kept, folder / "masks")

@@ -1,4 +1,4 @@
-"""The final masks of a split, as one file and as pictures."""
+"""Collect the final masks of a split in one file and as PNGs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,20 +16,20 @@ def masks(
     index: Annotated[Path, "dataset/index.json"],
     split: Annotated[str, "train, val or test"],
     output: Annotated[Path, "to write: masks (H, W) uint8"],
-    folder: Annotated[Path, "to write: the same as PNGs, in the data set's own ids"],
+    folder: Annotated[Path, "to write: the masks as PNGs, in the data set's own ids"],
     refined: Annotated[list[Path], "the last round's masks of the split"] = (),
-    given: Annotated[Path | None, "folder of PNGs of the split to take instead"] = None,
+    given: Annotated[Path | None, "folder of PNGs of the split to use instead"] = None,
 ) -> None:
-    """Gather the labels of all shards, or of a folder, in the order of the list."""
+    """Collect the masks of all shards, or of a folder, in the order of the list."""
     if bool(refined) == bool(given):
         raise UserError("give the masks either as --refined or as --given")
-    dataset, found = Index.load(index), Maps(refined)
+    dataset, shards = Index.load(index), Maps(refined)
     with write_maps(output, split=split) as maps:
         for entry in progress(dataset.split(split)):
             if given:
                 maps.put(entry.id, read_given_mask(given, entry, dataset.table))
             else:
-                maps.put(entry.id, found[entry.id][0])
+                maps.put(entry.id, shards[entry.id][0])
     export_source_masks(output, folder, dataset.table)
 
 

@@ -1,4 +1,4 @@
-"""The made-up default data set: a VOC devkit and an SBD release."""
+"""Write the made-up data set of the default run: a VOC devkit and an SBD release."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,11 +10,11 @@ from stages.settings import MiniSettings
 
 def mini_dataset(
     *,
-    root: Annotated[Path, "folder to make"],
-    seed: Annotated[int, "of the generator"],
+    root: Annotated[Path, "to write: the folder"],
+    seed: Annotated[int, "seed of the scenes"],
     settings: MiniSettings,
 ) -> None:
-    """Write the scenes of a seed."""
+    """Write the data set of a seed."""
     write_mini(root, seed=seed, train=settings.train, val=settings.val, size=settings.size)
 
 

@@ -1,4 +1,4 @@
-"""A round's predictions of a split, over scales and flip."""
+"""Class probabilities of a round's network for the images of a split."""
 
 from functools import partial
 from pathlib import Path
@@ -10,8 +10,9 @@ import torch
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
-from seedbed.inference.multiscale import check_sides, probable_classes
-from seedbed.models import Network
+from seedbed.inference.multiscale import check_input_sizes
+from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.pools import device_map
@@ -32,17 +33,18 @@ def predict(
     device: Device,
     workers: Workers,
 ) -> None:
-    """Write the probabilities of each image's probable classes."""
+    """Write, for each image, the probabilities of the classes that reach 0.05 at some pixel."""
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
-    model = network_on(weights, place)  # before the fork: its workers share it
-    check_sides(entries, model, settings.size, settings.scales)
-    work = partial(probabilities, model=model, settings=settings, device=place)
+    model = network_on(weights, place)  # loaded before the workers fork, so that they share it
+    options = PredictionOptions(**settings.model_dump())
+    check_input_sizes(entries, model, options)
+    work = partial(probabilities, model=model, options=options, device=place)
     results = device_map(lambda entry: read_image(data / entry.path), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
     with write_maps(output, **about) as maps:
-        for entry, (found, classes) in zip(entries, results, strict=True):
-            maps.put(entry.id, found, classes=classes)
+        for entry, (stored, classes) in zip(entries, results, strict=True):
+            maps.put(entry.id, stored, classes=classes)
 
 
 def probabilities(
@@ -50,18 +52,12 @@ def probabilities(
     image: np.ndarray,
     *,
     model: Network,
-    settings: PredictSettings,
+    options: PredictionOptions,
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
-    """Probabilities (C', H, W) float16 and class ids: background, tags (train), the probable."""
-    return probable_classes(
-        model,
-        image,
-        entry.id,
-        keep=entry.labels if entry.split == "train" else (),
-        device=device,
-        **settings.model_dump(),
-    )
+    """Probabilities (C', H, W) float16 and class ids; a train image keeps all its own classes."""
+    keep = entry.labels if entry.split == "train" else ()
+    return class_probabilities(model, image, entry.id, options, keep=keep, device=device)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""PSA's random walk: class activation maps spread over what belongs together."""
+"""Class scores of the train images by PSA's random walk from class activation maps."""
 
 from functools import partial
 from pathlib import Path
@@ -35,12 +35,7 @@ def random_walk(
     entries = shard_of(Index.load(index).split("train"), shard)
     place = pick_device(device)
     work = partial(
-        walked_scores,
-        cams=Maps(cams),
-        weights=weights,
-        data=data,
-        settings=settings,
-        device=place,
+        walk_image, cams=Maps(cams), weights=weights, data=data, settings=settings, device=place
     )
     results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
     with write_maps(output, settings=settings.model_dump_json()) as maps:
@@ -49,7 +44,7 @@ def random_walk(
 
 
 @torch.no_grad()
-def walked_scores(
+def walk_image(
     entry: ImageEntry,
     *,
     cams: Maps,
@@ -58,16 +53,16 @@ def walked_scores(
     settings: RandomWalkSettings,
     device: torch.device,
 ) -> np.ndarray:
-    """Scores (1 + K, H, W) float16 of one image, of sum 1 in every pixel."""
+    """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
     model = network_on(weights, device)
     image = torch.from_numpy(read_image(data / entry.path)).to(device).permute(2, 0, 1)[None]
     affinities = model.affinities(
         pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
     )
-    start = walk_scores(torch.from_numpy(cams.floats(entry.id)).to(device), settings.alpha)
-    walked = walk(affinities[0], start, beta=settings.beta, steps=settings.steps)
+    initial = walk_scores(torch.from_numpy(cams.floats(entry.id)).to(device), settings.alpha)
+    walked = walk(affinities[0], initial, beta=settings.beta, steps=settings.steps)
     scores = grid_to_pixels(walked, (entry.height, entry.width))
-    # 8 bits would tie, for the lowest class to win, wherever two scores are close.
+    # Not 8 bits, which would make close scores equal, and the lowest class win.
     return (scores / scores.sum(0)).half().cpu().numpy()
 
 

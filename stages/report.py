@@ -1,22 +1,24 @@
-"""One page that shows the run: figures, a gallery of every step, and what it took."""
+"""One page that shows the run: quality of each step, training curves, a gallery, and costs."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from seedbed.data.index import SPLITS, ImageEntry, Index
+from seedbed.evaluation.chain import ChainFiles
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.tables import read_tsv, write_text
 from seedbed.report.charts import LineChart, line_chart
+from seedbed.report.columns import mask_columns, picture_columns
+from seedbed.report.environment import device_name, versions
 from seedbed.report.gallery import Gallery, spread
-from seedbed.report.jobs import read_jobs, rule_edges
+from seedbed.report.job_graph import read_job_graph, rule_edges
+from seedbed.report.layered_drawing import draw
 from seedbed.report.page import render
 from seedbed.report.pictures import OUTCOMES
-from seedbed.report.rule_graph import draw
-from seedbed.report.steps import mask_steps, painted_steps
-from seedbed.report.surroundings import device_name, versions
 from seedbed.report.tables import quality_by_list, read_metrics, rule_costs
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.devices import kind_of_device
@@ -54,61 +56,86 @@ def report(
 ) -> None:
     """Write the page and the pictures of the steps whose artefacts are given."""
     if files.parent != output.parent:
-        raise UserError(f"{files} does not lie beside {output}: name a folder beside the page")
+        raise UserError(f"{files} is not beside {output}: name a folder beside the page")
     dataset = Index.load(index)
+    chain = ChainFiles(cams, saliency, cues, pseudo_labels, targets, predictions, refined)
     gallery = Gallery(
-        data,
-        dataset.num_classes,
-        Maps(truth),
-        painted_steps(cams=cams, group_cams=group_cams, walks=walks, saliency=saliency, cues=cues),
-        mask_steps(
-            pseudo_labels=pseudo_labels, targets=targets, predictions=predictions, refined=refined
-        ),
-        settings.side,
+        data=data,
+        num_classes=dataset.num_classes,
+        truth=Maps(truth),
+        pictures=picture_columns(chain, group_cams=group_cams, walks=walks),
+        masks=mask_columns(chain),
+        side=settings.side,
     )
-    shown = chosen(gallery, dataset, settings.images, workers)
-    page = {
+    values = {
         "run": output.absolute().parent.name,
         "dataset": dataset,
-        "metrics": read_metrics(metrics) if metrics else None,
-        "quality": quality_by_list(read_tsv(quality)) if quality else {},
-        "curves": [chart for path in logs if (chart := curve(path))],
         "config": json.loads(config),
         "versions": versions(),
         "device": device_name(kind_of_device(device)),
-        "costs": rule_costs(benchmarks) if benchmarks else [],
-        "rules": draw(*rule_edges(*read_jobs(jobs.read_text()))) if jobs else None,
-        "outcomes": {name: colour for name, (_, colour) in OUTCOMES.items()},
-        "palette": VOC_PALETTE.tolist(),
+        **table_values(quality, metrics, logs, benchmarks, jobs),
+        **gallery_values(gallery, dataset, files, settings.images, workers),
     }
+    write_text(output, render("page.html.j2", **values))
+
+
+def table_values(
+    quality: Path | None,
+    metrics: Path | None,
+    logs: Sequence[Path],
+    benchmarks: Path | None,
+    jobs: Path | None,
+) -> dict[str, Any]:
+    """What the page shows of the run's tables, logs and graph of jobs."""
+    edges = rule_edges(read_job_graph(jobs.read_text())) if jobs else ([], [])
+    return {
+        "quality": quality_by_list(read_tsv(quality)) if quality else {},
+        "metrics": read_metrics(metrics) if metrics else None,
+        "curves": [chart for log in logs if (chart := training_chart(log))],
+        "costs": rule_costs(benchmarks) if benchmarks else [],
+        "rules": draw(*edges),
+    }
+
+
+def training_chart(log: Path) -> LineChart | None:
+    """The curves of a training, named by its folder: classifier, group, or a round's number."""
+    name = log.absolute().parent.name
+    return line_chart(f"round {name}" if name.isdecimal() else name, read_tsv(log))
+
+
+def gallery_values(
+    gallery: Gallery, dataset: Index, files: Path, max_images: int, workers: int
+) -> dict[str, Any]:
+    """Write the gallery's pictures into the folder `files`; returns what the page shows of it."""
+    entries = chosen_entries(gallery, dataset, max_images, workers)
     with atomic_folder(files) as folder:
-        rows = list(ordered_map(partial(gallery.draw, folder=folder), shown, workers))
-    scored = any(iou is not None for row in rows for _, iou in row["masks"])
+        rows = list(ordered_map(partial(gallery.draw, folder=folder), entries, workers))
     content = {
         "folder": files.name,
         "columns": gallery.columns,
         "classes": dataset.class_names,
         "rows": rows,
     }
-    write_text(output, render("page.html.j2", gallery=content, scored=scored, **page))
+    return {
+        "gallery": content,
+        "scored": any(iou is not None for row in rows for _, iou in row["masks"]),
+        "outcomes": {name: colour for name, (_, colour) in OUTCOMES.items()},
+        "palette": VOC_PALETTE.tolist(),
+    }
 
 
-def chosen(gallery: Gallery, dataset: Index, most: int, workers: int) -> list[ImageEntry]:
-    """The images to show: of each split that has more than `most`, evenly from worst to best."""
-    shown: list[ImageEntry] = []
+def chosen_entries(
+    gallery: Gallery, dataset: Index, max_images: int, workers: int
+) -> list[ImageEntry]:
+    """The images to show; of a split with more than `max_images`, evenly from worst to best."""
+    chosen: list[ImageEntry] = []
     for split in SPLITS:
         entries = [entry for entry in dataset.split(split) if entry in gallery]
-        if len(entries) > most:
+        if len(entries) > max_images:
             scores = list(ordered_map(gallery.final_score, entries, workers))
-            entries = [entries[place] for place in spread(scores, most)]
-        shown += entries
-    return shown
-
-
-def curve(log: Path) -> LineChart | None:
-    """The curves of a training, which its folder names: classifier, group, or a round's number."""
-    name = log.absolute().parent.name
-    return line_chart(f"round {name}" if name.isdecimal() else name, read_tsv(log))
+            entries = [entries[k] for k in spread(scores, max_images)]
+        chosen += entries
+    return chosen
 
 
 if __name__ == "__main__":

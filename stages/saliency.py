@@ -1,4 +1,4 @@
-"""Saliency maps of the train images: taken from a folder, or computed without training."""
+"""Saliency maps of the train images, computed without training or read from a folder."""
 
 from functools import partial
 from pathlib import Path
@@ -26,27 +26,33 @@ def saliency(
     data: Data,
     workers: Workers,
 ) -> None:
-    """Write a map an image."""
+    """Write the saliency map of each image."""
     entries = shard_of(Index.load(index).split("train"), shard)
-    results = ordered_map(partial(saliency_map, data=data, settings=settings), entries, workers)
+    if settings.maps:
+        work = partial(read_map, folder=data / settings.maps)
+    else:
+        work = partial(computed_map, data=data, superpixels=settings.superpixels)
+    results = ordered_map(work, entries, workers)
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
-        for entry, found in zip(entries, results, strict=True):
-            maps.put(entry.id, found)
+        for entry, saliency_map in zip(entries, results, strict=True):
+            maps.put(entry.id, saliency_map)
 
 
-def saliency_map(entry: ImageEntry, *, data: Path, settings: SaliencySettings) -> np.ndarray:
-    """A map (H, W) uint8."""
-    if settings.maps is None:
-        image = read_image(data / entry.path)
-        return quantise(compute_saliency(image, superpixels=settings.superpixels))
-    path = data / settings.maps / f"{entry.id}.png"
-    given = read_grey(path)
-    if given.shape != (entry.height, entry.width):
+def computed_map(entry: ImageEntry, *, data: Path, superpixels: int) -> np.ndarray:
+    """Saliency map of one image, (H, W) uint8."""
+    return quantise(compute_saliency(read_image(data / entry.path), superpixels=superpixels))
+
+
+def read_map(entry: ImageEntry, *, folder: Path) -> np.ndarray:
+    """Saliency map of one image from a picture of its size, (H, W) uint8."""
+    path, size = folder / f"{entry.id}.png", (entry.height, entry.width)
+    saliency_map = read_grey(path)
+    if saliency_map.shape != size:
         raise UserError(
-            f"{path}: size {given.shape} is not the image's {(entry.height, entry.width)}; "
+            f"{path}: size {saliency_map.shape} is not the image's {size}; "
             "give maps of the images' own sizes"
         )
-    return quantise(given)
+    return quantise(saliency_map)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Localisation cues from class activation maps and saliency, or from a published file."""
+"""Localisation cues of the train images, from CAMs and saliency or from DSRG's file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.layouts.voc import image_numbers
+from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import by_image, read_cue_pickle, write_cue_pickle
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.overlay import cue_preview
@@ -37,63 +37,69 @@ def seeds(
     cue_pickle: Annotated[Path | None, "DSRG's localization_cues.pickle to take instead"] = None,
     cue_list: Annotated[Path | None, "its input_list.txt; else the train list's order"] = None,
 ) -> None:
-    """Write the cues of each train image, and print their figures."""
+    """Write the cues of each train image, and print their statistics."""
     dataset = Index.load(index)
-    entries = dataset.split("train")
-    found: Iterable[np.ndarray]
+    entries, table = dataset.split("train"), dataset.table
+    results: Iterable[np.ndarray]
     if cue_pickle:
-        found = given_cues(dataset, cue_pickle, cue_list, settings.grid)
+        results = read_cues(dataset, cue_pickle, cue_list, settings.grid)
     else:
-        found = made_cues(dataset, cams, saliency, settings)
+        results = computed_cues(dataset, cams, saliency, settings)
     with write_maps(cues, settings=settings.model_dump_json()) as maps:
-        for entry, cue in zip(entries, found, strict=True):
+        for entry, cue in zip(entries, results, strict=True):
             maps.put(entry.id, cue)
-    table = dataset.table
-    labels = [np.sort(table.source_ids[list(entry.labels)]) for entry in entries]
-    written = Maps(cues)  # read again one by one: those of all images may not fit into memory
+    stored = Maps(cues)  # read back one by one: those of all images may not fit into memory
     ids = [entry.id for entry in entries]
-    write_cue_pickle(pickle, (table.source_planes(written[each]) for each in ids), labels)
-    with atomic_folder(preview) as folder:
-        for entry in entries[:PREVIEWS]:
-            picture = cue_preview(read_image(data / entry.path), written[entry.id])
+    labels = [np.sort(table.source_ids[list(entry.labels)]) for entry in entries]
+    write_cue_pickle(pickle, (table.source_planes(stored[image_id]) for image_id in ids), labels)
+    write_previews(preview, entries[:PREVIEWS], stored, data)
+    print(cue_statistics((stored[image_id] for image_id in ids), labels))
+
+
+def write_previews(path: Path, entries: Sequence[ImageEntry], cues: Maps, data: Path) -> None:
+    """Write a folder of pictures that show the cues over the images."""
+    with atomic_folder(path) as folder:
+        for entry in entries:
+            picture = cue_preview(read_image(data / entry.path), cues[entry.id])
             Image.fromarray(picture).save(folder / f"{entry.id}.png")
-    print(cue_statistics((written[each] for each in ids), labels))
 
 
-def made_cues(
+def computed_cues(
     dataset: Index, cams: Sequence[Path], saliency: Sequence[Path], settings: SeedSettings
 ) -> Iterator[np.ndarray]:
-    """Make the cues (C, grid, grid) bool of each train image."""
-    activation, salience = Maps(cams), Maps(saliency)
+    """Yield the cues of each train image, (C, grid, grid) bool."""
+    cam_maps, saliency_maps = Maps(cams), Maps(saliency)
     for entry in progress(dataset.split("train")):
         yield make_cues(
-            activation.floats(entry.id),
-            salience.floats(entry.id),
+            cam_maps.floats(entry.id),
+            saliency_maps.floats(entry.id),
             entry.labels,
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),
         )
 
 
-def given_cues(dataset: Index, path: Path, listing: Path | None, grid: int) -> list[np.ndarray]:
-    """Read the cues (C, grid, grid) bool of each train image; classes not in the index fall out."""
+def read_cues(dataset: Index, path: Path, listing: Path | None, grid: int) -> list[np.ndarray]:
+    """Cues of each train image from DSRG's file, (C, grid, grid) bool for the index's classes."""
     entries, table = dataset.split("train"), dataset.table
     numbers = image_numbers([entry.id for entry in entries], listing)
     cues, _ = read_cue_pickle(path, num_classes=len(table.names) + 1, grid=grid)
-    found = by_image(cues, numbers, path)
-    return [_of_tags(found[entry.id][table.source_ids], entry, dataset, path) for entry in entries]
+    by_id = by_image(cues, numbers, path)
+    selected = [by_id[entry.id][table.source_ids] for entry in entries]
+    for entry, cue in zip(entries, selected, strict=True):
+        _check_labels(entry, cue, dataset, path)
+    return selected
 
 
-def _of_tags(cue: np.ndarray, entry: ImageEntry, dataset: Index, path: Path) -> np.ndarray:
-    """Refuse cues of a class that the image has no tag of: most likely another image's."""
-    untagged = cue.any(axis=(1, 2)) & ~dataset.tags(entry)
-    if untagged.any():
-        name = dataset.class_names[untagged.argmax()]
+def _check_labels(entry: ImageEntry, cue: np.ndarray, dataset: Index, path: Path) -> None:
+    """Raise UserError for cues of a class that is no label of the image: of another image."""
+    unlabelled = cue.any(axis=(1, 2)) & ~dataset.tags(entry)
+    if unlabelled.any():
+        name = dataset.class_names[unlabelled.argmax()]
         raise UserError(
             f"{path} has cues of {name} for {entry.id}, which has no such tag: give the list that "
             "belongs to it, or set convert.label_source to cues"
         )
-    return cue
 
 
 if __name__ == "__main__":

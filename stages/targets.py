@@ -1,6 +1,6 @@
-"""What a round of training is trained on."""
+"""The masks that a round of training is supervised by."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,19 +8,16 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from seedbed.data.classes import VOID, ClassTable
+from seedbed.crf import resolve_backend
+from seedbed.data.classes import ClassTable
 from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.masks import VOID
 from seedbed.formats.tables import write_tsv
-from seedbed.methods.spsm.selection import (
-    Proposal,
-    SelectionThresholds,
-    initial_proposal,
-    keep,
-    refined_proposal,
-)
+from seedbed.methods.spsm.masks import Proposal, select_images
+from seedbed.methods.spsm.pixels import PixelThresholds, initial_proposal, refined_proposal
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
@@ -38,147 +35,150 @@ def targets(
     data: Data,
     workers: Workers,
     masks: Annotated[Path | None, "masks to train on as they are, or first candidates"] = None,
-    predictions: Annotated[list[Path], "the round before's predictions of train"] = (),
-    refined: Annotated[list[Path], "the round before's masks of train, after the CRF"] = (),
+    predictions: Annotated[list[Path], "the previous round's predictions of train"] = (),
+    refined: Annotated[list[Path], "the previous round's masks of train, after the CRF"] = (),
     saliency: Annotated[list[Path], "saliency/*.h5"] = (),
     attention: Annotated[list[Path], "cam/*.h5"] = (),
 ) -> None:
-    """Write a mask for each train image, with the attribute whether it is trained on."""
+    """Write a mask for each train image; its attribute `kept` says whether it is trained on."""
     dataset = Index.load(index)
     entries = dataset.split("train")
-    found: Iterable[Target]
+    select = settings.supervise == "selected" and not settings.masks
+    attributes = {"round": round, "settings": settings.model_dump_json()}
+    if select and not refined:
+        attributes["crf_backend"] = resolve_backend(settings.selection.crf.backend)
     if settings.masks:
-        listing = data / settings.mask_list if settings.mask_list else None
-        found = given(dataset, data / settings.masks, listing, workers)
-    elif settings.supervise == "selected":
-        sources = {"predictions": predictions, "refined": refined, "saliency": saliency}
-        opened = {name: Maps(paths) for name, paths in sources.items()}
-        if refined:
-            work = partial(refine, first=Maps([masks]), settings=settings.selection, **opened)
-        else:
-            work = partial(
-                begin,
-                attention=Maps(attention),
-                saliency=opened["saliency"],
-                settings=settings.selection,
-                data=data,
-            )
-        found = map(judged, ordered_map(work, entries, workers))
+        made = given_targets(dataset, settings, data, workers)
+    elif select:
+        maps = map(Maps, (masks or [], predictions, refined, saliency, attention))
+        propose = propose_refined if refined else propose_initial
+        work = partial(propose, sources=Sources(*maps, data), settings=settings.selection)
+        made = map(proposed_target, ordered_map(work, entries, workers))
     else:
-        source = Maps(refined if settings.supervise == "predictions" else [masks])
-        found = (plain(_mask(source, entry)) for entry in entries)
+        source = refined if settings.supervise == "predictions" else [masks]
+        made = stored_targets(entries, Maps(source))
     rows: list[dict[str, Any]] = []
-    with write_maps(output, round=round, settings=settings.model_dump_json()) as maps:
-        for entry, target in zip(entries, found, strict=True):
-            maps.put(entry.id, target.mask)
-            rows.append({"id": entry.id, "kept": int(target.kept), **target.details})
-        if settings.supervise == "selected" and not settings.masks:
-            chosen = _keep(entries, rows, settings.selection)
-            rows = [{**row, "kept": int(row["id"] in chosen)} for row in rows]
+    with write_maps(output, **attributes) as file:
+        for entry, target in zip(entries, made, strict=True):
+            file.put(entry.id, target.mask)
+            rows.append({"id": entry.id, "kept": int(target.kept), **target.figures})
+        if select:
+            keep_best(rows, entries, settings.selection)
         for row in rows:
-            maps.mark(row["id"], kept=bool(row["kept"]))
+            file.mark(row["id"], kept=bool(row["kept"]))
     export_source_masks(output, folder, dataset.table)
     write_tsv(selection, rows)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A mask (H, W) uint8, whether it is trained on, and what the table says of it."""
+    """A mask (H, W) uint8, whether it is trained on, and its figures in selection.tsv.
+
+    `kept` of an image that is selected by quality is decided when all qualities are known.
+    """
 
     mask: np.ndarray
     kept: bool
-    details: Mapping[str, object]
+    figures: Mapping[str, object]
 
 
-def plain(mask: np.ndarray, *, kept: bool = True) -> Target:
-    """A mask that nothing judges."""
+def unjudged(mask: np.ndarray, *, kept: bool = True) -> Target:
+    """A mask that is used without judging its quality; its figure is the share that is not void."""
     return Target(mask, kept, {"valid": (mask != VOID).mean()})
 
 
-def judged(proposal: Proposal) -> Target:
-    """A proposal, not kept as yet: its quality must be among those of all images."""
-    return Target(proposal.mask, False, _details(proposal))
-
-
-def given(dataset: Index, folder: Path, listing: Path | None, workers: int) -> Iterator[Target]:
+def given_targets(
+    dataset: Index, settings: TargetSettings, data: Path, workers: int
+) -> Iterator[Target]:
     """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
-    entries = dataset.split("train")
+    entries, folder = dataset.split("train"), data / settings.masks
+    listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
-    work = partial(_given_or_void, folder=folder, kept=kept, table=dataset.table)
-    return ordered_map(work, entries, workers)
+    read = partial(_given_target, folder=folder, kept=kept, table=dataset.table)
+    return ordered_map(read, entries, workers)
 
 
-def _given_or_void(entry: ImageEntry, *, folder: Path, kept: set[str], table: ClassTable) -> Target:
+def _given_target(entry: ImageEntry, *, folder: Path, kept: set[str], table: ClassTable) -> Target:
     if entry.id in kept:
-        return plain(read_given_mask(folder, entry, table))
-    return plain(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
+        return unjudged(read_given_mask(folder, entry, table))
+    return unjudged(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
 
 
-def _mask(source: Maps, entry: ImageEntry) -> np.ndarray:
-    """A mask, or the labels of a file that holds labels and confidence."""
-    if entry.id not in source:
-        raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
-    mask = source[entry.id]
-    return mask if mask.ndim == 2 else mask[0]
+def stored_targets(entries: Sequence[ImageEntry], masks: Maps) -> Iterator[Target]:
+    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence."""
+    for entry in entries:
+        if entry.id not in masks:
+            raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
+        mask = masks[entry.id]
+        yield unjudged(mask if mask.ndim == 2 else mask[0])
 
 
-def begin(
-    entry: ImageEntry, *, attention: Maps, saliency: Maps, settings: SelectionSettings, data: Path
-) -> Proposal:
-    """First proposal of an image, from attention and saliency."""
-    maps = dict(zip(entry.labels, attention.floats(entry.id), strict=True))
-    image = read_image(data / entry.path)
-    crf = settings.crf.model_dump()
-    return initial_proposal(maps, saliency.floats(entry.id), image, crf, _thresholds(settings))
-
-
-def refine(
-    entry: ImageEntry,
-    *,
-    predictions: Maps,
-    refined: Maps,
-    saliency: Maps,
-    first: Maps,
-    settings: SelectionSettings,
-) -> Proposal:
-    """Proposal of an image from the network of the round before."""
-    labels, confidence = refined[entry.id]
-    return refined_proposal(
-        labels,
-        confidence / np.float32(255),
-        predictions.floats(entry.id),
-        list(predictions.attributes(entry.id)["classes"]),
-        saliency.floats(entry.id),
-        first[entry.id],
-        entry.labels,
-        _thresholds(settings),
-    )
-
-
-def _thresholds(settings: SelectionSettings) -> SelectionThresholds:
-    names = set(SelectionThresholds.__dataclass_fields__) & set(SelectionSettings.model_fields)
-    return SelectionThresholds(**settings.model_dump(include=names))
-
-
-def _keep(
-    entries: list[ImageEntry], rows: list[dict[str, Any]], settings: SelectionSettings
-) -> set[str]:
-    return keep(
-        {row["id"]: row["quality"] for row in rows},
-        {entry.id: entry.labels for entry in entries},
-        threshold=settings.threshold,
-        minimum_per_class=settings.minimum_per_class,
-    )
-
-
-def _details(proposal: Proposal) -> dict[str, object]:
-    return {
+def proposed_target(proposal: Proposal) -> Target:
+    """A proposal and its figures."""
+    figures = {
         "valid": proposal.valid_fraction,
         "quality": proposal.quality,
         "coverage": proposal.coverage,
         "size_ok": int(proposal.size_ok),
         "candidate": proposal.candidate,
     }
+    return Target(proposal.mask, False, figures)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What proposals are made from: map files, and the folder that image paths are relative to."""
+
+    masks: Maps
+    predictions: Maps
+    refined: Maps
+    saliency: Maps
+    attention: Maps
+    data: Path
+
+
+def propose_initial(
+    entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
+) -> Proposal:
+    """First proposal of an image, from attention and saliency."""
+    maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
+    saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
+    return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
+
+
+def propose_refined(
+    entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
+) -> Proposal:
+    """Proposal of an image from the network of the previous round."""
+    labels, confidence = sources.refined[entry.id]
+    return refined_proposal(
+        labels,
+        confidence / np.float32(255),
+        sources.predictions.floats(entry.id),
+        list(sources.predictions.attributes(entry.id)["classes"]),
+        sources.saliency.floats(entry.id),
+        sources.masks[entry.id],
+        entry.labels,
+        _thresholds(settings),
+    )
+
+
+def _thresholds(settings: SelectionSettings) -> PixelThresholds:
+    return PixelThresholds(**settings.model_dump(include=set(PixelThresholds.__dataclass_fields__)))
+
+
+def keep_best(
+    rows: Sequence[dict[str, Any]], entries: Sequence[ImageEntry], settings: SelectionSettings
+) -> None:
+    """Set `kept` in each row by the qualities of all images."""
+    kept = select_images(
+        {row["id"]: row["quality"] for row in rows},
+        {entry.id: entry.labels for entry in entries},
+        threshold=settings.threshold,
+        minimum_per_class=settings.minimum_per_class,
+    )
+    for row in rows:
+        row["kept"] = int(row["id"] in kept)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,18 @@
-"""Trains AffinityNet, which says which neighbouring cells belong together."""
+"""Trains AffinityNet, which predicts whether neighbouring cells are of one class (PSA)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.methods.psa.pairs import RADIUS
-from seedbed.methods.psa.walk import CELL
-from seedbed.runtime.errors import UserError
+from seedbed.training.network import Execution, NetworkSpec, train_network
 from seedbed.training.objectives.affinity import AffinityObjective
 from seedbed.training.samples import Samples
+from seedbed.training.supervision import AffinitySupervision
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import AffinitySettings
-from stages.training_run import digest, make_network, make_view, train_network
+from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
 
 
 def train_affinity(
@@ -29,42 +29,29 @@ def train_affinity(
     initial: Annotated[Path | None, "initial weights"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
-    """Train on pairs of cells whose classes are sure."""
-    check_crop(settings.crop)
+    """Train on pairs of cells with confident labels."""
     dataset = Index.load(index)
-    # Pairs have no classes; their number alone lets the network be built again like any other.
-    model = make_network(settings, dataset.num_classes, initial)
+    # Pairs have no classes; AffinityNet takes them only to be built like every other network.
+    spec = NetworkSpec(name=settings.network, options=settings.options, classes=dataset.class_names)
+    model = make_network(settings, spec, initial)
     samples = Samples(
         dataset.split("train"),
-        dataset.num_classes,
         data,
         make_view(settings, model),
+        num_classes=dataset.num_classes,
         seed=settings.seed,
-        scores=Maps(scores),
+        supervision=AffinitySupervision(maps=Maps(scores)),
     )
     train_network(
         model,
         AffinityObjective(),
         samples,
-        settings,
-        weights=weights,
+        make_optimisation(settings),
+        execution=Execution(device=device, threads=threads, deterministic=bool(deterministic)),
+        checkpoint=make_checkpoint(weights, settings, code, [index, *scores, initial]),
         log=log,
-        classes=dataset.class_names,
-        key=digest(settings, code, [index, *scores, initial]),
-        device=device,
-        threads=threads,
-        deterministic=deterministic,
+        save=partial(spec.save, weights),
     )
-
-
-def check_crop(crop: int) -> None:
-    """UserError unless the crop is cut into whole cells, at least one of which has all partners."""
-    least = CELL * (2 * RADIUS - 1)
-    if crop % CELL or crop < least:
-        raise UserError(
-            f"affinity.crop: {crop} must be a multiple of {CELL} (the side of a cell), "
-            f"{least} or more; change it in the config"
-        )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""The image classifier whose class activation maps start everything."""
+"""Trains the image classifier that gives the class activation maps."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from seedbed.data.index import Index
-from seedbed.training.objectives.supervision import TagObjective
+from seedbed.training.network import Execution, NetworkSpec, train_network
+from seedbed.training.objectives.tags import TagObjective
 from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import ClassifierSettings
-from stages.training_run import digest, make_network, make_view, train_network
+from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
 
 
 def train_classifier(
@@ -26,28 +28,29 @@ def train_classifier(
 ) -> None:
     """Train a multi-label classifier on the train images' tags."""
     dataset = Index.load(index)
-    pooling = settings.pooling.model_dump()
-    model = make_network(settings, dataset.num_classes - 1, initial, **pooling)
+    spec = NetworkSpec(
+        name=settings.network,
+        options={**settings.options, **settings.pooling.model_dump()},
+        classes=dataset.class_names[1:],
+    )
+    model = make_network(settings, spec, initial)
     samples = Samples(
         dataset.split("train"),
-        dataset.num_classes,
         data,
         make_view(settings, model),
+        num_classes=dataset.num_classes,
         seed=settings.seed,
+        supervision=None,
     )
     train_network(
         model,
         TagObjective(),
         samples,
-        settings,
-        weights=weights,
+        make_optimisation(settings),
+        execution=Execution(device=device, threads=threads, deterministic=bool(deterministic)),
+        checkpoint=make_checkpoint(weights, settings, code, [index, initial]),
         log=log,
-        classes=dataset.class_names[1:],
-        key=digest(settings, code, [index, initial]),
-        device=device,
-        threads=threads,
-        deterministic=deterministic,
-        **pooling,
+        save=partial(spec.save, weights),
     )
 
 

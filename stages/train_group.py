@@ -1,4 +1,4 @@
-"""Group-wise mining: trains the co-attention graph network and keeps its best maps."""
+"""Group-wise mining: trains the co-attention graph network and accumulates its class maps."""
 
 from functools import partial
 from pathlib import Path
@@ -7,17 +7,14 @@ from typing import Annotated
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import write_maps
 from seedbed.methods.group_wsss.partners import GroupIndex
-from seedbed.training.objectives.supervision import GroupObjective
-from seedbed.training.samples import Samples, group_draws
+from seedbed.models.network import Network
+from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
+from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
+from seedbed.training.sampler import group_requests
+from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import GroupSettings
-from stages.training_run import (
-    digest,
-    grid_of,
-    make_network,
-    make_view,
-    train_network,
-)
+from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
 
 
 def train_group(
@@ -25,7 +22,7 @@ def train_group(
     index: Annotated[Path, "dataset/index.json"],
     weights: Annotated[Path, "to write: the trained network"],
     log: Annotated[Path, "to write: a row every few iterations"],
-    maps: Annotated[Path, "to write: the maps kept while training"],
+    maps: Annotated[Path, "to write: the accumulated class maps"],
     settings: GroupSettings,
     data: Data,
     device: Device,
@@ -34,58 +31,71 @@ def train_group(
     initial: Annotated[Path | None, "initial weights"] = None,
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
-    """Train on groups of images with equal tags."""
+    """Train on groups of images with the same tags."""
     dataset = Index.load(index)
     entries = dataset.split("train")
-    options = {**settings.pooling.model_dump(), "group_size": settings.group_size}
-    model = make_network(settings, dataset.num_classes - 1, initial, **options)
-    grid = grid_of(model.eval().described, settings.crop)
-    objective = make_objective(settings, entries, dataset.num_classes, grid)
+    pooling = settings.pooling.model_dump()
+    spec = NetworkSpec(
+        name=settings.network,
+        options={**settings.options, **pooling, "group_size": settings.group_size},
+        classes=dataset.class_names[1:],
+    )
+    model = make_network(settings, spec, initial)
+    samples = Samples(
+        entries,
+        data,
+        make_view(settings, model),
+        num_classes=dataset.num_classes,
+        seed=settings.seed,
+        supervision=None,
+    )
+    objective = make_objective(settings, entries, dataset.num_classes, model)
     groups = GroupIndex([entry.labels for entry in entries], settings.partner_draws)
-    view = make_view(settings, model)
+
+    def save(model: Network) -> None:
+        spec.save(weights, model)
+        write_accumulated(maps, objective.accumulator, entries)
+
     train_network(
         model,
         objective,
-        Samples(entries, dataset.num_classes, data, view, seed=settings.seed),
-        settings,
-        weights=weights,
+        samples,
+        make_optimisation(settings),
+        execution=Execution(device=device, threads=threads, deterministic=bool(deterministic)),
+        checkpoint=make_checkpoint(weights, settings, code, [index, initial]),
         log=log,
-        classes=dataset.class_names[1:],
-        key=digest(settings, code, [index, initial]),
-        device=device,
-        threads=threads,
-        deterministic=deterministic,
-        regroup=partial(group_draws, groups, settings.group_size, seed=settings.seed),
-        write_more=partial(write_kept, maps, objective, entries),
-        **options,
+        save=save,
+        regroup=partial(group_requests, groups, settings.group_size, seed=settings.seed),
     )
-
-
-def write_kept(path: Path, objective: GroupObjective, entries: list[ImageEntry]) -> None:
-    """Write the maps that were kept while training, (K of the image, h, w) uint8."""
-    with write_maps(path, levels=255, source="kept while training") as kept:
-        for position, entry in enumerate(entries):
-            found = objective.maps(position, entry.labels).numpy()
-            kept.put(entry.id, found, classes=list(entry.labels))
 
 
 def make_objective(
-    settings: GroupSettings, entries: list[ImageEntry], num_classes: int, grid: int
+    settings: GroupSettings, entries: list[ImageEntry], num_classes: int, model: Network
 ) -> GroupObjective:
-    """The group loss; an epoch is one visit of every image as a group's first."""
-    epochs = settings.iterations * settings.batch // len(entries)
-    last = max(0, epochs - 1) * len(entries) // settings.batch  # every image is yet to come
-    start = settings.accumulate_from_epoch * len(entries) // settings.batch
+    """The group objective of the settings, for the class maps of the model."""
+    side = output_side(model.eval().extract_features, settings.crop)
+    labels = [entry.labels for entry in entries]
+    accumulation = Accumulation.from_epoch(
+        settings.accumulate_from_epoch,
+        images=len(entries),
+        batch=settings.batch,
+        iterations=settings.iterations,
+        min_score=settings.accumulate_score,
+    )
     return GroupObjective(
-        [entry.labels for entry in entries],
-        num_classes,
-        (grid, grid),
+        MapAccumulator(labels, num_classes, (side, side), accumulation.min_score),
+        accumulation,
         group_size=settings.group_size,
         before_weight=settings.before_weight,
-        from_step=min(start, last),
-        last_epoch_from=last,
-        least_score=settings.accumulate_score,
     )
+
+
+def write_accumulated(path: Path, accumulator: MapAccumulator, entries: list[ImageEntry]) -> None:
+    """Write the accumulated maps, (K of the image, h, w) uint8 for each image."""
+    with write_maps(path, levels=255, source="kept while training") as file:
+        for position, entry in enumerate(entries):
+            levels = accumulator.maps(position, entry.labels).numpy()
+            file.put(entry.id, levels, classes=list(entry.labels))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""One round of segmentation training: on target masks, or on seeds that grow (DSRG)."""
+"""Trains a segmentation network for one round: on masks, or on cues whose seeds grow (DSRG)."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,22 +9,20 @@ from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview, overlay
+from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
+from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
-from seedbed.training.objectives.supervision import MaskObjective
+from seedbed.training.objectives.masks import MaskObjective
+from seedbed.training.objectives.objective import Objective
 from seedbed.training.previews import Preview
 from seedbed.training.samples import Samples
+from seedbed.training.supervision import CueSupervision, MaskSupervision, Supervision
 from stages.command import Data, Deterministic, Device, Threads, run_stage
-from stages.settings import DSRGSettings, RoundSettings
-from stages.training_run import (
-    digest,
-    grid_of,
-    make_network,
-    make_view,
-    train_network,
-)
+from stages.settings import RoundSettings
+from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
 
-PREVIEWED = 6
+PREVIEWED = 6  # images
 
 
 def train_round(
@@ -43,67 +42,72 @@ def train_round(
     code: Annotated[str, "digest of the code, for the checkpoint"] = "",
 ) -> None:
     """Train a segmentation network from its initial weights."""
-    dsrg = settings.method == "dsrg"
-    supervision = cues if dsrg else targets
-    if supervision is None:
+    source = cues if settings.method == "dsrg" else targets
+    if source is None:
         raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
-    dataset = Index.load(index)
-    model = make_network(settings, dataset.num_classes, initial)
-    maps = Maps([supervision])
+    dataset, maps = Index.load(index), Maps([source])
+    spec = NetworkSpec(
+        name=settings.network,
+        options=settings.options,
+        classes=dataset.class_names,
+        source_ids=dataset.table.source_ids.tolist(),
+    )
+    model = make_network(settings, spec, initial)
     entries = supervised(dataset.split("train"), maps)
     samples = Samples(
         entries,
-        dataset.num_classes,
         data,
         make_view(settings, model),
+        num_classes=dataset.num_classes,
         seed=settings.seed,
-        targets=None if dsrg else maps,
-        target_stride=settings.loss_stride,
-        target_sampling=settings.label_sampling,
-        cues=maps if dsrg else None,
-        cue_grid=grid_of(model.eval(), settings.crop),
+        supervision=make_supervision(settings, maps, model),
     )
     train_network(
         model,
-        make_growing(settings.dsrg) if dsrg else MaskObjective(settings.label_sampling),
+        make_objective(settings),
         samples,
-        settings,
-        weights=weights,
+        make_optimisation(settings),
+        execution=Execution(device=device, threads=threads, deterministic=bool(deterministic)),
+        checkpoint=make_checkpoint(weights, settings, code, [index, source, initial]),
         log=log,
-        classes=dataset.class_names,
-        source_ids=dataset.table.source_ids.tolist(),
+        save=partial(spec.save, weights),
         preview=preview and make_preview(preview, entries[:PREVIEWED], maps, data, settings),
-        key=digest(settings, code, [index, supervision, initial]),
-        device=device,
-        threads=threads,
-        deterministic=deterministic,
     )
 
 
 def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:
-    """The images that have something to be trained on; UserError if none has."""
+    """The images that have a target to train on; UserError if none has."""
     chosen = [entry for entry in entries if maps.attributes(entry.id).get("kept", True)]
     if not chosen:
         raise UserError("no train image has a target: lower the round's selection.threshold")
     return chosen
 
 
+def make_supervision(settings: RoundSettings, maps: Maps, model: Network) -> Supervision:
+    """Cues on the model's grid for DSRG, else masks on a grid of the settings' stride."""
+    if settings.method == "dsrg":
+        return CueSupervision(maps=maps, grid=output_side(model.eval(), settings.crop))
+    return MaskSupervision(maps=maps, stride=settings.loss_stride, sampling=settings.label_sampling)
+
+
+def make_objective(settings: RoundSettings) -> Objective:
+    """The objective of the round's method."""
+    if settings.method == "dsrg":
+        crf = DenseCRFGrid(**settings.dsrg.crf.model_dump())
+        return SeedGrowingObjective(crf, **settings.dsrg.model_dump(exclude={"crf"}))
+    return MaskObjective(settings.label_sampling)
+
+
 def make_preview(
     path: Path, entries: list[ImageEntry], maps: Maps, data: Path, settings: RoundSettings
 ) -> Preview:
-    """The picture of the images, seen as in training, and of what supervises them."""
+    """The preview of these images and their targets, with the images warped as in training."""
     paint = cue_preview if settings.method == "dsrg" else overlay
     photos = [read_image(data / entry.path) for entry in entries]
     targets = [paint(photo, maps[e.id]) for photo, e in zip(photos, entries, strict=True)]
     return Preview(
-        path, photos, targets, size=settings.crop if settings.geometry == "warp" else None
+        path, photos, targets, size=settings.crop if settings.view.kind == "warp" else None
     )
-
-
-def make_growing(settings: DSRGSettings) -> SeedGrowingObjective:
-    """The DSRG objective of the settings."""
-    options = settings.model_dump(exclude={"crf"})
-    return SeedGrowingObjective(DenseCRFGrid(**settings.crf.model_dump()), **options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ def make_batch() -> Callable[..., Batch]:
             index=torch.tensor(fields.pop("index", range(count))),
             mirrored=torch.tensor(fields.pop("mirrored", [False] * count)),
             targets=fields.pop("targets", None),
-            cues=fields.pop("cues", None),
         )
 
     return make

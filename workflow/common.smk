@@ -4,16 +4,28 @@ import os
 import sys
 from pathlib import Path
 
-from pydantic import ValidationError
+from snakemake.common.configfile import load_configfile
 
-from stages.command import explain
-from stages.config import Settings
+from seedbed.runtime.errors import UserError
+from stages.settings import DEFAULT_KINDS, combine, parse_config
 
 ROOT = Path(workflow.basedir)
+
+
+def config_files():
+    """Paths and contents of the config files, in the order in which they were given."""
+    paths = workflow.overwrite_configfiles or [Path("config.yaml")]
+    if len(paths) == 1 and not workflow.config_settings.config:
+        return [(paths[0], dict(config))]  # read already; it may be a pipe
+    return [(path, load_configfile(path)) for path in paths]
+
+
 try:
-    settings = Settings.model_validate(config)
-except ValidationError as error:
-    sys.exit(f"config: {explain(error)}; mend config.yaml, the recipe or --config")
+    # Snakemake's own merge would keep the keys of another kind.
+    config = combine(config_files(), workflow.config_settings.config, DEFAULT_KINDS, ROOT)
+    settings = parse_config(config)
+except UserError as error:
+    sys.exit(str(error))
 
 run = settings.run
 RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
@@ -56,7 +68,10 @@ def block(key):
     needs the block is in the DAG: a recipe leaves out the blocks that it does not use.
     """
     first, *rest = key.split(".")
-    value = getattr(settings, first)
+    try:
+        value = settings.block(first, needed_by=f"the rule {first}")
+    except UserError as error:
+        sys.exit(str(error))
     for name in rest:
         value = value[int(name)] if name.isdigit() else getattr(value, name)
     return value

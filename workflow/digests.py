@@ -12,8 +12,7 @@ PLUMBING = (
     "seedbed/__init__.py",  # names for other projects; stages import from the rooms
     "seedbed/runtime/*",  # how it runs, never what comes out
     "stages/command.py",  # reads options, whose values are params and files of the rules
-    "stages/settings.py",  # describes settings, whose values are params
-    "stages/settings/*",
+    "stages/settings/*",  # describes settings, whose values are params
 )
 # Counted of what lies in a package beside its modules: C++ and its flags, parts of the report.
 OTHER_SOURCES = ("*.cpp", "*.hpp", "native/*.py", "native/*.toml", "*.j2", "*.css", "*.js")

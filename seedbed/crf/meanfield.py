@@ -1,9 +1,9 @@
 """The fully connected CRF of Krähenbühl & Koltun (NIPS 2011): mean field with tensors.
 
-Two Potts kernels over all pairs of pixels: a Gaussian one of position and a bilateral one of
-position and colour, both normalised symmetrically, D^-1/2 K D^-1/2. A pixel's message includes
-the pixel itself, as in Krähenbühl's own code, so a Gaussian kernel narrower than a pixel
-strengthens whatever the pixel already believes.
+The pairwise potentials are Potts, with a Gaussian kernel of position and a bilateral kernel of
+position and colour over all pairs of pixels, both normalised symmetrically: D^-1/2 K D^-1/2. As in
+the authors' code a pixel's message includes the pixel itself, so a Gaussian kernel narrower than a
+pixel strengthens the pixel's own belief.
 """
 
 from functools import lru_cache
@@ -14,9 +14,9 @@ from torch import Tensor
 from seedbed.crf.lattice import Lattice, SumOfLattices
 from seedbed.crf.parameters import CRFParameters
 
-LOWEST = -60.0  # exp of less ends as denormals, which slow the CPU down
-HIGHEST = 60.0  # up to here exp is far from overflow
-MOST_KEPT = 2**20  # pixels of a lattice that is kept for the next image, about 60 bytes each
+MIN_LOGIT = -60.0  # exp of less gives denormals, which are slow on CPUs
+MAX_LOGIT = 60.0  # exp of it is far from overflow
+MAX_CACHED_PIXELS = 2**20  # of a Gaussian lattice kept for the next image, about 60 bytes a pixel
 
 
 @torch.no_grad()
@@ -26,41 +26,49 @@ def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
     Args:
         images: RGB uint8 (N, H, W, 3).
         unary: energies float32 (N, C, H, W); a channel of +inf takes no part.
-        params: the kernels' weights and standard deviations, and the number of iterations.
+        params: kernels and number of iterations.
 
     """
     batch, channels, height, width = unary.shape
     logits = unary.amin(1, keepdim=True) - unary
-    # Rows of labels: the view that a single image could do with is read at a quarter of the speed.
+    # Contiguous rows of labels: a strided view, enough for a single image, is read four times
+    # more slowly.
     logits = logits.permute(0, 2, 3, 1).contiguous().view(-1, channels)
-    place = positions(batch, height, width, unary.device)
-    colour = images.to(unary.device).reshape(batch, -1, 3).float()
-    far = torch.cat([place / params.bilateral_sxy, colour / params.bilateral_srgb], dim=2)
-    gaussian = kept_lattice if batch * height * width <= MOST_KEPT else gaussian_lattice
-    kernels = SumOfLattices(
-        [
-            gaussian(batch, height, width, params, unary.device),
-            Lattice(far, params.extents(height, width)[1], params.bilateral_weight),
-        ]
-    )
-    # No label's message exceeds that of a posterior of 1 everywhere. Where this is moderate, there
-    # is no need to find and subtract each row's largest logit, which is slow.
-    moderate = bool(kernels(logits.new_ones(len(logits), 1)).max() < HIGHEST)
-    posterior = softmax_(logits.clone(), moderate)
+    kernels = _pairwise_kernels(images.to(unary.device), params)
+    # No message exceeds that of a posterior of 1 everywhere. If that is small enough for exp, the
+    # slow subtraction of each row's maximum is left out.
+    small = bool(kernels(logits.new_ones(len(logits), 1)).max() < MAX_LOGIT)
+    posterior = _softmax_(logits.clone(), small)
     for _ in range(int(params.iterations)):
-        posterior = softmax_(kernels(posterior).add_(logits), moderate)
+        posterior = _softmax_(kernels(posterior).add_(logits), small)
     return posterior.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
 
 
-def softmax_(logits: Tensor, moderate: bool) -> Tensor:
-    """Softmax of rows (…, C) in their place; `moderate`: their largest lie from 0 to HIGHEST."""
-    if not moderate:
+def _pairwise_kernels(images: Tensor, params: CRFParameters) -> SumOfLattices:
+    """Both kernels of images (N, H, W, 3)."""
+    batch, height, width, _ = images.shape
+    colours = images.reshape(batch, -1, 3).float()
+    positions = _positions(batch, height, width, images.device) / params.bilateral_sxy
+    features = torch.cat([positions, colours / params.bilateral_srgb], dim=2)
+    cached = batch * height * width <= MAX_CACHED_PIXELS
+    gaussian = _cached_gaussian_lattice if cached else _gaussian_lattice
+    return SumOfLattices(
+        [
+            gaussian(batch, height, width, params, images.device),
+            Lattice(features, params.extents(height, width)[1], params.bilateral_weight),
+        ]
+    )
+
+
+def _softmax_(logits: Tensor, small: bool) -> Tensor:
+    """Softmax of rows (…, C), in place; `small`: their maxima lie between 0 and MAX_LOGIT."""
+    if not small:
         logits -= logits.amax(1, keepdim=True)
-    logits.clamp_(min=LOWEST).exp_()
+    logits.clamp_(min=MIN_LOGIT).exp_()
     return logits.div_(logits.sum(1, keepdim=True))
 
 
-def positions(batch: int, height: int, width: int, device: torch.device) -> Tensor:
+def _positions(batch: int, height: int, width: int, device: torch.device) -> Tensor:
     """Coordinates x and y of every pixel, float32 (N, H · W, 2)."""
     rows, columns = torch.meshgrid(
         torch.arange(height, dtype=torch.float32, device=device),
@@ -70,12 +78,12 @@ def positions(batch: int, height: int, width: int, device: torch.device) -> Tens
     return torch.stack([columns, rows], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
 
 
-def gaussian_lattice(
+def _gaussian_lattice(
     batch: int, height: int, width: int, params: CRFParameters, device: torch.device
 ) -> Lattice:
-    """The lattice of the positions, which all images of one size share."""
-    place = positions(batch, height, width, device) / params.gaussian_sxy
-    return Lattice(place, params.extents(height, width)[0], params.gaussian_weight)
+    """Lattice of the kernel of position, the same for all images of one size."""
+    features = _positions(batch, height, width, device) / params.gaussian_sxy
+    return Lattice(features, params.extents(height, width)[0], params.gaussian_weight)
 
 
-kept_lattice = lru_cache(maxsize=4)(gaussian_lattice)
+_cached_gaussian_lattice = lru_cache(maxsize=4)(_gaussian_lattice)

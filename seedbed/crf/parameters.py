@@ -1,4 +1,4 @@
-"""Parameters of the CRF, and the checks that every backend's inputs pass."""
+"""Parameters of the dense CRF."""
 
 import math
 from collections.abc import Mapping
@@ -6,15 +6,23 @@ from dataclasses import dataclass, fields
 from numbers import Real
 from typing import Self
 
-import numpy as np
-from torch import Tensor
-
-from seedbed.crf.lattice import vertex_keys
-
 
 @dataclass(frozen=True)
 class CRFParameters:
-    """Mean-field iterations, kernel weights and standard deviations (pixels; colour levels)."""
+    """Number of mean-field iterations, and weight and standard deviations of both kernels.
+
+    Attributes:
+        iterations: a whole number, 0 or more.
+        gaussian_weight: Potts weight of the kernel of position, 0 or more.
+        gaussian_sxy: its standard deviation in pixels, above 0.
+        bilateral_weight: Potts weight of the kernel of position and colour, 0 or more.
+        bilateral_sxy: its standard deviation of position in pixels, above 0.
+        bilateral_srgb: its standard deviation of colour, in levels of 0 to 255, above 0.
+
+    Raises:
+        ValueError: a value is not a finite number or out of its range.
+
+    """
 
     iterations: int
     gaussian_weight: float
@@ -34,36 +42,15 @@ class CRFParameters:
 
     @classmethod
     def from_mapping(cls, params: Mapping[str, float]) -> Self:
-        """Check the names and the values; ValueError names what is wrong."""
-        known = {field.name for field in fields(cls)}
-        if wrong := sorted(known ^ set(params)):
+        """Build the parameters from a mapping; ValueError for an unknown or missing name."""
+        names = {field.name for field in fields(cls)}
+        if wrong := sorted(names ^ set(params)):
             raise ValueError(f"params: unknown or missing {', '.join(wrong)}")
         return cls(**params)
 
     def extents(self, height: int, width: int) -> tuple[list[float], list[float]]:
-        """Largest features of both kernels' points: x and y, for the bilateral colours as well."""
-        place = [width - 1, height - 1]
-        far = [span / self.bilateral_sxy for span in place] + [255 / self.bilateral_srgb] * 3
-        return [span / self.gaussian_sxy for span in place], far
-
-
-def check(
-    image: np.ndarray | Tensor, unary: np.ndarray | Tensor, params: CRFParameters, batch: int = 1
-) -> None:
-    """Refuse one image (H, W, 3), or a batch of them (…, H, W, 3), that the CRF cannot work on."""
-    if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape:
-        raise ValueError(f"image must have the shape (H, W, 3), not {tuple(image.shape)}")
-    if str(image.dtype).removeprefix("torch.") != "uint8":
-        raise ValueError(f"image must be uint8, not {image.dtype}")
-    size = tuple(image.shape[-3:-1])
-    if unary.ndim != image.ndim or unary.shape[-3] == 0 or tuple(unary.shape[-2:]) != size:
-        raise ValueError(f"unary must have the shape (C, *{size}), not {tuple(unary.shape)}")
-    # The extremes are NaN or infinite if any energy is, and cheaper than a mask of all of them.
-    if not (math.isfinite(unary.min()) and math.isfinite(unary.max())):
-        raise ValueError("unary holds NaN or infinity; floor probabilities before the logarithm")
-    for kernel, extents in zip(("gaussian", "bilateral"), params.extents(*size), strict=True):
-        try:
-            vertex_keys(extents, batch)
-        except OverflowError as error:
-            message = f"{kernel}_s… must be greater for an image of {size[0]} × {size[1]} pixels"
-            raise ValueError(message) from error
+        """Largest features of the Gaussian (x, y) and the bilateral kernel (x, y, r, g, b)."""
+        position = [width - 1, height - 1]
+        gaussian = [extent / self.gaussian_sxy for extent in position]
+        bilateral = [extent / self.bilateral_sxy for extent in position]
+        return gaussian, bilateral + [255 / self.bilateral_srgb] * 3

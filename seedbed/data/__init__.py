@@ -1,1 +1,1 @@
-"""Data sets: files on disk to an index, an index to training samples."""
+"""Data sets: from files on disk to an index of images, labels and masks."""

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, in words, before hours are spent on it."""
+"""Checks a data set before a run and describes what it contains."""
 
 import shutil
 from collections import Counter
@@ -8,21 +8,22 @@ from statistics import median
 
 from seedbed.data.classes import ids_in
 from seedbed.data.index import SPLITS, ImageEntry
-from seedbed.data.source import Source, check_classes, decode_all, some
+from seedbed.data.source import Source, check_classes, decode_all
+from seedbed.data.text import count_with_examples
 
-SHOWN = 20  # problems; the others are counted
-# Bytes that a run keeps of each pixel, measured on the default run and on photographs: predictions
-# hold about three channels beside those of the tags, 16 bits each before compression.
-CHANNEL = 1.5
-ROUND = 3 * CHANNEL + 0.4
-BEFORE_ROUNDS = 1.2
-ATTENTION = 1.0  # of a tag
+MAX_SHOWN = 20  # problems that are printed; further ones are only counted
+# Bytes on disk per pixel, measured on the default run and on photographs. Predictions have about
+# three channels beside those of the labels, of 16 bits each before compression.
+CHANNEL_BYTES = 1.5
+ROUND_BYTES = 3 * CHANNEL_BYTES + 0.4
+FIXED_BYTES = 1.2  # before the rounds
+ATTENTION_BYTES = 1.0  # before the rounds, for each label of an image
 
-Found = tuple[ImageEntry, tuple[int, ...] | None]  # an image and the ids in its mask
+Checked = tuple[ImageEntry, tuple[int, ...] | None]  # an image and the ids in its mask
 
 
-def check_images(source: Source, data: Path, workers: int, problems: list[str]) -> list[Found]:
-    """Decode every image and mask; adds to `problems` what a conversion would stumble over."""
+def check_images(source: Source, data: Path, workers: int, problems: list[str]) -> list[Checked]:
+    """Decode every image and mask; appends whatever a conversion would refuse to `problems`."""
     check_classes(source, problems.append)
     return [
         (entry, None if mask is None else ids_in(mask))
@@ -30,48 +31,49 @@ def check_images(source: Source, data: Path, workers: int, problems: list[str]) 
     ]
 
 
-def describe(source: Source, found: Sequence[Found], rounds: int) -> str:
-    """Say what was found: classes, sizes, disk space and notes, a line each."""
-    entries = [entry for entry, _ in found]
+def describe(source: Source, checked: Sequence[Checked], rounds: int) -> str:
+    """Describe a data set in lines of text: classes, sizes, disk space and notes."""
+    entries = [entry for entry, _ in checked]
     counts = Counter(entry.split for entry in entries)
     lines = [
         f"{source.label_source}: {len(source.table.classes)} classes, "
         + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
         + " images in order",
-        *_class_lines(source, found),
+        *_class_lines(source, checked),
         *(_size_lines(entries, rounds) if entries else []),
-        *(f"note: {note}" for note in (*source.notes, *_notes(source, found))),
+        *(f"note: {note}" for note in (*source.notes, *_notes(source, checked))),
     ]
     return "\n".join(lines)
 
 
 def list_problems(problems: Sequence[str]) -> str:
-    """Give the first problems, a line each, and the number of the others."""
-    lines = [f"problem: {' '.join(problem.split())}" for problem in problems[:SHOWN]]
-    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    """The first problems, a line each, and the number of the others."""
+    lines = [f"problem: {' '.join(problem.split())}" for problem in problems[:MAX_SHOWN]]
+    more = [f"and {len(problems) - MAX_SHOWN} more"] if len(problems) > MAX_SHOWN else []
     return "\n".join(lines + more)
 
 
-def space(entries: Sequence[ImageEntry]) -> tuple[float, float]:
-    """Estimate the bytes that a run keeps: before its rounds, and of each round.
+def disk_space(entries: Sequence[ImageEntry]) -> tuple[float, float]:
+    """Estimate the bytes that a run writes before its rounds, and in each round.
 
-    The networks' weights come on top.
+    The networks' weights are not included.
     """
     before = sum(
-        entry.height * entry.width * (BEFORE_ROUNDS + ATTENTION * len(entry.labels))
+        entry.height * entry.width * (FIXED_BYTES + ATTENTION_BYTES * len(entry.labels))
         for entry in entries
         if entry.split == "train"
     )
     each = sum(
-        entry.height * entry.width * (ROUND + CHANNEL * len(entry.labels)) for entry in entries
+        entry.height * entry.width * (ROUND_BYTES + CHANNEL_BYTES * len(entry.labels))
+        for entry in entries
     )
     return before, each
 
 
-def _class_lines(source: Source, found: Sequence[Found]) -> list[str]:
-    """A table: in how many images of each split a class is, and in how many masks."""
-    tagged = Counter((entry.split, c) for entry, _ in found for c in entry.labels)
-    masked = Counter(c for _, ids in found for c in ids or ())
+def _class_lines(source: Source, checked: Sequence[Checked]) -> list[str]:
+    """A table of the number of images of each split, and of masks, that have each class."""
+    tagged = Counter((entry.split, c) for entry, _ in checked for c in entry.labels)
+    masked = Counter(c for _, ids in checked for c in ids or ())
     names = [info.name for info in source.table.classes]
     width = max(map(len, names))
     head = "".join(f"{name:>8}" for name in (*SPLITS, "masks"))
@@ -88,7 +90,7 @@ def _size_lines(entries: Sequence[ImageEntry], rounds: int) -> list[str]:
     by_area = sorted(entries, key=lambda entry: entry.height * entry.width)
     least, most = (f"{entry.width} x {entry.height}" for entry in (by_area[0], by_area[-1]))
     middle = median(entry.height * entry.width for entry in entries) / 1e6
-    before, each = (value / 1e9 for value in space(entries))
+    before, each = (value / 1e9 for value in disk_space(entries))
     free = shutil.disk_usage(".").free / 1e9
     return [
         f"sizes: {least} to {most} pixels, median {middle:.2g} megapixels",
@@ -97,15 +99,19 @@ def _size_lines(entries: Sequence[ImageEntry], rounds: int) -> list[str]:
     ]
 
 
-def _notes(source: Source, found: Sequence[Found]) -> list[str]:
-    pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in found if ids is not None]
+def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
+    pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in checked if ids is not None]
     notes = []
-    if not any(entry.split == "val" for entry, _ in found):
+    if not any(entry.split == "val" for entry, _ in checked):
         notes.append("there is no val image: set evaluate.split to train")
     if not pairs:
         notes.append("there is no mask, so nothing can be scored: ask for masks.h5 alone")
     return [
         *notes,
-        *some("masks hold a class that the labels lack", (i for i, a, b in pairs if b - a)),
-        *some("masks lack a class that the labels have", (i for i, a, b in pairs if a - b)),
+        *count_with_examples(
+            "masks hold a class that the labels lack", (i for i, a, b in pairs if b - a)
+        ),
+        *count_with_examples(
+            "masks lack a class that the labels have", (i for i, a, b in pairs if a - b)
+        ),
     ]

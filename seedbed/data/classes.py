@@ -1,7 +1,7 @@
-"""The two numberings of classes, and the way from one to the other.
+"""Class names and the two kinds of class ids.
 
-A data set's own masks and lists, and every published format, use *source ids*: 1..20 in VOC's
-order if the class names are VOC's, else 1..K. The index and all that follows use *class ids* 1..K.
+A data set's own masks and lists and all published formats use *source ids*: VOC's 1..20 if all
+class names are VOC's, else 1..K. The index and everything made from it use *class ids* 1..K.
 """
 
 from collections.abc import Iterable
@@ -10,19 +10,22 @@ from pathlib import Path
 
 import numpy as np
 
+from seedbed.data.text import is_printable
+from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
+
+Labels = dict[str, tuple[int, ...]]  # class ids by image id
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
     *("train", "tvmonitor"),
 )
-VOID = 255
 
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """A class and the id that the data set's own masks and lists give it (VOC: 1..20)."""
+    """A class and its id in the data set's own masks and lists (VOC: 1..20)."""
 
     name: str
     source_id: int
@@ -30,29 +33,49 @@ class ClassInfo:
 
 @dataclass(frozen=True)
 class ClassTable:
-    """The classes of the index by class id, from 1."""
+    """The classes of an index in the order of their class ids, which start at 1."""
 
     classes: tuple[ClassInfo, ...]
 
     @classmethod
     def of(cls, wanted: Iterable[str], *, keep_order: bool = False) -> "ClassTable":
-        """Number the classes of the index, ordered by source id or (`keep_order`) as given.
+        """The table of the given classes.
 
-        Names that are all VOC's have VOC's source ids. Others are numbered alphabetically, or as
-        given: then they must be all the classes that the masks have.
+        If all names are VOC's, source ids are VOC's. Otherwise they are 1..K in the order of the
+        class ids, so that the names must be all classes of the data set's masks.
+
+        Args:
+            wanted: names of the classes.
+            keep_order: whether class ids follow the order of `wanted`; default: alphabetical.
+
+        Raises:
+            UserError: if there is no class, a class is named twice, or there are more than 254.
+
         """
         ordered = list(wanted) if keep_order else sorted(wanted)
         if not ordered or len(set(ordered)) < len(ordered):
             raise UserError(f"classes: {ordered} is empty or names a class twice: mend the list")
         if len(ordered) >= VOID:
             raise UserError(f"classes: {len(ordered)} do not fit into 8-bit masks: 254 at most")
-        # VOC's names stand in alphabetical order, so that sorted is ordered by source id.
+        # VOC's classes are in alphabetical order: sorted names have ascending source ids.
         names = VOC_CLASSES if set(ordered) <= set(VOC_CLASSES) else tuple(ordered)
         return cls(tuple(ClassInfo(name, names.index(name) + 1) for name in ordered))
 
+    @classmethod
+    def own(cls, names: list[str]) -> "ClassTable":
+        """The table of a user's own data set: source ids 1..K in the given order.
+
+        Raises UserError for names that cannot be printed in a table.
+        """
+        for name in names:
+            if not is_printable(name) or name.casefold() == "background":
+                raise UserError(f"{name!r} cannot name a class: name it otherwise")
+        table = cls.of(names, keep_order=True)
+        return cls(tuple(ClassInfo(info.name, k) for k, info in enumerate(table.classes, 1)))
+
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all source ids of the data set, from 1."""
+        """Names of all source ids of the data set, starting with id 1."""
         ours = {info.source_id: info.name for info in self.classes}
         if all(VOC_CLASSES[i - 1 : i] == (name,) for i, name in ours.items()):
             return VOC_CLASSES
@@ -60,38 +83,38 @@ class ClassTable:
 
     @property
     def source_ids(self) -> np.ndarray:
-        """Source ids by class id, (K + 1,) int64, background's 0 first.
+        """Source ids by class id, (K + 1,) int64, starting with background's 0.
 
-        Taking them from an array over source ids leaves one over class ids.
+        Indexing an array over source ids with it gives an array over class ids.
         """
         return np.array([0, *(info.source_id for info in self.classes)])
 
     def labels_of(self, source_ids: Iterable[int], path: Path) -> tuple[int, ...]:
-        """Turn source ids into sorted class ids; VOC's classes that are not in the index fall out.
+        """Source ids → sorted class ids; VOC classes that are not in the table are left out.
 
-        Raises UserError, naming `path`, for an id that is no source id.
+        Raises UserError, naming `path`, for an id that is not a source id.
         """
-        known = {info.source_id: place for place, info in enumerate(self.classes, 1)}
-        for source_id in (found := set(source_ids)):
+        class_ids = {info.source_id: class_id for class_id, info in enumerate(self.classes, 1)}
+        for source_id in (present := set(source_ids)):
             if not 1 <= source_id <= len(self.names):
                 raise UserError(
                     f"{path} holds class {source_id}, and the classes are 1 to "
                     f"{len(self.names)}: mend it, or the list of classes"
                 )
-        return tuple(sorted(known[source_id] for source_id in found if source_id in known))
+        return tuple(sorted(class_ids[i] for i in present if i in class_ids))
 
     def labels_named(self, names: Iterable[str], path: Path) -> tuple[int, ...]:
-        """Turn class names into sorted class ids, as `labels_of`."""
+        """Class names → sorted class ids, see `labels_of`."""
         unknown = sorted(set(names) - set(self.names))
         if unknown:
             raise UserError(f"{path} names {unknown[0]!r}, no known class: add it to the classes")
         return self.labels_of((self.names.index(name) + 1 for name in names), path)
 
     def mask_of(self, mask: np.ndarray, path: Path) -> np.ndarray:
-        """Turn a mask (H, W) of source ids into class ids.
+        """A mask (H, W) of source ids → a mask of class ids.
 
-        Background and void stay. A VOC class that is not in the index becomes void, because it
-        is not background. Raises UserError, naming `path`, for any other value.
+        Background and void are kept; VOC classes that are not in the table become void, as they
+        are not background. Raises UserError, naming `path`, for any other value.
         """
         self.labels_of(ids_in(mask), path)
         table = np.full(256, VOID, dtype=np.uint8)
@@ -99,18 +122,18 @@ class ClassTable:
         return table[mask]
 
     def source_mask(self, mask: np.ndarray) -> np.ndarray:
-        """Turn a mask (H, W) uint8 of class ids, background and void into source ids."""
+        """A mask (H, W) uint8 of class ids → a mask of source ids; background and void are kept."""
         table = np.full(256, VOID, dtype=np.uint8)
         table[: len(self.source_ids)] = self.source_ids
         return table[mask]
 
     def source_planes(self, planes: np.ndarray) -> np.ndarray:
-        """Turn planes by class id (K + 1, …) into planes by source id (n + 1, …), others 0."""
-        spread = np.zeros((len(self.names) + 1, *planes.shape[1:]), dtype=planes.dtype)
-        spread[self.source_ids] = planes
-        return spread
+        """Arrays by class id (K + 1, …) → by source id (n + 1, …); other ids are 0."""
+        by_source_id = np.zeros((len(self.names) + 1, *planes.shape[1:]), dtype=planes.dtype)
+        by_source_id[self.source_ids] = planes
+        return by_source_id
 
 
 def ids_in(mask: np.ndarray) -> tuple[int, ...]:
-    """Give the sorted ids in a mask but background and void."""
+    """The sorted ids in a mask, without background and void."""
     return tuple(value for value in np.unique(mask).tolist() if value not in (0, VOID))

@@ -1,4 +1,4 @@
-"""Folders of mask PNGs, `{id}.png`, in the data set's own class ids, both ways."""
+"""Folders of mask PNGs `{id}.png` in the data set's own class ids: reading and writing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 
 from seedbed.data.classes import ClassTable
 from seedbed.data.index import ImageEntry
-from seedbed.data.layouts.voc import image_id_of, read_lines
-from seedbed.data.source import same_size
+from seedbed.data.lists import image_id_of, read_lines
+from seedbed.data.source import check_size
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import read_mask, save_mask
 from seedbed.runtime.atomic import atomic_folder
@@ -16,33 +16,43 @@ from seedbed.runtime.errors import UserError
 
 
 def export_source_masks(masks_h5: Path, folder: Path, table: ClassTable) -> None:
-    """Write every mask of a file of class ids as a PNG into a folder, which is replaced."""
+    """Write every mask of an HDF5 file of class ids as a PNG; the folder is replaced."""
     with Maps(masks_h5) as masks, atomic_folder(folder) as temporary:
         for image_id in masks:
             save_mask(temporary / f"{image_id}.png", table.source_mask(masks[image_id]))
 
 
 def read_given_mask(folder: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
-    """Read an image's mask (H, W) uint8 in class ids, or raise UserError.
+    """Read an image's mask as class ids (H, W) uint8.
 
-    The file may be a palette, grey or RGB PNG, of the image's own size. VOC's classes that are
-    not in the index become void.
+    The file is a palette, grey or RGB PNG. VOC classes that are not in `table` become void.
+
+    Raises:
+        UserError: if the file is missing or broken, or has another size or other ids.
+
     """
     path = folder / f"{entry.id}.png"
-    mask = same_size(read_mask(path), (entry.height, entry.width), path)
+    mask = check_size(read_mask(path), (entry.height, entry.width), path)
     return table.mask_of(mask, path)
 
 
 def kept_images(entries: Sequence[ImageEntry], folder: Path, listing: Path | None) -> set[str]:
-    """Give the images to train on: those of the list, or else those that have a mask there.
+    """The ids of the images to train on.
 
-    A line of the list is SPSM's "/JPEGImages/id.jpg /proxy/id.png", or just "id.jpg" or "id"; its
-    first name counts. Raises UserError if no image is left.
+    Args:
+        entries: all train images.
+        folder: the folder of masks; without a list, images with a mask are kept.
+        listing: a list of images to keep, with SPSM's lines "/JPEGImages/id.jpg /proxy/id.png" or
+            lines "id.jpg" or "id".
+
+    Raises:
+        UserError: if no image is left.
+
     """
     if listing:
-        named = {image_id_of(line.split()[0]) for line in read_lines(listing)}
+        ids = {image_id_of(line.split()[0]) for line in read_lines(listing)}
     else:
-        named = {path.stem for path in folder.glob("*.png")}
-    if not (kept := {entry.id for entry in entries} & named):
+        ids = {path.stem for path in folder.glob("*.png")}
+    if not (kept := {entry.id for entry in entries} & ids):
         raise UserError(f"{listing or folder} has none of the train images: name another")
     return kept

@@ -1,4 +1,4 @@
-"""Reading photographs."""
+"""Reading images as RGB arrays."""
 
 import warnings
 from pathlib import Path
@@ -9,20 +9,24 @@ from PIL import Image, ImageOps
 from seedbed.formats.pictures import FORMATS, open_picture
 from seedbed.runtime.errors import UserError
 
-PHOTOS = (*FORMATS, "GIF")
-# A warning would be a second line: what Pillow only warns of is refused.
+IMAGE_FORMATS = (*FORMATS, "GIF")
+# Pillow warns of large images and refuses larger ones; `open_picture` has its own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image of any mode as RGB uint8 (H, W, 3), turned upright as its EXIF data says.
+    """Read an image of any mode as RGB uint8 (H, W, 3), rotated as its EXIF data says.
 
-    Of 16 bits a channel the upper eight count, of several pictures in a file the first, and
-    transparency not at all. Raises UserError for a file that is missing, broken, no image or too
-    large, and for levels without a fixed range (32 bits a channel).
+    16-bit channels are reduced to their upper eight bits, transparency is ignored, and of a file
+    with several pictures the first is read.
+
+    Raises:
+        UserError: if the file is missing, broken, not an image, too large, or has 32 bits per
+            channel, whose range is not fixed.
+
     """
     try:
-        with open_picture(path, PHOTOS) as image:
+        with open_picture(path, IMAGE_FORMATS) as image:
             return _rgb(ImageOps.exif_transpose(image), path)
     except FileNotFoundError:
         raise UserError(f"image {path} is missing: put it there, or take it off the list") from None
@@ -37,8 +41,8 @@ def read_image(path: Path) -> np.ndarray:
 def _rgb(image: Image.Image, path: Path) -> np.ndarray:
     if image.mode in ("I", "F"):
         raise UserError(f"image {path} has 32 bits a channel: save it with 8 or 16 instead")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts all levels off at 255
+    if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
         image = Image.fromarray((np.array(image) >> 8).astype(np.uint8))
-    if "transparency" in image.info:  # Pillow warns of a palette's unless it becomes a channel
+    if "transparency" in image.info:  # without this, Pillow warns of a palette's transparency
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))

@@ -1,4 +1,4 @@
-"""The index: which images there are, of which split, with which tags."""
+"""The index of a data set: its classes, and each image's file, split and labels."""
 
 import gc
 import json
@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image: `path` relative to the data folder, `labels` the sorted class ids (1..K)."""
+    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K)."""
 
     id: str
     path: str
@@ -32,10 +32,15 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class Index:
-    """Classes (id = place + 1) and images, in the order of the lists: train, val, test.
+    """The classes and images of a data set.
 
-    `label_source` says where the tags are from; `audit_list` holds the ids of VOC's own train
-    list, which is scored apart from the augmented one (empty if the data has none).
+    Attributes:
+        classes: in the order of their class ids, which start at 1.
+        images: in the order of the lists: train, val, test.
+        label_source: where the image-level labels are from.
+        audit_list: the ids of VOC's own train list, which is also scored separately from the
+            augmented list; empty if there is no such list.
+
     """
 
     classes: tuple[ClassInfo, ...]
@@ -45,8 +50,8 @@ class Index:
 
     @classmethod
     def load(cls, path: Path) -> "Index":
-        """Read an index; raises UserError if it is missing or not one."""
-        gc.disable()  # nothing here is garbage, and looking for it would take half of the time
+        """Read an index; raises UserError if the file is missing or not an index."""
+        gc.disable()  # there is no garbage here, and looking for it takes half of the time
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls(
@@ -64,9 +69,9 @@ class Index:
             gc.enable()
 
     def save(self, path: Path) -> None:
-        """Write the index as JSON, with the classes' colours in masks (background first).
+        """Write the index as JSON, with the classes' mask colours (background first).
 
-        An image is a line, and goes out by itself: the text of a million would fill gigabytes.
+        Images are encoded one by one, a line each: the text of a million takes gigabytes.
         """
         head = {
             "audit_list": self.audit_list,
@@ -93,11 +98,11 @@ class Index:
 
     @property
     def table(self) -> ClassTable:
-        """Between these class ids and the ids in published files."""
+        """The table that converts class ids to the data set's own ids and back."""
         return ClassTable(self.classes)
 
     def split(self, name: str) -> list[ImageEntry]:
-        """Give the images of train, val or test in list order (none if there is no such list)."""
+        """The images of train, val or test in the order of the list; empty without a list."""
         if name not in SPLITS:
             raise ValueError(f"name: {name!r} is not one of {', '.join(SPLITS)}")
         return [entry for entry in self.images if entry.split == name]
@@ -107,13 +112,13 @@ class Index:
         return {entry.id: entry for entry in self.images}
 
     def entry(self, image_id: str) -> ImageEntry:
-        """Give one image by its id; raises UserError if the index has none of that id."""
+        """The image of an id; raises UserError if the index has no such image."""
         if image_id not in self._entries:
             raise UserError(f"image {image_id} is not in the index: remake it, or mend the list")
         return self._entries[image_id]
 
     def tags(self, entry: ImageEntry) -> np.ndarray:
-        """Give a bool array (K + 1,): which classes the image is tagged with, background always."""
+        """Which classes an image is labelled with, bool (K + 1,); background is always present."""
         present = np.zeros(self.num_classes, dtype=bool)
         present[[0, *entry.labels]] = True
         return present

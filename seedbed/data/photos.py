@@ -1,22 +1,23 @@
-"""A folder of photos to label, and perhaps a table that says what is on them."""
+"""A folder of images to predict masks of, and an optional table of their labels."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seedbed.data.layouts.folder import IMAGES, class_ids, files_of, identify
 from seedbed.data.layouts.label_table import read_label_table
-from seedbed.data.source import nfc, refuse, some
+from seedbed.data.source import raise_problem
+from seedbed.data.text import compose, count_with_examples
 from seedbed.runtime.errors import UserError
 
 
 def photos_in(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their stem, sorted; other visible files are named on stdout.
+    """The images of a folder by their stem, sorted; other visible files are printed.
 
-    Raises UserError if there is no image, or if two differ in their suffix alone.
+    Raises UserError if there is no image, or two differ only in their suffix.
     """
     photos: dict[str, Path] = {}
     for path in files_of(folder, IMAGES):
-        stem = nfc(path.stem)
+        stem = compose(path.stem)
         if stem in photos:
             other = photos[stem].name
             raise UserError(f"{folder} holds {other} and {path.name}: rename one of the two")
@@ -25,7 +26,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
         raise UserError(f"{folder} holds no image ({', '.join(IMAGES)}): name another folder")
     visible = {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
     others = visible - {path.name for path in photos.values()}
-    for line in some(f"files in {folder} are no images", others):
+    for line in count_with_examples(f"files in {folder} are no images", others):
         print(line)
     return photos
 
@@ -33,15 +34,22 @@ def photos_in(folder: Path) -> dict[str, Path]:
 def tags_of(
     table: Path, photos: Mapping[str, Path], classes: Sequence[str]
 ) -> dict[str, tuple[int, ...]]:
-    """Sorted class ids of every photo from a CSV table `image,labels`.
+    """The sorted class ids of every image from a CSV table `image,labels`.
 
-    `photos` as `photos_in` gives them; `classes` are the names by class id, background first. An
-    image without labels has none. Raises UserError for a table that does not fit the photos and
-    the classes, naming the row, or that lacks a photo.
+    Args:
+        table: the table, see `read_label_table`; labels may be empty.
+        photos: what `photos_in` returned.
+        classes: class names by class id, background first.
+
+    Raises:
+        UserError: if a row does not fit the images or the classes, or an image has no row.
+
     """
     folder = next(iter(photos.values())).parent
-    rows = identify(read_label_table(table, refuse), list(photos.values()), folder, refuse)
+    rows = identify(
+        read_label_table(table, raise_problem), list(photos.values()), folder, raise_problem
+    )
     if missing := [path.name for stem, path in photos.items() if stem not in rows]:
         raise UserError(f"{table} has no row for {missing[0]}: add one for every image")
     names = list(classes[1:])
-    return {stem: class_ids(row, names, "test", refuse) for stem, (row, _) in rows.items()}
+    return {stem: class_ids(row, names, "test", raise_problem) for stem, (row, _) in rows.items()}

@@ -1,1 +1,1 @@
-"""Files in and out, ours and others'; nothing here knows a data set or a network."""
+"""File formats, our own and published ones; nothing here knows a data set or a network."""

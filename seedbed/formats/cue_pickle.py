@@ -1,4 +1,4 @@
-"""DSRG's `localization_cues.pickle`: the cues and class ids of all train images in one file."""
+"""DSRG's `localization_cues.pickle`: cues and class ids of all train images in one file."""
 
 import gzip
 import pickle
@@ -16,18 +16,24 @@ from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 Item = TypeVar("Item")
-MAX_UNPACKED = 1 << 30  # bytes; a few kilobytes can unpack to any number of them
+MAX_UNPACKED = 1 << 30  # bytes; a few kilobytes can decompress to any size
 CHUNK = 1 << 20
 
 
 def write_cue_pickle(
     path: Path, cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]
 ) -> None:
-    """Write cues (C, g, g) and foreground classes of all images in DSRG's format.
+    """Write the cues and classes of all images in DSRG's format.
 
-    Image k of the sequences has the keys `k_labels`, its class ids, and `k_cues`, (3, n) int64:
-    class, row and column of each cue. k is the image's number in `input_list.txt`. The ids are
-    written as they are: published files have the data set's own.
+    Image k, its number in `input_list.txt`, has two keys: `k_labels`, its class ids, and `k_cues`,
+    int64 (3, n) with the class, row and column of each cue.
+
+    Args:
+        path: the file.
+        cues: (C, g, g) for each image.
+        labels: the foreground class ids of each image, without translation; published files use
+            the data set's own ids.
+
     """
     with atomic(path) as temporary, temporary.open("wb") as file:
         file.write(pickle.PROTO + b"\x02" + pickle.EMPTY_DICT)
@@ -39,10 +45,10 @@ def write_cue_pickle(
 
 
 def _operations(value: object) -> bytes:
-    """Give what makes one value in a pickle: pickle itself would hold all images until the end."""
+    """The opcodes that make one value; pickle itself would keep all images in memory."""
     operations = pickle.dumps(value, protocol=2).removeprefix(pickle.PROTO + b"\x02")
-    # NumPy 1, and so DSRG's own loader, knows the module by its old name. The arrays hold small
-    # int64, every other byte or more zero, so the name cannot occur in them.
+    # NumPy 1, and so DSRG's own loader, knows the module by its old name. The name cannot occur in
+    # the data: the arrays are small int64 numbers, most of whose bytes are zero.
     new, old = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
     return operations.removesuffix(pickle.STOP).replace(new, old)
 
@@ -50,38 +56,54 @@ def _operations(value: object) -> bytes:
 def read_cue_pickle(
     path: Path, *, num_classes: int, grid: int
 ) -> tuple[dict[int, np.ndarray], dict[int, tuple[int, ...]]]:
-    """Read DSRG's `localization_cues.pickle`: cues (C, grid, grid) bool and class ids by k.
+    """Read DSRG's `localization_cues.pickle`, also compressed as `.gz`.
 
-    A name that ends in `.gz` is unpacked first. `num_classes`: of the file's ids, with background.
+    Args:
+        path: the file.
+        num_classes: C, the number of classes of the file's ids, including background.
+        grid: side of the grid of cues.
+
+    Returns:
+        The cues (C, grid, grid) bool and the class ids of each image number k.
 
     Raises:
-        UserError: if the file is no such pickle, or a cue lies outside the grid or the classes.
+        UserError: if the file has other content, or a cue is outside the grid or the classes.
 
     """
     content = _load(path)
     cells = _numbered(content, "cues", path)
     cues = {
-        k: _dense(found, (num_classes, grid, grid), f"{k}_cues in {path}")
-        for k, found in cells.items()
+        k: _dense(cell, (num_classes, grid, grid), f"{k}_cues in {path}")
+        for k, cell in cells.items()
     }
     ids = {k: content.get(f"{k}_labels") for k in cells}
     return cues, {k: _class_ids(ids[k], num_classes, f"{k}_labels in {path}") for k in ids}
 
 
 def read_cue_labels(path: Path) -> dict[int, tuple[int, ...]]:
-    """Read the class ids alone of such a pickle by k; raises UserError as `read_cue_pickle`."""
-    found = _numbered(_load(path), "labels", path)
-    return {k: _class_ids(ids, 256, f"{k}_labels in {path}") for k, ids in found.items()}
+    """Read only the class ids of each image number k; raises UserError as `read_cue_pickle`."""
+    labels = _numbered(_load(path), "labels", path)
+    return {k: _class_ids(ids, 256, f"{k}_labels in {path}") for k, ids in labels.items()}
 
 
-def by_image(found: Mapping[int, Item], numbers: Mapping[str, int], path: Path) -> dict[str, Item]:
-    """Give what a pickle holds of each image, by the images' numbers; UserError if it lacks one."""
+def by_image(items: Mapping[int, Item], numbers: Mapping[str, int], path: Path) -> dict[str, Item]:
+    """Replace the image numbers of what was read from `path` by image ids.
+
+    Args:
+        items: anything by image number.
+        numbers: the number of each image.
+        path: the file, for the error message.
+
+    Raises:
+        UserError: if an image's number is missing.
+
+    """
     for image_id, k in numbers.items():
-        if k not in found:
+        if k not in items:
             raise UserError(
                 f"image {image_id}, number {k}, is not in {path}: give the list that belongs to it"
             )
-    return {image_id: found[k] for image_id, k in numbers.items()}
+    return {image_id: items[k] for image_id, k in numbers.items()}
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
@@ -101,7 +123,7 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
 
 
 def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: ANN401
-    """Find the values of the keys `{k}_{kind}`, ordered by k."""
+    """The values of the keys `{k}_{kind}`, sorted by k."""
     keys = content if isinstance(content, dict) else {}
     matches = [re.fullmatch(rf"(0|[1-9][0-9]{{0,8}})_{kind}", str(key)) for key in keys]
     numbers = sorted(int(match[1]) for match in matches if match)
@@ -111,7 +133,7 @@ def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: A
 
 
 def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  # noqa: ANN401
-    """Turn (3, n) integers into bool of `shape`."""
+    """Class, row and column (3, n) of each cue → bool array of `shape`."""
     cells = _integers(cells)
     if cells is None or cells.ndim != 2 or len(cells) != 3:
         raise UserError(f"{name} is not an array of 3 rows of integers: make the cues again")
@@ -135,7 +157,7 @@ def _class_ids(ids: Any, num_classes: int, name: str) -> tuple[int, ...]:  # noq
 
 
 def _integers(values: Any) -> np.ndarray | None:  # noqa: ANN401
-    """Turn arrays or lists of them into one of integers; None if they are none or ragged."""
+    """An integer array of a list or array; None if it is ragged or has other values."""
     try:
         array = np.asarray(values)
     except ValueError:

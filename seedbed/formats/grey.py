@@ -1,4 +1,4 @@
-"""Maps of one value a pixel in pictures."""
+"""Grey pictures as maps of one value per pixel."""
 
 from pathlib import Path
 
@@ -9,14 +9,16 @@ from seedbed.runtime.errors import UserError
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """Read a picture of any mode as grey, float32 (H, W) from 0 to 1.
+    """Read a picture of any mode as grey, float32 (H, W) in [0, 1].
 
-    Raises UserError if it cannot be read, or its levels have no fixed range (32 bits a channel).
+    Raises:
+        UserError: if it cannot be read, or has 32 bits per pixel, whose range is not fixed.
+
     """
     try:
         with open_picture(path) as picture:
             mode = picture.mode
-            if mode.startswith("I;16"):  # Pillow's own conversion cuts all levels off at 255
+            if mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
                 return np.asarray(picture).astype(np.float32) / 65535
             if "transparency" in picture.info:  # as in seedbed.data.images
                 picture = picture.convert("RGBA")

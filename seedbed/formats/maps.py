@@ -1,6 +1,5 @@
-"""What the stages hand to each other of many images: HDF5 files of maps, and shards of them."""
+"""HDF5 map files, in which stages pass on arrays of many images, and shards of image lists."""
 
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,57 +10,29 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
+from seedbed.formats.hdf5_sink import Hdf5Sink
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 Item = TypeVar("Item")
-OPEN_FILES = 32  # of one Maps: each takes half a megabyte, and a process may often have 1024 in all
+MAX_OPEN_FILES = 32  # of one Maps: each takes 0.5 MB, and a process may have 1024 files open
 # What h5py raises for a damaged file.
-HDF5_FAILURES = (OSError, KeyError, RuntimeError, ValueError, TypeError)
-DEFLATION = 1032  # deflate shrinks nothing further (RFC 1951: 258 bytes in two bits)
-
-
-class _Sink(io.FileIO):
-    """The file under an HDF5 file. HDF5 loses errors and crashes later: they are kept here."""
-
-    failure: OSError | None = None
-
-    def write(self, data: memoryview) -> int:
-        """Write all of the data; after a failure, nothing."""
-        rest = memoryview(data)
-        try:
-            while rest and self.failure is None:
-                rest = rest[super().write(rest) :]
-        except OSError as failure:
-            self.failure = failure
-        return len(data)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the file's size; after a failure, do nothing."""
-        try:
-            return super().truncate(size) if self.failure is None else 0
-        except OSError as failure:
-            self.failure = failure
-            return 0
-
-    def check(self) -> None:
-        """Raise the first failure."""
-        if self.failure is not None:
-            raise self.failure
+HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
+MAX_COMPRESSION = 1032  # of deflate (RFC 1951: 258 bytes in two bits)
 
 
 class MapWriter:
-    """Puts arrays into an open HDF5 file, one dataset an image."""
+    """Adds arrays to an open HDF5 file, one dataset per image."""
 
-    def __init__(self, file: h5py.File, sink: _Sink) -> None:
+    def __init__(self, file: h5py.File, sink: Hdf5Sink) -> None:
         self._file = file
         self._sink = sink
 
     def put(self, image_id: str, array: np.ndarray, **attributes: object) -> None:
-        """Store an array of any shape under an id (unicode without '/'), each id once."""
+        """Store an array of any shape under an image id (any text without "/"), each id once."""
         if not image_id or image_id == "." or "/" in image_id:
             raise ValueError(f"image_id: {image_id!r} cannot name a dataset")
-        # One chunk: a map is always read whole. An empty array cannot be chunked.
+        # One chunk, because a map is always read whole. An empty array cannot be chunked.
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         options = {"chunks": array.shape, **filters} if array.size and array.ndim else {}
         dataset = self._file.create_dataset(image_id, data=array, **options)
@@ -69,18 +40,21 @@ class MapWriter:
         self._sink.check()
 
     def mark(self, image_id: str, **attributes: object) -> None:
-        """Add attributes to a map that was put before: what only all maps together tell."""
+        """Add attributes to a map that was stored before."""
         self._file[image_id].attrs.update(attributes)
         self._sink.check()
 
 
 @contextmanager
 def write_maps(path: Path, **attributes: object) -> Iterator[MapWriter]:
-    """Write an HDF5 map file; the same puts in the same order give the same bytes.
+    """Write an HDF5 map file; the same arrays in the same order give the same bytes.
 
-    `attributes` (numbers, strings, lists of them) are the file's and hold for every map.
+    Args:
+        path: the file; it appears under this name when the context ends without an error.
+        attributes: attributes that apply to all maps: numbers, strings or lists of them.
+
     """
-    with atomic(path) as temporary, _Sink(temporary, "w+") as sink:
+    with atomic(path) as temporary, Hdf5Sink(temporary, "w+") as sink:
         with h5py.File(sink, "w") as file:
             file.attrs.update(attributes)
             yield MapWriter(file, sink)
@@ -88,20 +62,24 @@ def write_maps(path: Path, **attributes: object) -> Iterator[MapWriter]:
 
 
 class Maps(Mapping[str, np.ndarray]):
-    """The arrays of one or several HDF5 map files by image id, read as they are asked for.
+    """The arrays of one or several HDF5 map files by image id, read on access.
 
-    Iterates file by file in the order given, inside a file by id. Opened by each process for
-    itself, so one object serves forked and spawned workers; of many files, those not asked for
-    longest are closed again. Raises UserError for a file that cannot be read, an id that is
-    missing or stands in two files, and links out of the file.
+    Iteration goes through the files in the given order, and through a file by id. Each process
+    opens the files itself, so that an object can be passed to forked and spawned workers; the
+    least recently used files are closed again.
+
+    Raises:
+        UserError: if a file cannot be read, an id is missing or in two files, or a dataset is a
+            link to another file.
+
     """
 
     def __init__(self, paths: Path | str | Sequence[Path | str]) -> None:
-        one = isinstance(paths, str | Path)
-        self._paths = [Path(path) for path in ([paths] if one else paths)]
-        self._holder: dict[str, Path] | None = None  # of each id; found when first asked for
-        self._files: dict[Path, h5py.File] = {}  # those open, the last one used at the end
-        self._pid = -1
+        single = isinstance(paths, str | Path)
+        self._paths = [Path(path) for path in ([paths] if single else paths)]
+        self._path_by_id: dict[str, Path] | None = None  # filled on first access
+        self._files: dict[Path, h5py.File] = {}  # open files, the most recently used one last
+        self._pid = -1  # of the process that opened them
 
     def __reduce__(self) -> tuple:
         return type(self), (self._paths,)
@@ -113,31 +91,31 @@ class Maps(Mapping[str, np.ndarray]):
         self.close()
 
     def close(self) -> None:
-        """Close the files; they open again when needed."""
+        """Close the files; they are opened again on the next access."""
         if self._pid == os.getpid():
             for file in self._files.values():
                 file.close()
         self._files, self._pid = {}, -1
 
     def _by_id(self) -> dict[str, Path]:
-        """Give the path of the file that holds each id."""
-        if self._holder is None:
-            holder: dict[str, Path] = {}
+        """The path of the file that each image id is in."""
+        if self._path_by_id is None:
+            paths: dict[str, Path] = {}
             for path in self._paths:
                 for image_id in _ids(self._file(path)):
-                    if image_id in holder:
-                        other = holder[image_id]
+                    if image_id in paths:
+                        other = paths[image_id]
                         raise UserError(f"{image_id} is in {other} and in {path}: remake them")
-                    holder[image_id] = path
-            self._holder = holder
-        return self._holder
+                    paths[image_id] = path
+            self._path_by_id = paths
+        return self._path_by_id
 
     def _file(self, path: Path) -> h5py.File:
-        """Give a file, opened by this process."""
+        """A file, opened by this process."""
         if self._pid != os.getpid():
             self._files, self._pid = {}, os.getpid()
         file = self._files.pop(path, None) or _open_maps(path)
-        if len(self._files) >= OPEN_FILES:
+        if len(self._files) >= MAX_OPEN_FILES:
             self._files.pop(next(iter(self._files))).close()
         self._files[path] = file
         return file
@@ -150,7 +128,7 @@ class Maps(Mapping[str, np.ndarray]):
             raise UserError(f"{image_id} in {file.filename} is a link, not a map: remake it")
         try:
             dataset = file[image_id]
-        except HDF5_FAILURES as error:
+        except HDF5_ERRORS as error:
             raise UserError(f"cannot read {image_id} in {file.filename}: remake it") from error
         if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
             raise UserError(f"{image_id} in {file.filename} is not a plain map: remake it")
@@ -162,10 +140,10 @@ class Maps(Mapping[str, np.ndarray]):
     def __getitem__(self, image_id: str) -> np.ndarray:
         dataset = self._dataset(image_id)
         try:
-            if dataset.nbytes > DEFLATION * dataset.id.get_storage_size():
+            if dataset.nbytes > MAX_COMPRESSION * dataset.id.get_storage_size():
                 raise ValueError(f"it claims {dataset.nbytes} bytes")
             return np.asarray(dataset[()])
-        except HDF5_FAILURES as error:
+        except HDF5_ERRORS as error:
             name = dataset.file.filename
             raise UserError(f"cannot read {image_id} in {name}: {error}; remake it") from error
 
@@ -179,23 +157,23 @@ class Maps(Mapping[str, np.ndarray]):
         return len(self._by_id())
 
     def get(self, image_id: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping.get
-        """Give the map, or `default` where there is none."""
+        """The map of an image, or `default` if there is none."""
         if image_id not in self:
             return default
         return self[image_id]
 
     def attributes(self, image_id: str) -> dict[str, Any]:
-        """Give the attributes of an image's file, overlaid by its dataset's."""
+        """The attributes of an image's file, overridden by those of its dataset."""
         dataset = self._dataset(image_id)
         return _attributes(dataset.file) | _attributes(dataset)
 
     def file_attributes(self) -> dict[str, Any]:
-        """Give the attributes of the first file, those that hold for all of its maps."""
+        """The attributes of the first file."""
         with _open_maps(self._paths[0]) as file:
             return _attributes(file)
 
     def floats(self, image_id: str) -> np.ndarray:
-        """Give a map as float32: uint8 divided by its attribute `levels` (255 if it has none)."""
+        """A map as float32; uint8 is divided by its attribute `levels` (default 255)."""
         array = self[image_id]
         scaled = array.dtype == np.uint8
         levels = self.attributes(image_id).get("levels", 255) if scaled else 1
@@ -207,35 +185,35 @@ class Maps(Mapping[str, np.ndarray]):
 def _ids(file: h5py.File) -> list[str]:
     try:
         return list(file)
-    except HDF5_FAILURES as error:
+    except HDF5_ERRORS as error:
         raise UserError(f"cannot read the maps {file.filename}: {error}; remake it") from error
 
 
 def _attributes(holder: h5py.File | h5py.Dataset) -> dict[str, Any]:
-    """Give the attributes of a file or dataset as plain values."""
+    """The attributes of a file or dataset as Python values."""
     try:
-        found = dict(holder.attrs)
-    except HDF5_FAILURES as error:
+        attributes = dict(holder.attrs)
+    except HDF5_ERRORS as error:
         name = holder.file.filename
         raise UserError(f"cannot read the attributes in {name}: {error}; remake it") from error
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in found.items()}
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
 
 
 def _open_maps(path: Path) -> h5py.File:
     try:
-        # Files appear by renaming and never change: a lock would only fail on network disks.
+        # Files never change after they appear; locking fails on some network disks.
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise UserError(f"cannot read the maps {path}: {error}; remake it") from error
 
 
 def quantise(fractions: np.ndarray) -> np.ndarray:
-    """Turn floats in [0, 1] into uint8: round(255 x)."""
+    """Floats in [0, 1] → uint8: round(255 x)."""
     return np.rint(np.asarray(fractions) * 255).astype(np.uint8)
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
-    """Give every n-th item beginning with the k-th, for a shard "k-of-n", k from 1."""
+    """The items of shard "k-of-n": every n-th one, starting with the k-th (k counts from 1)."""
     match = re.fullmatch(r"([0-9]+)-of-([0-9]+)", shard)
     number, count = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= count:

@@ -1,4 +1,4 @@
-"""Masks as palette PNGs in VOC's colours."""
+"""Masks of class ids as palette PNGs in VOC's colours."""
 
 import functools
 from pathlib import Path
@@ -10,9 +10,11 @@ from seedbed.formats.pictures import open_picture
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
+VOID = 255  # class id of pixels without a label
+
 
 def _voc_palette() -> np.ndarray:
-    """Give VOC's colours: bit 3j + c of an index is bit 7 - j of channel c (VOC devkit)."""
+    """VOC's colours (256, 3): bit 3j + c of an id is bit 7 - j of channel c (VOC devkit)."""
     index = np.arange(256)[:, None]
     channel = np.arange(3)
     return sum(((index >> (3 * j + channel)) & 1) << (7 - j) for j in range(3)).astype(np.uint8)
@@ -22,11 +24,11 @@ VOC_PALETTE = _voc_palette()
 
 
 def save_mask(path: Path, mask: np.ndarray) -> None:
-    """Write a mask as `write_mask`, but in place: for a folder that appears as a whole."""
+    """Write a mask as `write_mask` does, but directly under its name, not by renaming."""
     if mask.ndim != 2 or mask.dtype != np.uint8:
         raise ValueError(f"mask: uint8 (H, W) wanted, got {mask.dtype} {mask.shape}")
     image = Image.fromarray(mask)
-    # All 256 colours: with fewer Pillow writes fewer bits a pixel, and 255 is lost.
+    # All 256 colours: with fewer, Pillow would use fewer bits per pixel and lose id 255.
     image.putpalette(VOC_PALETTE.tobytes())
     image.save(path, format="PNG")
 
@@ -38,7 +40,12 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a mask PNG as ids (H, W) uint8; an RGB one is decoded by VOC's colours."""
+    """Read a mask PNG as class ids (H, W) uint8; RGB is decoded by VOC's colours.
+
+    Raises:
+        UserError: if the file cannot be read, has another mode, or has a colour that is not VOC's.
+
+    """
     try:
         with open_picture(path, ["PNG"]) as image:
             mode, pixels = image.mode, np.array(image)
@@ -52,14 +59,14 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """Turn colours (…, 3) uint8 into one number each, int32."""
+    """Colours (…, 3) uint8 → 24-bit numbers (…) int32."""
     red, green, blue = np.moveaxis(colours, -1, 0)
     return red.astype(np.int32) << 16 | green.astype(np.int32) << 8 | blue
 
 
 @functools.cache
 def _ids_by_colour() -> np.ndarray:
-    """Give VOC's class id of every colour, int16 by its number; -1 for the others."""
+    """The class id of each 24-bit colour, int16 (2²⁴,); -1 for colours that are not VOC's."""
     ids = np.full(1 << 24, -1, dtype=np.int16)
     ids[_codes(VOC_PALETTE)] = np.arange(256)
     return ids

@@ -1,4 +1,4 @@
-"""Masks and cues painted over their photo, to look at."""
+"""Pictures of masks and cues drawn over their image."""
 
 from pathlib import Path
 
@@ -10,19 +10,27 @@ from seedbed.runtime.atomic import atomic
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Paint a mask (H, W) uint8 in VOC's colours over an image (H, W, 3) uint8: same shape.
+    """Draw a mask over an image in VOC's colours.
 
-    Background shows the image as it is, an object half the image and half its class' colour, and
-    the colour alone along its inner edge, a pixel wide for every 250 of the image's shorter side.
+    Background shows the image; objects show the mean of image and class colour, and the class
+    colour along their edge, which is one pixel wide plus one per 250 pixels of the shorter side.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: class ids (H, W) uint8.
+
+    Returns:
+        (H, W, 3) uint8.
+
     """
     colour = VOC_PALETTE[mask]
     tinted = image // 2 + colour // 2
-    painted = np.where(_inner_edge(mask)[..., None], colour, tinted)
-    return np.where(mask[..., None] > 0, painted, image)
+    objects = np.where(_inner_edge(mask)[..., None], colour, tinted)
+    return np.where(mask[..., None] > 0, objects, image)
 
 
 def _inner_edge(mask: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool that a step along a row or a column takes to another class."""
+    """Pixels (H, W) bool with a pixel of another class close by in their row or column."""
     reach = 1 + min(mask.shape) // 250
     edge = np.zeros(mask.shape, dtype=bool)
     for step in range(1, reach + 1):
@@ -36,16 +44,24 @@ def _inner_edge(mask: np.ndarray) -> np.ndarray:
 
 
 def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
-    """Write `overlay` as a JPEG."""
+    """Write the picture that `overlay` makes as JPEG."""
     with atomic(path) as temporary:
         Image.fromarray(overlay(image, mask)).save(temporary, "JPEG", quality=90, subsampling=0)
 
 
 def cue_preview(image: np.ndarray, cues: np.ndarray) -> np.ndarray:
-    """Paint cues (C, g, g) in VOC's colours over an image (H, W, 3) uint8: same shape.
+    """Draw cues over an image in VOC's colours.
 
-    Cells without a cue show the image, paler; background cues darken it; of several classes the
-    highest id shows.
+    Cells without a cue show the image at half contrast. Of several classes in a cell, the highest
+    id is drawn; background is black.
+
+    Args:
+        image: (H, W, 3) uint8.
+        cues: (C, g, g), non-zero where a class has a cue.
+
+    Returns:
+        (H, W, 3) uint8.
+
     """
     rows, columns = (
         np.rint(np.linspace(0, cells - 1, pixels)).astype(int)

@@ -1,6 +1,6 @@
-"""Class maps in PSA's `.npy` files, both ways (Ahn & Kwak, CVPR 2018).
+"""PSA's `.npy` files of class maps (Ahn & Kwak, CVPR 2018).
 
-The classes are the data set's own: 1..n, 0 is background.
+Classes are the data set's own ids: 1..n, 0 is background.
 """
 
 import io
@@ -10,28 +10,33 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.formats.pickles import restricted as restricted_pickle
+from seedbed.formats.pickles import restricted
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 
 def write_cam(path: Path, maps: Mapping[int, np.ndarray]) -> None:
-    """Write class maps: source id (1..n) → (H, W), stored as float32 under source id − 1."""
+    """Write class maps: source id (1..n) → (H, W), stored as float32 under source id - 1."""
     _write(path, {c - 1: values for c, values in maps.items()})
 
 
 def read_cam(path: Path) -> dict[int, np.ndarray]:
-    """Read class maps: source id (1..n) → float32 (H, W), by id; raises UserError."""
+    """Read class maps: source id (1..n) → float32 (H, W), sorted; UserError for other content."""
     return {c + 1: values for c, values in _read(path).items()}
 
 
 def write_scores(path: Path, scores: Mapping[int, np.ndarray]) -> None:
-    """Write the CRF's posteriors: source id, 0 is background → (H, W), stored as float32."""
+    """Write posteriors of the CRF: source id, 0 for background → (H, W), stored as float32."""
     _write(path, scores)
 
 
 def read_scores(path: Path) -> dict[int, np.ndarray]:
-    """Read the CRF's posteriors: source id, 0 is background → float32 (H, W); raises UserError."""
+    """Read posteriors of the CRF: source id, 0 for background → float32 (H, W).
+
+    Raises:
+        UserError: if the file has other content or no background.
+
+    """
     scores = _read(path)
     if 0 not in scores:
         raise UserError(f"{path} holds no background (key 0): give the scores after PSA's CRF")
@@ -39,21 +44,21 @@ def read_scores(path: Path) -> dict[int, np.ndarray]:
 
 
 def _write(path: Path, maps: Mapping[int, np.ndarray]) -> None:
-    """Write a dict as NumPy does, but with protocol 2 and NumPy 1's names, which all can read."""
+    """Write a dict as np.save does, but so that NumPy 1 and Python 2 can read it too."""
     holder = np.empty((), dtype=object)
     holder[()] = {int(c): np.asarray(values, dtype=np.float32) for c, values in maps.items()}
     buffer = io.BytesIO()
     header = {"descr": "|O", "fortran_order": False, "shape": ()}
     np.lib.format.write_array_header_1_0(buffer, header)
     data = pickle.dumps(holder, protocol=2)
-    # A pickle names a function once, before any data: the first match is the name.
+    # A pickle names a function once, before any data, so the first match is the name.
     buffer.write(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
     with atomic(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 
 
 def _read(path: Path) -> dict[int, np.ndarray]:
-    content = restricted_pickle.load(path)
+    content = restricted.load(path)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} holds no dict from class to map: write it again as PSA does")
     maps = {}

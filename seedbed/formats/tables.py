@@ -1,4 +1,4 @@
-"""Text, JSON and tables (TSV), written whole or not at all."""
+"""Text, JSON and tables (TSV), written atomically."""
 
 import csv
 import json
@@ -13,18 +13,18 @@ from seedbed.runtime.errors import UserError
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with the line ends it has."""
+    """Write text as UTF-8; line ends are not translated."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Write a JSON value, keys sorted, indented by one."""
+    """Write a JSON value with sorted keys, indented by one space."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _cell(value: object) -> str:
-    """Format one cell of a table: %.6g for floats, nothing for None."""
+    """A cell's text: %.6g for floats, empty for None."""
     if value is None:
         return ""
     if isinstance(value, Real) and not isinstance(value, Integral):
@@ -46,7 +46,7 @@ def write_tsv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Read a table of strings; raises UserError if there is none."""
+    """Read a table as a list of rows of strings; raises UserError if it cannot be read."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         return list(csv.DictReader(StringIO(text, newline=""), dialect="excel-tab"))

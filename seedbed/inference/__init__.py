@@ -1,1 +1,1 @@
-"""A network over scales and flip, and what follows it."""
+"""Inference: networks over scales and flip, fusion of their outputs, CRF, export."""

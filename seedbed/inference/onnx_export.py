@@ -1,4 +1,4 @@
-"""A segmentation network as an ONNX file that wants nothing but an image's RGB levels."""
+"""Export of a segmentation network to ONNX, preprocessing included."""
 
 import copy
 import json
@@ -10,65 +10,73 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.models import Network
-from seedbed.models.backbones.vgg import SameMaxPool2d
-from seedbed.models.heads.vgg import Dropout
+from seedbed.models.heads.deeplab import Dropout
+from seedbed.models.layers import SameMaxPool2d
+from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 OPSET = 17
-TRACED, CHECKED = (97, 128), (75, 110)  # another size: what the trace took for constant shows
-TOLERANCE = 1e-3  # of the largest logit: float32 sums in another order differ by far less
+TRACE_SIZE = (97, 128)
+TEST_SIZE = (75, 110)  # differs from TRACE_SIZE, so that sizes traced as constants are noticed
+TOLERANCE = 1e-3  # of the largest logit; a different order of float32 sums changes far less
 
 
 def export_onnx(path: Path, model: Network, about: Mapping[str, object]) -> float:
-    """Write a network and try the file in ONNX Runtime, on images of a size of their own.
+    """Write a network as an ONNX file and verify the file in ONNX Runtime.
 
-    The graph takes `image` (1, 3, H, W), float32 RGB levels in [0, 255] of any H and W, and gives
-    `logits` (1, C, h, w) on the network's grid. A dropout that stays on is off in the graph.
+    The graph's input is `image`, (1, 3, H, W) float32 RGB in [0, 255] of any size; its output
+    `logits`, (1, C, h, w), on the network's grid. Dropout is off in the graph.
 
     Args:
-        path: the file.
-        model: a segmentation network; stays as it is.
-        about: goes into the file's metadata, values as JSON.
+        path: the file to write.
+        model: a segmentation network; not modified.
+        about: metadata of the file, values as JSON.
 
     Returns:
-        The largest difference between a logit of the file and of the network.
+        The largest absolute difference between the logits of the file and of the network.
 
     Raises:
-        UserError: if onnx or onnxruntime are not installed.
+        UserError: if onnx or onnxruntime is not installed.
         RuntimeError: if the file and the network disagree; nothing is written then.
 
     """
     try:
         import onnx
-        import onnxruntime
+        import onnxruntime  # noqa: F401 - fail before the network is traced
     except ImportError as error:
         raise UserError(
             f"an export needs {error.name}: python -m pip install 'seedbed[onnx]'"
         ) from None
     network = _without_dropout(model)
     with atomic(path) as temporary:
-        _trace(_Graph(network), temporary)
+        _trace(_ExportGraph(network), temporary)
         content = onnx.load(temporary)
-        described = {key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}
-        onnx.helper.set_model_props(content, described)
+        metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}
+        onnx.helper.set_model_props(content, metadata)
         onnx.save(content, temporary)
-        image = _test_image(CHECKED)
-        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
-        found = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
-        with torch.no_grad():
-            expected = network(network.preprocess(image))
-        if found.shape != expected.shape:
-            raise RuntimeError(f"logits are {tuple(found.shape)}, not {tuple(expected.shape)}")
-        difference = (found - expected).abs().max().item()
-        if not difference <= TOLERANCE * expected.abs().max():
-            raise RuntimeError(f"logits differ by {difference:.2g} from the network's")
+        return _verify(temporary, network)
+
+
+@torch.no_grad()
+def _verify(path: Path, network: Network) -> float:
+    """Largest difference of the file's logits from the network's; RuntimeError if too large."""
+    import onnxruntime
+
+    image = _random_image(TEST_SIZE)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    logits = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
+    expected = network(network.preprocess(image))
+    if logits.shape != expected.shape:
+        raise RuntimeError(f"logits are {tuple(logits.shape)}, not {tuple(expected.shape)}")
+    difference = (logits - expected).abs().max().item()
+    if not difference <= TOLERANCE * expected.abs().max():
+        raise RuntimeError(f"logits differ by {difference:.2g} from the network's")
     return difference
 
 
 def _without_dropout(model: Network) -> Network:
-    """A copy on the CPU in which no dropout stays on."""
+    """A copy on the CPU in evaluation mode, without dropout that stays active there."""
     network = copy.deepcopy(model).cpu().eval()
     for module in network.modules():
         if isinstance(module, Dropout):
@@ -76,8 +84,8 @@ def _without_dropout(model: Network) -> Network:
     return network
 
 
-class _Graph(nn.Module):
-    """What is written: a network after its preprocessing, its pools as a trace can follow them."""
+class _ExportGraph(nn.Module):
+    """Preprocessing and network, with TensorFlow's pooling in a form that can be traced."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -92,11 +100,11 @@ class _Graph(nn.Module):
 
 
 class _TracedSamePool(nn.MaxPool2d):
-    """`SameMaxPool2d` of 3x3 whose padding a trace does not take for constant."""
+    """`SameMaxPool2d` of 3x3 whose padding is not traced as a constant."""
 
     def forward(self, features: Tensor) -> Tensor:
         padded = F.pad(features, (1, 1, 1, 1), value=-float("inf"))
-        if self.stride == 2:  # TensorFlow pads an even size at its end alone
+        if self.stride == 2:  # TensorFlow pads even sizes only at the end
             rows, columns = features.shape[2:]
             padded = padded[:, :, 1 - rows % 2 :, 1 - columns % 2 :]
         return super().forward(padded)
@@ -104,12 +112,12 @@ class _TracedSamePool(nn.MaxPool2d):
 
 def _trace(graph: nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
-        # What it warns of is checked. The newer exporter wants two packages more, takes longer, and
-        # takes the padding for constant as well.
+        # The tracer's warnings are about constants, which `_verify` checks. The dynamo exporter
+        # needs two more packages, is slower, and makes the padding a constant too.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             graph,
-            (_test_image(TRACED),),
+            (_random_image(TRACE_SIZE),),
             path,
             dynamo=False,
             opset_version=OPSET,
@@ -122,6 +130,6 @@ def _trace(graph: nn.Module, path: Path) -> None:
         )
 
 
-def _test_image(size: tuple[int, int]) -> Tensor:
+def _random_image(size: tuple[int, int]) -> Tensor:
     noise = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
     return (255 * noise).round()

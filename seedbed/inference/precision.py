@@ -1,4 +1,4 @@
-"""The precision that networks compute in."""
+"""Numerical precision of networks."""
 
 import contextlib
 
@@ -6,6 +6,6 @@ import torch
 
 
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Bfloat16 autocast on a GPU that has it, nothing elsewhere."""
-    on = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast("cuda", torch.bfloat16) if on else contextlib.nullcontext()
+    """Autocast to bfloat16 on GPUs that support it; a null context otherwise."""
+    supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.autocast("cuda", torch.bfloat16) if supported else contextlib.nullcontext()

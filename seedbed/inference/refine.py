@@ -1,4 +1,4 @@
-"""From class probabilities to labels: only the tags, and the dense CRF."""
+"""Labels from class probabilities: restriction to an image's own classes, and dense CRF."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,12 +8,27 @@ from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.formats.maps import quantise
 
 
-def only_tagged(
-    probabilities: np.ndarray, classes: Sequence[int], tags: Collection[int]
+def restrict_to_labels(
+    probabilities: np.ndarray, classes: Sequence[int], labels: Collection[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Those of the maps (C', H, W) and of their class ids that are background's or a tag's."""
-    tagged = np.isin(classes, [0, *tags])
-    return probabilities[tagged], np.asarray(classes)[tagged]
+    """Keep background and the image's own classes.
+
+    Args:
+        probabilities: (C', H, W).
+        classes: class ids of the C' channels.
+        labels: class ids of the image, without background.
+
+    Returns:
+        The kept channels (not renormalised) and their class ids.
+
+    """
+    kept = np.isin(classes, [0, *labels])
+    return probabilities[kept], np.asarray(classes)[kept]
+
+
+def argmax_classes(scores: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Class ids (H, W) uint8 of the highest of the scores (C', H, W); of equals the first."""
+    return np.asarray(classes, dtype=np.uint8)[scores.argmax(0)]
 
 
 def crf_labels(
@@ -22,13 +37,19 @@ def crf_labels(
     classes: Sequence[int],
     params: Mapping[str, float],
 ) -> np.ndarray:
-    """Label and confidence · 255 (2, H, W) uint8 of each pixel after a dense CRF.
+    """Labels and confidence after a dense CRF.
 
-    image (H, W, 3) uint8; probabilities (C', H, W) float32 in [0, 1] of the C' `classes`, brought
-    to a sum of 1 here; `params` are those of `dense_crf`.
+    Args:
+        image: RGB uint8 (H, W, 3).
+        probabilities: (C', H, W) float32 in [0, 1]; normalised here to sum to 1.
+        classes: class ids of the C' channels.
+        params: parameters of `seedbed.crf.dense_crf`.
+
+    Returns:
+        (2, H, W) uint8: class id, and the posterior of that class times 255, rounded.
+
     """
     total = probabilities.sum(0, keepdims=True)
     unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
     posterior = dense_crf(image, unary, params)
-    labels = np.asarray(classes, dtype=np.uint8)[posterior.argmax(0)]
-    return np.stack([labels, quantise(posterior.max(0))])
+    return np.stack([argmax_classes(posterior, classes), quantise(posterior.max(0))])

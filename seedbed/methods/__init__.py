@@ -1,1 +1,1 @@
-"""The published systems: each formula under the name of its paper."""
+"""The published methods: CAM, seeds and saliency, and a package for each published system."""

@@ -1,6 +1,7 @@
-"""From a classifier's class maps to class activation maps.
+"""Class activation maps (CAM) from the class maps of a classifier.
 
-Sources: Zhou et al., CVPR 2016 (CAM); the scales and their sum: Ahn & Kwak, CVPR 2018 (PSA).
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016. The fusion of
+scales and the normalisation follow PSA (Ahn & Kwak, CVPR 2018; infer_cls.py of its code).
 """
 
 from collections.abc import Sequence
@@ -12,21 +13,29 @@ from seedbed.methods.resampling import resize
 
 
 def combine_scales(
-    maps: Sequence[Tensor],
-    size: tuple[int, int],
-    power: float = 1.0,
-    resampling: str = "half_pixel",
+    maps: Sequence[Tensor], size: tuple[int, int], *, power: float, resampling: str
 ) -> Tensor:
-    """Sum the positive parts of one image's maps at several scales, each brought to `size`.
+    """Sum the positive parts of an image's class maps over scales, resized to `size`.
 
-    Each of `maps` is (K, h_i, w_i); returns (K, *size). `power` is applied before resampling: 0.5
-    is the square root of PSA's VGG-16 variant. `resampling` as in `resampling.resize`.
+    Args:
+        maps: one (K, h_i, w_i) floating tensor per scale, class scores of any sign.
+        size: (H, W) of the result.
+        power: exponent of the positive parts, applied before resizing. PSA takes 0.5 for
+            VGG-16, 1 for ResNet-38.
+        resampling: method of `seedbed.methods.resampling.resize`.
+
+    Returns:
+        (K, H, W), not negative, not normalised.
+
     """
-    resized = [resize(each.relu().pow(power)[None], size, resampling)[0] for each in maps]
+    resized = [resize(scale.relu().pow(power)[None], size, resampling)[0] for scale in maps]
     return torch.stack(resized).sum(dim=0)
 
 
 def normalise_cam(maps: Tensor) -> Tensor:
-    """Positive part of maps (…, h, w), each divided by its maximum + 1e-5: in [0, 1)."""
+    """Divide the positive part of each map by its maximum + 1e-5: (…, h, w) → (…, h, w) in [0, 1).
+
+    Source: PSA, infer_cls.py.
+    """
     positive = maps.relu()
     return positive / (positive.amax(dim=(-2, -1), keepdim=True) + 1e-5)

@@ -1,35 +1,38 @@
-"""The plain losses: masks with void, and image-level labels."""
-
-from typing import Literal
+"""Losses shared by the systems: segmentation masks with void, and image-level labels."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
-VOID = 255
+from seedbed.formats.masks import VOID
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean cross entropy over the cells with a label; 0, with zero gradients, if there is none.
+    """Mean cross entropy over the labelled pixels; 0, with zero gradients, if there are none.
 
-    logits (N, C, H, W), target (N, H, W) integer, class ids and 255 = void → scalar.
+    Args:
+        logits: (N, C, H, W).
+        target: (N, H, W) integer class ids, 255 = void.
+
+    Returns:
+        Scalar.
+
     """
     target = target.long()
-    # Cells are summed here because the built-in sum over a map is not reproducible on CUDA.
-    per_cell = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
-    return per_cell.sum() / (target != VOID).sum().clamp(min=1)
+    # reduction="none" and an own sum, because the built-in 2-D reduction is not deterministic on
+    # CUDA.
+    per_pixel = F.cross_entropy(logits, target, ignore_index=VOID, reduction="none")
+    return per_pixel.sum() / (target != VOID).sum().clamp(min=1)
 
 
-def classification_loss(
-    scores: Tensor, tags: Tensor, kind: Literal["soft_margin"] = "soft_margin"
-) -> Tensor:
-    """Multi-label loss of scores (N, K), logits, against tags (N, K), 0 or 1 → scalar.
+def classification_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Multi-label soft margin loss: logistic loss averaged over classes and images.
 
-    "soft_margin" is the logistic loss of every class, mean over classes and images.
+    Args:
+        scores: (N, K) logits.
+        labels: (N, K), 0 or 1.
 
-    Raises:
-        ValueError: if `kind` is unknown.
+    Returns:
+        Scalar. Source: PSA (train_cls.py) and Group-WSSS (train.py).
 
     """
-    if kind != "soft_margin":
-        raise ValueError(f"kind must be 'soft_margin', not {kind!r}")
-    return F.multilabel_soft_margin_loss(scores, tags.to(scores.dtype))
+    return F.multilabel_soft_margin_loss(scores, labels.to(scores.dtype))

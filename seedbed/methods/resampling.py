@@ -1,14 +1,14 @@
-"""Resizing maps as each of the published systems does.
+"""Resizing of images and maps, as each of the published systems does it.
 
-What differs is where the samples of the new grid lie on the old one, and whether a shrinking map
-is smoothed first.
+The methods differ in where the samples of the new grid lie on the old one, and in whether a map is
+low-pass filtered before it shrinks.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_TORCH = {
+_INTERPOLATE = {
     "half_pixel": {"mode": "bilinear", "align_corners": False},
     "corner_aligned": {"mode": "bilinear", "align_corners": True},
     "antialias": {"mode": "bilinear", "align_corners": False, "antialias": True},
@@ -16,64 +16,71 @@ _TORCH = {
 }
 
 
-def resize(maps: Tensor, size: tuple[int, int], how: str) -> Tensor:
-    """Maps (N, C, H, W), floating, on any device → (N, C, *size).
+def resize(maps: Tensor, size: tuple[int, int], method: str) -> Tensor:
+    """Resize maps (N, C, H, W), floating, on any device, to (N, C, *size).
 
     Args:
-        maps: what is resized; of its own size it comes back as it is.
-        size: rows and columns of the result.
-        how: bilinear, and its samples lie where they do in
+        maps: returned as they are if they already have that size.
+        size: (rows, columns) of the result.
+        method: one of
 
-            - "half_pixel": OpenCV and PyTorch, borders on borders;
-            - "corner_aligned": SciPy's `zoom` and Caffe's Interp, outer samples on outer samples;
-            - "tf_legacy": TensorFlow 1's `resize_bilinear`, sample i at i · H / size, held at the
-              last one;
-
-            or, with borders on borders, "antialias", bilinear over all that a new cell covers, and
-            "bicubic", the same with Pillow's bicubic filter, which may overshoot; or "nearest":
-            the nearest one where "corner_aligned" samples, as SciPy's `zoom` of order 0.
+            - "half_pixel": bilinear, pixel centres at half-integers: OpenCV, PyTorch with
+              `align_corners=False`;
+            - "corner_aligned": bilinear, the outermost samples coincide: `scipy.ndimage.zoom` of
+              order 1, Caffe's Interp layer, PyTorch with `align_corners=True`;
+            - "tf_legacy": bilinear, sample i at i · H / size: TensorFlow 1's `resize_bilinear`;
+            - "antialias": "half_pixel" with a triangle filter when shrinking: Pillow's BILINEAR;
+            - "bicubic": Pillow's BICUBIC, which may overshoot;
+            - "nearest": nearest neighbour of the "corner_aligned" samples: `zoom` of order 0.
 
     Raises:
-        ValueError: if `how` is none of these.
+        ValueError: if `method` is none of these.
 
     """
     if tuple(maps.shape[-2:]) == tuple(size):
         return maps
-    if how in _TORCH:
-        return F.interpolate(maps, size=size, **_TORCH[how])
-    if how not in _ALONG_ROWS:
-        raise ValueError(f"how must be one of {', '.join([*_TORCH, *_ALONG_ROWS])}, not {how!r}")
-    along = _ALONG_ROWS[how]
-    return along(along(maps, size[1]).mT, size[0]).mT
+    if method in _INTERPOLATE:
+        return F.interpolate(maps, size=size, **_INTERPOLATE[method])
+    if method not in _ALONG_ROWS:
+        methods = ", ".join([*_INTERPOLATE, *_ALONG_ROWS])
+        raise ValueError(f"method must be one of {methods}, not {method!r}")
+    resize_rows = _ALONG_ROWS[method]
+    return resize_rows(resize_rows(maps, size[1]).mT, size[0]).mT
 
 
-def resize_image(images: Tensor, size: tuple[int, int], how: str) -> Tensor:
-    """`resize` of images in [0, 255]; "bicubic" gives whole levels in that range, as Pillow."""
-    resized = resize(images, size, how)
-    return resized.round().clamp(0, 255) if how == "bicubic" else resized
+def resize_image(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
+    """`resize` of images in [0, 255]; "bicubic" is rounded and clamped to that range, as Pillow."""
+    resized = resize(images, size, method)
+    return resized.round().clamp(0, 255) if method == "bicubic" else resized
 
 
-def label_pixels(size: int, stride: int, how: str) -> Tensor:
-    """Which of `size` pixels in a row give the cells of a grid of that stride their label.
+def label_pixels(size: int, stride: int, method: str) -> Tensor:
+    """Positions, of `size` pixels in a row, whose labels supervise a grid of stride `stride`.
 
-    "corner_aligned": every `stride`-th from the first on, as Caffe's Interp shrinks labels;
-    "tf_legacy": ⌈size / stride⌉ cells, cell i at ⌊i · size / cells⌋, as TensorFlow 1's
-    `resize_nearest_neighbor`. Returns (cells,) int64.
+    Args:
+        size: pixels in the row.
+        stride: pixels per grid cell.
+        method: "corner_aligned" takes every `stride`-th pixel from the first, as Caffe's Interp
+            layer does with labels; "tf_legacy" takes pixel ⌊i · size / cells⌋ for each of the
+            ⌈size / stride⌉ cells i, as TensorFlow 1's `resize_nearest_neighbor`.
+
+    Returns:
+        (cells,) int64.
 
     Raises:
-        ValueError: if `how` is neither of the two.
+        ValueError: if `method` is neither of the two.
 
     """
-    if how == "corner_aligned":
+    if method == "corner_aligned":
         return torch.arange(0, size, stride)
-    if how == "tf_legacy":
+    if method == "tf_legacy":
         cells = -(-size // stride)
         return torch.arange(cells) * size // cells
-    raise ValueError(f"how must be 'corner_aligned' or 'tf_legacy', not {how!r}")
+    raise ValueError(f"method must be 'corner_aligned' or 'tf_legacy', not {method!r}")
 
 
-def _legacy(maps: Tensor, length: int) -> Tensor:
-    """The last dimension at multiples of the ratio of its length to the new one."""
+def _legacy_rows(maps: Tensor, length: int) -> Tensor:
+    """Interpolate the last dimension linearly at i · (old length / `length`)."""
     old = maps.shape[-1]
     source = torch.arange(length, device=maps.device) * (old / length)
     left = source.long()
@@ -81,11 +88,11 @@ def _legacy(maps: Tensor, length: int) -> Tensor:
     return maps[..., left].lerp(maps[..., right], (source - left).to(maps.dtype))
 
 
-def _nearest(maps: Tensor, length: int) -> Tensor:
-    """The last dimension with outer samples on outer samples; halves are rounded up."""
+def _nearest_rows(maps: Tensor, length: int) -> Tensor:
+    """Nearest neighbour along the last dimension, outermost samples aligned, halves rounded up."""
     step = (maps.shape[-1] - 1) / max(1, length - 1)
     source = torch.arange(length, device=maps.device, dtype=torch.float64) * step
     return maps[..., (source + 0.5).long()]
 
 
-_ALONG_ROWS = {"tf_legacy": _legacy, "nearest": _nearest}
+_ALONG_ROWS = {"tf_legacy": _legacy_rows, "nearest": _nearest_rows}

@@ -1,4 +1,4 @@
-"""Figures of localisation cues, by which they can be compared with published ones."""
+"""Statistics of localisation cues, comparable with those of the published cue files."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,11 +9,19 @@ import numpy as np
 
 @dataclass(frozen=True)
 class CueStatistics:
-    """How much is seeded; `str` gives it to read.
+    """Coverage of the cues of a data set; `str` gives two lines of text.
 
-    `background`, `foreground`: mean share of the grid. `smallest`, `largest`: foreground cells of
-    an image. `labels`: how many images have as many labels. `multi_labelled`: cells of more than
-    one class. `without_background`, `without_foreground`: images that have no such cell.
+    Attributes:
+        images: number of images.
+        background: mean share of the grid that holds a background cue.
+        foreground: mean share of the grid that holds a foreground cue.
+        smallest: least number of foreground cells of an image.
+        largest: greatest number of foreground cells of an image.
+        labels: number of foreground labels → number of images that have as many.
+        multi_labelled: cells with cues of more than one class.
+        without_background: images without a background cue.
+        without_foreground: images without a foreground cue.
+
     """
 
     images: int
@@ -37,17 +45,20 @@ class CueStatistics:
 
 
 def cue_statistics(cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]) -> CueStatistics:
-    """Count the cues (C, g, g) bool of one image or more, and their foreground labels."""
+    """Statistics of the cues, (C, g, g) bool per image, and of the images' foreground labels.
+
+    At least one image; all grids have the same size.
+    """
     counts = []
     for cue in cues:
-        parts = (cue[0], cue[1:].any(axis=0), cue.sum(axis=0) > 1)
-        counts.append([np.count_nonzero(part) for part in parts])
-        cells = parts[0].size
+        background, foreground, several = cue[0], cue[1:].any(axis=0), cue.sum(axis=0) > 1
+        counts.append([np.count_nonzero(cells) for cells in (background, foreground, several)])
+        grid_cells = background.size
     background, foreground, several = np.transpose(counts)
     return CueStatistics(
         images=len(counts),
-        background=float(background.mean() / cells),
-        foreground=float(foreground.mean() / cells),
+        background=float(background.mean() / grid_cells),
+        foreground=float(foreground.mean() / grid_cells),
         smallest=int(foreground.min()),
         largest=int(foreground.max()),
         labels=dict(sorted(Counter(map(len, labels)).items())),

@@ -1,15 +1,21 @@
-"""Localisation cues: the few cells of an image that its class maps and saliency are sure of.
+"""Localisation cues (seeds) of an image from its class activation maps and its saliency.
 
-Foreground: Kolesnikov & Lampert, ECCV 2016 (SEC). Background from saliency: Huang et al., CVPR 2018
-(DSRG).
+Foreground: Kolesnikov & Lampert, "Seed, Expand and Constrain", ECCV 2016 (SEC;
+weak-localization/foreground of its code). Background from saliency: Huang et al., CVPR 2018 (DSRG).
+DSRG's rule for cells that several classes claim was not published; the rules here include those of
+the SGAN code (tools/stage2/infer_cam.py) and of SEC-MXNet.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import torch
+
+from seedbed.methods.resampling import resize
 
 Conflict = Literal["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]
+BACKGROUND_PRIORITY = {"fg_over_bg": -1, "smaller_wins": 0, "bg_over_fg": 1}
 
 
 def make_cues(
@@ -19,41 +25,45 @@ def make_cues(
     *,
     num_classes: int,
     grid: int,
-    foreground_fraction: float = 0.2,
-    background_threshold: float = 0.06,
-    conflict: Conflict = "fg_over_bg",
-    foreground_saliency: float = 0.0,
+    foreground_fraction: float,
+    background_threshold: float,
+    conflict: Conflict,
+    foreground_saliency: float,
 ) -> np.ndarray:
-    """Cues of one image on a square grid.
+    """Localisation cues of one image on a square grid.
 
     Args:
-        cams: (K, h, w) floating, the maps of the image's K foreground classes, any scale.
+        cams: (K, h, w) floating, maps of the image's K foreground classes, any scale.
         saliency: (h', w') floating in [0, 1].
         labels: the K class ids, 1..C-1, in the order of `cams`.
         num_classes: C, background included.
-        grid: cells on each side; maps are resampled to it bilinearly, corners on corners.
-        foreground_fraction: a cell is of a class if its map is above this times the maximum.
-        background_threshold: a cell is background if its saliency is below.
-        conflict: what becomes of a cell with several classes. "smaller_wins": the class with
-            fewer cells has it; "fg_over_bg", "bg_over_fg": the same among foreground classes,
-            and background always loses or wins; "ignore": nobody has it; "multi_hot": all do.
-        foreground_saliency: a foreground cell needs at least this saliency.
+        grid: cells per side; maps are resized to it bilinearly, corner-aligned.
+        foreground_fraction: a cell belongs to a class if its map exceeds this fraction of the
+            map's maximum. SEC: 0.2.
+        background_threshold: a cell is background if its saliency is below. DSRG: 0.06.
+        conflict: rule for cells that several classes claim. "smaller_wins": the class with fewer
+            cells; "fg_over_bg" and "bg_over_fg": the same among foreground classes, while
+            background always loses or wins; "ignore": no class; "multi_hot": all of them.
+        foreground_saliency: least saliency of a foreground cell; 0 = no condition.
 
     Returns:
-        (C, grid, grid) bool. Background and every class of the image have at least one cell:
-        where the rules leave none, the one of the lowest saliency or highest map that is not
-        another class's last.
+        (C, grid, grid) bool. Background and every class of the image have at least one cell, as in
+        SEC's cues: a class left with none gets the cell of its highest map (background: of the
+        lowest saliency) that is not the only cell of another class.
 
     Raises:
-        ValueError: if the arguments do not fit together.
+        ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or
+            `conflict` is unknown.
 
     """
     _check_arguments(cams, saliency, labels, num_classes)
-    cams, salience = _resample(cams, grid), _resample(saliency[None], grid)
-    peaks = cams.max(axis=(1, 2), keepdims=True)
-    foreground = (cams > foreground_fraction * peaks) & (salience >= foreground_saliency)
-    regions = _resolve(np.concatenate([salience < background_threshold, foreground]), conflict)
-    _keep_one_each(regions, np.concatenate([-salience, cams]), shared=conflict == "multi_hot")
+    cams, saliency = _to_grid(cams, grid), _to_grid(saliency[None], grid)
+    maxima = cams.max(axis=(1, 2), keepdims=True)
+    foreground = (cams > foreground_fraction * maxima) & (saliency >= foreground_saliency)
+    regions = np.concatenate([saliency < background_threshold, foreground])
+    regions = _resolve_conflicts(regions, conflict)
+    scores = np.concatenate([-saliency, cams])
+    _give_each_class_a_cell(regions, scores, allow_shared=conflict == "multi_hot")
     cues = np.zeros((num_classes, grid, grid), dtype=bool)
     cues[[0, *labels]] = regions
     return cues
@@ -70,41 +80,38 @@ def _check_arguments(
         raise ValueError(f"labels must be distinct and in 1..{num_classes - 1}, not {labels}")
 
 
-def _resample(maps: np.ndarray, grid: int) -> np.ndarray:
-    """(K, h, w) → (K, grid, grid), bilinear, corners on corners."""
-    for axis in (1, 2):
-        last = maps.shape[axis] - 1
-        place = np.linspace(0, last, grid)
-        before = place.astype(int)
-        share = (place - before).reshape((-1, 1) if axis == 1 else (1, -1))
-        after = np.minimum(before + 1, last)
-        maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
-    return maps
+def _to_grid(maps: np.ndarray, grid: int) -> np.ndarray:
+    """(K, h, w) → (K, grid, grid) float64, bilinear, corner-aligned; K may be 0."""
+    batch = torch.from_numpy(np.asarray(maps, dtype=np.float64))[:, None]
+    return resize(batch, (grid, grid), "corner_aligned").numpy()[:, 0]
 
 
-def _resolve(regions: np.ndarray, conflict: Conflict) -> np.ndarray:
-    """Decide the cells that several regions (1 + K, g, g) claim; region 0 is background."""
+def _resolve_conflicts(regions: np.ndarray, conflict: Conflict) -> np.ndarray:
+    """Apply the conflict rule to the regions (1 + K, g, g) bool; region 0 is background."""
     if conflict == "multi_hot":
         return regions
     if conflict == "ignore":
         return regions & (regions.sum(axis=0) == 1)
-    background_rank = {"fg_over_bg": -1, "smaller_wins": 0, "bg_over_fg": 1}
-    if conflict not in background_rank:
+    if conflict not in BACKGROUND_PRIORITY:
         raise ValueError(f"conflict must not be {conflict!r}")
-    rank = np.zeros(len(regions), dtype=int)
-    rank[0] = background_rank[conflict]
+    priority = np.zeros(len(regions), dtype=int)
+    priority[0] = BACKGROUND_PRIORITY[conflict]
     owner = np.full(regions.shape[1:], -1)
-    for region in np.lexsort((-regions.sum(axis=(1, 2)), rank)):
-        owner[regions[region]] = region  # the smaller come later and paint over the larger
+    # Ascending priority, then descending area: later regions overwrite earlier ones.
+    for region in np.lexsort((-regions.sum(axis=(1, 2)), priority)):
+        owner[regions[region]] = region
     return owner == np.arange(len(regions))[:, None, None]
 
 
-def _keep_one_each(regions: np.ndarray, preference: np.ndarray, *, shared: bool) -> None:
-    """Give each empty region (in place) its preferred cell; only `shared` cells have two owners."""
+def _give_each_class_a_cell(regions: np.ndarray, scores: np.ndarray, *, allow_shared: bool) -> None:
+    """Give each empty region, in place, its cell of highest score.
+
+    Unless `allow_shared`, the cell is taken from its owner, and never an owner's only cell.
+    """
     for empty in np.flatnonzero(~regions.any(axis=(1, 2))):
-        lone = regions.sum(axis=(1, 2)) == 1
-        taken = regions[lone].any(axis=0) & (not shared)
-        best = np.unravel_index(np.where(taken, -np.inf, preference[empty]).argmax(), taken.shape)
+        has_one_cell = regions.sum(axis=(1, 2)) == 1
+        taken = regions[has_one_cell].any(axis=0) & (not allow_shared)
+        best = np.unravel_index(np.where(taken, -np.inf, scores[empty]).argmax(), taken.shape)
         if not taken[best]:
-            regions[:, *best] &= shared
+            regions[:, *best] &= allow_shared
             regions[empty, *best] = True

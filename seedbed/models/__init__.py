@@ -1,7 +1,5 @@
-"""Networks and nothing else: (N, 3, H, W) in, scores, logits or class maps out."""
+"""Networks: (N, 3, H, W) images in, class scores, logits or class maps out."""
 
-from seedbed.models.heads.group import GroupOutput
-from seedbed.models.network import Network
-from seedbed.models.registry import NETWORKS, Option, build
+from seedbed.models.registry import NETWORKS, NetworkInfo, build
 
-__all__ = ["NETWORKS", "GroupOutput", "Network", "Option", "build"]
+__all__ = ["NETWORKS", "NetworkInfo", "build"]

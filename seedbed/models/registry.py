@@ -1,67 +1,106 @@
-"""Networks by name: backbone_head."""
+"""The networks by name and what each accepts; reading this module does not import PyTorch."""
 
-from collections.abc import Callable
-from functools import partial
+from __future__ import annotations
 
-from seedbed.models.backbones.mobilenet import mobilenet_v2
-from seedbed.models.backbones.psa_vgg import vgg16_affinity, vgg16_cls
-from seedbed.models.backbones.resnet import ResNet101DeepLab
-from seedbed.models.backbones.resnet38 import resnet38_affinity, resnet38_cls, resnet38_seg
-from seedbed.models.backbones.squeezenet import squeezenet1_0
-from seedbed.models.backbones.tiny import tiny
-from seedbed.models.heads.group import GroupNetwork
-from seedbed.models.heads.plain import Classifier, Segmenter
-from seedbed.models.heads.vgg import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
-from seedbed.models.network import Backbone, Network
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 from seedbed.runtime.errors import UserError
 
+if TYPE_CHECKING:
+    from seedbed.models.network import Network
+
 Option = bool | int | float | str
+Kind = Literal["cls", "seg", "group", "affinity"]
 
 
-def _network(
-    backbone: Callable[[int], Backbone],
-    head: Callable[..., Network],
-    num_classes: int,
-    *,
-    output_stride: int,
-    **options: Option,
-) -> Network:
-    return head(backbone(output_stride), num_classes, **options)
+@dataclass(frozen=True)
+class NetworkInfo:
+    """What is known of a network before it is built.
+
+    Attributes:
+        backbone: networks of the same backbone can start from each other's weights.
+        kind: "cls" classifies images and has class maps, "seg" segments, "group" classifies
+            groups of images, "affinity" compares pairs of pixels.
+        options: the keyword arguments that `build` passes on to the network.
+        output_strides: the allowed values of the option `output_stride`, if it has that option.
+        min_crop: the shortest allowed side of a training image, in pixels.
+        crop_multiple: the sides of a training image must be multiples of this many pixels.
+
+    """
+
+    backbone: str
+    kind: Kind
+    options: tuple[str, ...] = ()
+    output_strides: tuple[int, ...] = ()
+    min_crop: int = 32
+    crop_multiple: int = 1
 
 
-NETWORKS: dict[str, Callable[..., Network]] = {
-    "tiny_cls": partial(_network, tiny, Classifier, output_stride=4),
-    "tiny_seg": partial(_network, tiny, Segmenter, output_stride=8, width=128),
-    "tiny_group": partial(_network, tiny, GroupNetwork, output_stride=4, width=64),
-    "squeezenet1_0_cls": partial(_network, squeezenet1_0, Classifier, output_stride=16),
-    "squeezenet1_0_seg": partial(_network, squeezenet1_0, Segmenter, output_stride=8),
-    "squeezenet1_0_group": partial(_network, squeezenet1_0, GroupNetwork, output_stride=16),
-    "mobilenet_v2_cls": partial(_network, mobilenet_v2, Classifier, output_stride=16),
-    "mobilenet_v2_seg": partial(_network, mobilenet_v2, Segmenter, output_stride=8),
-    "mobilenet_v2_group": partial(_network, mobilenet_v2, GroupNetwork, output_stride=16),
-    "vgg16_cls": vgg16_cls,
-    "vgg16_affinity": vgg16_affinity,
-    "vgg16_cam": Vgg16CAM,
-    "vgg16_group": vgg16_group,
-    "vgg16_aspp": vgg16_aspp,
-    "vgg16_largefov": vgg16_largefov,
-    "resnet101_deeplab": ResNet101DeepLab,
-    "resnet38_cls": resnet38_cls,
-    "resnet38_affinity": resnet38_affinity,
-    "resnet38_seg": resnet38_seg,
+POOLING = ("top_weight", "top_fraction")
+GROUP = ("width", "group_size", "graph_dropout_in_eval", *POOLING)
+SMALL_HEADS: dict[Kind, tuple[str, ...]] = {
+    "cls": ("dropout", *POOLING),
+    "seg": ("dropout", "width", "rate", "skip"),
+    "group": GROUP,
+}
+
+
+def _small(backbone: str, *output_strides: int) -> dict[str, NetworkInfo]:
+    """The three networks of a small backbone."""
+    return {
+        f"{backbone}_{kind}": NetworkInfo(
+            backbone, kind, ("output_stride", *options), output_strides
+        )
+        for kind, options in SMALL_HEADS.items()
+    }
+
+
+def _affinity(backbone: str, *options: str) -> NetworkInfo:
+    """AffinityNet on a grid of 8-pixel cells: one cell must have neighbours up to 4 cells away."""
+    return NetworkInfo(backbone, "affinity", options, min_crop=72, crop_multiple=8)
+
+
+NETWORKS: dict[str, NetworkInfo] = {
+    **_small("tiny", 4, 8),
+    **_small("squeezenet1_0", 8, 16),
+    **_small("mobilenet_v2", 8, 16, 32),
+    "vgg16_cls": NetworkInfo("vgg16", "cls", ("dropout", *POOLING)),
+    "vgg16_affinity": _affinity("vgg16"),
+    "vgg16_cam": NetworkInfo("vgg16", "cls", POOLING),
+    "vgg16_group": NetworkInfo("vgg16", "group", GROUP),
+    "vgg16_aspp": NetworkInfo("vgg16", "seg", ("padding",)),
+    "vgg16_largefov": NetworkInfo("vgg16", "seg", ("padding", "dropout_in_eval")),
+    "resnet101_deeplab": NetworkInfo(
+        "resnet101",
+        "seg",
+        ("preprocessing", "stride_in_first", "norm_epsilon", "padding", "checkpointing"),
+    ),
+    "resnet38_cls": NetworkInfo("resnet38", "cls", ("dropout", "checkpointing", *POOLING)),
+    "resnet38_affinity": _affinity("resnet38", "checkpointing"),
+    "resnet38_seg": NetworkInfo("resnet38", "seg", ("checkpointing",)),
 }
 
 
 def build(name: str, num_classes: int, **options: Option) -> Network:
-    """The network called `name`, freshly initialised from torch's random state.
+    """Build a network, initialised from PyTorch's global random state.
 
-    `num_classes` counts background for `seg` alone. `options` are the network's keywords
-    (of the small ones the head's and `output_stride`).
+    Args:
+        name: a key of `NETWORKS`.
+        num_classes: number of output classes; it includes background for kind "seg" only.
+        **options: keyword arguments of the network, see `NetworkInfo.options`.
 
-    Raises UserError for an unknown name, TypeError for an unknown option.
+    Raises:
+        UserError: if the name is unknown.
+        TypeError: if the network has no such option.
+        ValueError: if an option has a value that the network does not allow.
+
     """
-    if name not in NETWORKS:
+    # Imported here so that settings can read the table without loading PyTorch.
+    from seedbed.models.builders import BUILDERS
+
+    if name not in BUILDERS:
         raise UserError(f"network {name!r} is not known; choose one of {', '.join(NETWORKS)}")
     if num_classes < 1:
         raise ValueError(f"num_classes: {num_classes} is not positive")
-    return NETWORKS[name](num_classes, **options)
+    return BUILDERS[name](num_classes, **options)

@@ -1,4 +1,4 @@
-"""Runs beside each other: the figures of each as a row."""
+"""Several runs side by side: a row of figures for each."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 from seedbed.formats.tables import read_tsv
 from seedbed.report.tables import (
-    IOU,
+    IOU_PREFIX,
     RuleCost,
     StepQuality,
     quality_by_list,
@@ -19,7 +19,7 @@ from seedbed.report.tables import (
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left: final figures, quality of the steps by list, costs of the rules."""
+    """A run's final figures, quality of its steps by list, and cost of its rules."""
 
     name: str
     metrics: dict[str, Any]
@@ -28,21 +28,21 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Time of all jobs together; None if it was not measured."""
+        """Total time of all jobs; None if it was not measured."""
         return sum(cost.seconds for cost in self.costs) if self.costs else None
 
     @property
     def megabytes(self) -> float | None:
-        """Memory of the job that took the most; None if it was not measured."""
+        """Peak memory of the largest job; None if it was not measured."""
         return max((cost.megabytes for cost in self.costs), default=None)
 
-    def miou(self, name: str, step: str) -> float | None:
+    def miou(self, list_name: str, step: str) -> float | None:
         """Mean IoU of a step on a list; None where this run has none."""
-        return next((s.miou for s in self.quality.get(name, []) if s.name == step), None)
+        return next((s.miou for s in self.quality.get(list_name, []) if s.name == step), None)
 
 
 def read_run(name: str, *, metrics: Path, quality: Path, benchmarks: Path) -> Run | None:
-    """Read a run's files, those that there are; None if it has neither figures nor table."""
+    """Read the files of a run that exist; None if it has neither figures nor quality table."""
     if not metrics.exists() and not quality.exists():
         return None
     return Run(
@@ -54,24 +54,24 @@ def read_run(name: str, *, metrics: Path, quality: Path, benchmarks: Path) -> Ru
 
 
 def classes_of(runs: Sequence[Run]) -> list[str]:
-    """The classes of all runs, in the order in which they come up."""
-    return _in_order(run.metrics.get("iou", {}) for run in runs)
+    """The classes of all runs, in order of first appearance."""
+    return _unique(run.metrics.get("iou", {}) for run in runs)
 
 
 def steps_of(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """The steps of all runs by list, in the order in which they come up."""
+    """The steps of all runs by list, in order of first appearance."""
     return {
-        name: _in_order([step.name for step in run.quality.get(name, [])] for run in runs)
-        for name in _in_order(run.quality for run in runs)
+        name: _unique([step.name for step in run.quality.get(name, [])] for run in runs)
+        for name in _unique(run.quality for run in runs)
     }
 
 
-def _in_order(groups: Iterable[Iterable[str]]) -> list[str]:
+def _unique(groups: Iterable[Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(groups)))
 
 
 def as_rows(runs: Sequence[Run]) -> list[dict[str, object]]:
-    """A row a run, all with the same columns; None where a run has no such figure."""
+    """A row for each run, all with the same columns; None where a run lacks a figure."""
     classes, steps = classes_of(runs), steps_of(runs)
     return [
         {
@@ -79,7 +79,7 @@ def as_rows(runs: Sequence[Run]) -> list[dict[str, object]]:
             **{name: run.metrics.get(name) for name in ("split", "images", "variant", "miou")},
             "seconds": run.seconds,
             "max_rss": run.megabytes,
-            **{IOU + name: run.metrics.get("iou", {}).get(name) for name in classes},
+            **{IOU_PREFIX + name: run.metrics.get("iou", {}).get(name) for name in classes},
             **{f"{name}: {step}": run.miou(name, step) for name in steps for step in steps[name]},
         }
         for run in runs

@@ -1,5 +1,5 @@
 "use strict";
-// The gallery: rows of pictures, cut out of two strips an image, and the viewer that enlarges them.
+// The gallery: rows of pictures, cut out of two strips per image, and the viewer that enlarges them.
 (() => {
   const ROWS = 20;
   const find = (selector) => document.querySelector(selector);
@@ -7,7 +7,7 @@
   const viewer = find("#viewer");
   let shown = [];
   let page = 0;
-  let open = {image: 0, column: 0};
+  let current = {image: 0, column: 0};
 
   function make(tag, properties = {}, ...children) {
     const element = Object.assign(document.createElement(tag), properties);
@@ -15,11 +15,11 @@
     return element;
   }
 
-  // A row's tiles by column: where each lies in its strip.
+  // A row's tiles by column: the position of each in its strip.
   for (const row of content.rows) {
     row.tiles = new Map();
-    row.pictures.forEach((column, place) => row.tiles.set(column, {place, mask: false}));
-    row.masks.forEach(([column, iou], place) => row.tiles.set(column, {place, iou, mask: true}));
+    row.pictures.forEach((column, position) => row.tiles.set(column, {position, mask: false}));
+    row.masks.forEach(([column, iou], position) => row.tiles.set(column, {position, iou, mask: true}));
   }
   const columnsOf = {};
   for (const row of content.rows) {
@@ -28,20 +28,20 @@
   }
   for (const split in columnsOf) columnsOf[split] = [...columnsOf[split]].sort((a, b) => a - b);
 
-  function strip(row, mask, place, className) {
+  function strip(row, mask, position, className) {
     const image = make("img", {className, loading: "lazy", decoding: "async", alt: ""});
     const count = mask ? row.masks.length : row.pictures.length;
     image.style.width = `${100 * count}%`;
-    image.style.left = `${-100 * place}%`;
+    image.style.left = `${-100 * position}%`;
     image.src = `${encodeURIComponent(content.folder)}/${encodeURIComponent(row.id)}.${mask ? "png" : "jpg"}`;
     return image;
   }
 
   function picture(row, column) {
-    const {place, mask} = row.tiles.get(column);
+    const {position, mask} = row.tiles.get(column);
     const box = make("span", {className: "picture"}, strip(row, false, 0, "photo"));
     box.style.aspectRatio = row.size.join("/");
-    if (column > 0) box.append(strip(row, mask, place, mask ? "layer mask" : "layer"));
+    if (column > 0) box.append(strip(row, mask, position, mask ? "layer mask" : "layer"));
     box.lastChild.alt = `${content.columns[column]} of ${row.id}`;
     return box;
   }
@@ -58,7 +58,7 @@
     return button;
   }
 
-  function line(row, number) {
+  function article(row, number) {
     const tags = row.tags.map((id) => content.classes[id]).join(", ");
     const tiles = columnsOf[row.split].map((column) => tile(row, column, number));
     return make("article", {className: "row"},
@@ -71,14 +71,14 @@
     page = Math.min(Math.max(page, 0), pages - 1);
     const first = page * ROWS;
     const rows = shown.slice(first, first + ROWS);
-    find("#rows").replaceChildren(...rows.map((row, k) => line(row, first + k)));
-    const said = rows.length
+    find("#rows").replaceChildren(...rows.map((row, k) => article(row, first + k)));
+    const status = rows.length
       ? `${first + 1}–${first + rows.length} of ${shown.length} images`
-      : "no image is like that";
+      : "no matching images";
     for (const pager of document.querySelectorAll(".pager")) {
-      pager.querySelector("output").textContent = said;
-      pager.querySelector("[data-turn='-1']").disabled = page === 0;
-      pager.querySelector("[data-turn='1']").disabled = page === pages - 1;
+      pager.querySelector("output").textContent = status;
+      pager.querySelector("[data-page='-1']").disabled = page === 0;
+      pager.querySelector("[data-page='1']").disabled = page === pages - 1;
     }
   }
 
@@ -92,14 +92,14 @@
     if (order !== "list") {
       const sign = order === "worst" ? 1 : -1;
       const iou = (row) => row.tiles.get(by)?.iou ?? null;
-      const known = (row) => iou(row) !== null;  // images without the IoU come last
-      shown.sort((a, b) => known(b) - known(a) || sign * (iou(a) - iou(b)));
+      const hasIou = (row) => iou(row) !== null;  // images without this IoU come last
+      shown.sort((a, b) => hasIou(b) - hasIou(a) || sign * (iou(a) - iou(b)));
     }
     page = 0;
     draw();
   }
 
-  function turn(step) {
+  function changePage(step) {
     page += step;
     draw();
     find("#gallery .pager").scrollIntoView();
@@ -107,7 +107,7 @@
 
   function enlarge(image, column) {
     const row = shown[image];
-    open = {image, column};
+    current = {image, column};
     const large = picture(row, column);
     large.style.setProperty("--ratio", row.size[0] / row.size[1]);
     find("#large").replaceChildren(large);
@@ -118,25 +118,25 @@
   }
 
   function stepBy(step) {
-    const columns = [...shown[open.image].tiles.keys()];
-    const place = columns.indexOf(open.column) + step;
-    enlarge(open.image, columns[(place + columns.length) % columns.length]);
+    const columns = [...shown[current.image].tiles.keys()];
+    const position = columns.indexOf(current.column) + step;
+    enlarge(current.image, columns[(position + columns.length) % columns.length]);
   }
 
   function imageBy(step) {
-    const image = (open.image + step + shown.length) % shown.length;
-    enlarge(image, shown[image].tiles.has(open.column) ? open.column : 0);
+    const image = (current.image + step + shown.length) % shown.length;
+    enlarge(image, shown[image].tiles.has(current.column) ? current.column : 0);
   }
 
-  function back() {  // to the row of the image that was looked at last
-    page = Math.floor(open.image / ROWS);
+  function focusCurrent() {  // when the viewer closes
+    page = Math.floor(current.image / ROWS);
     draw();
-    const row = find("#rows").children[open.image % ROWS];
-    const columns = columnsOf[shown[open.image].split];
-    row.querySelector(".tiles").children[columns.indexOf(open.column)].focus();
+    const row = find("#rows").children[current.image % ROWS];
+    const columns = columnsOf[shown[current.image].split];
+    row.querySelector(".tiles").children[columns.indexOf(current.column)].focus();
   }
 
-  function fade(event) {
+  function setOpacity(event) {
     document.documentElement.style.setProperty("--opacity", event.target.value / 100);
     for (const slider of [find("#opacity"), find("#large-opacity")]) slider.value = event.target.value;
   }
@@ -153,15 +153,15 @@
   if (!scores.length) for (const id of ["#order", "#by"]) find(id).disabled = true;
 
   for (const id of ["#split", "#class", "#order", "#by"]) find(id).addEventListener("change", select);
-  for (const id of ["#opacity", "#large-opacity"]) find(id).addEventListener("input", fade);
-  for (const button of document.querySelectorAll("[data-turn]"))
-    button.addEventListener("click", () => turn(Number(button.dataset.turn)));
+  for (const id of ["#opacity", "#large-opacity"]) find(id).addEventListener("input", setOpacity);
+  for (const button of document.querySelectorAll("[data-page]"))
+    button.addEventListener("click", () => changePage(Number(button.dataset.page)));
   for (const button of document.querySelectorAll("[data-step]"))
     button.addEventListener("click", () => stepBy(Number(button.dataset.step)));
   for (const button of document.querySelectorAll("[data-image]"))
     button.addEventListener("click", () => imageBy(Number(button.dataset.image)));
   find("#close").addEventListener("click", () => viewer.close());
-  viewer.addEventListener("close", back);
+  viewer.addEventListener("close", focusCurrent);
   viewer.addEventListener("keydown", (event) => {
     const moves = {
       ArrowLeft: () => stepBy(-1),

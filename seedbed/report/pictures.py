@@ -1,4 +1,4 @@
-"""Small pictures of an image's maps and masks, put side by side in strips that a page cuts up."""
+"""Small pictures of an image's maps and masks, side by side in strips that the page cuts up."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,46 +6,47 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.masks import VOC_PALETTE, VOID
 
-VOID = 255
-# Class ids beyond those of a data set stand for what became of a pixel; the colours can be told
-# apart by the colour-blind (Okabe & Ito 2008).
+# Ids of an error map, above those of all classes, with colours that colour-blind readers can tell
+# apart (Okabe & Ito 2008).
 OUTCOMES = {
-    "background, right": (250, (0, 0, 0)),
-    "object, right": (251, (128, 128, 128)),
-    "missed: object called background, or void": (252, (86, 180, 233)),
-    "false: background called object": (253, (230, 159, 0)),
-    "another class": (254, (204, 121, 167)),
+    "background, correct": (250, (0, 0, 0)),
+    "object, correct": (251, (128, 128, 128)),
+    "false negative: object predicted as background or void": (252, (86, 180, 233)),
+    "false positive: background predicted as object": (253, (230, 159, 0)),
+    "object predicted as another class": (254, (204, 121, 167)),
 }
-RIGHT_BACKGROUND, RIGHT_OBJECT, MISSED, FALSE, CONFUSED = (code for code, _ in OUTCOMES.values())
-MOST_CLASSES = RIGHT_BACKGROUND
+CORRECT_BACKGROUND, CORRECT_OBJECT, FALSE_NEGATIVE, FALSE_POSITIVE, CONFUSED = (
+    id_ for id_, _ in OUTCOMES.values()
+)
+MAX_CLASSES = CORRECT_BACKGROUND
 
 
-def fitted(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width with a longer side of at most `side`, proportions kept, none below 1."""
+def fit_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Size with the longer side at most `side`, aspect ratio kept, never enlarged, at least 1."""
     scale = min(1.0, side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resample a photo (H, W, 3) uint8 to (h, w, 3), averaging over what falls together."""
+def downsample(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a photo (H, W, 3) uint8 to (h, w, 3) with a box filter."""
     return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BOX))
 
 
-def sample(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Take the nearest pixels of maps (..., H, W): (..., h, w)."""
+def resize_nearest(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize maps (..., H, W) to (..., h, w) by the nearest pixels."""
     rows, columns = (
-        ((np.arange(wanted) + 0.5) * found / wanted).astype(int)
-        for wanted, found in zip(size, maps.shape[-2:], strict=True)
+        ((np.arange(new) + 0.5) * old / new).astype(int)
+        for new, old in zip(size, maps.shape[-2:], strict=True)
     )
     return maps[..., rows[:, None], columns]
 
 
 def class_picture(maps: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """Paint the strongest of the class maps (K, H, W) in [0, 1]: colour by class, light by value.
+    """Show class maps (K, H, W) in [0, 1]: colour by the highest class, brightness by its value.
 
-    `labels` are the K class ids; without any the picture (H, W, 3) uint8 is black.
+    `labels` are the K class ids. Returns (H, W, 3) uint8, black if K is 0.
     """
     if not len(maps):
         return np.zeros((*maps.shape[1:], 3), np.uint8)
@@ -59,11 +60,11 @@ def grey_picture(map_: np.ndarray) -> np.ndarray:
 
 
 def error_map(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """What became of each pixel (H, W) uint8: a code of `OUTCOMES`, void where the truth is."""
-    same = truth == mask
-    cases = [truth == VOID, same & (truth == 0), same, (mask == 0) | (mask == VOID), truth == 0]
-    codes = [VOID, RIGHT_BACKGROUND, RIGHT_OBJECT, MISSED, FALSE]
-    return np.select(cases, codes, CONFUSED).astype(np.uint8)
+    """Outcome of each pixel (H, W) uint8: an id of `OUTCOMES`, void where the truth is void."""
+    equal = truth == mask
+    cases = [truth == VOID, equal & (truth == 0), equal, (mask == 0) | (mask == VOID), truth == 0]
+    ids = [VOID, CORRECT_BACKGROUND, CORRECT_OBJECT, FALSE_NEGATIVE, FALSE_POSITIVE]
+    return np.select(cases, ids, CONFUSED).astype(np.uint8)
 
 
 def write_photo_strip(path: Path, pictures: Sequence[np.ndarray]) -> None:
@@ -72,10 +73,10 @@ def write_photo_strip(path: Path, pictures: Sequence[np.ndarray]) -> None:
 
 
 def write_mask_strip(path: Path, masks: Sequence[np.ndarray]) -> None:
-    """Write masks (h, w) uint8, and codes of `OUTCOMES`, as an 8-bit palette PNG."""
+    """Write masks and error maps (h, w) uint8 from left to right as an 8-bit palette PNG."""
     palette = VOC_PALETTE.copy()
-    for code, colour in OUTCOMES.values():
-        palette[code] = colour
+    for id_, colour in OUTCOMES.values():
+        palette[id_] = colour
     image = Image.fromarray(np.hstack(masks))
     image.putpalette(palette.tobytes())
     image.save(path, "PNG")

@@ -1,18 +1,18 @@
-"""The tables of a run, brought to what a page shows: quality by step, time and memory by rule."""
+"""The tables of a run as the page shows them: quality by step, time and memory by rule."""
 
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seedbed.formats.tables import read_tsv
-from seedbed.report.charts import number
+from seedbed.report.charts import finite_number
 from seedbed.runtime.errors import UserError
 
-IOU = "iou "
+IOU_PREFIX = "iou "
 FIGURES = ("miou", "precision", "recall", "coverage")
 
 
@@ -30,20 +30,23 @@ class StepQuality:
 
 
 def quality_by_list(rows: Iterable[Mapping[str, str]]) -> dict[str, list[StepQuality]]:
-    """The steps of the audit's table by list: what comes before the rounds, then round by round."""
+    """The steps of quality.tsv by list: those before the rounds, then round by round."""
     lists: dict[str, list[StepQuality]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: int(row.get("round") or -1)):
-        figures = {name: number(row.get(name)) for name in FIGURES}
-        iou = {key.removeprefix(IOU): number(row[key]) for key in row if key.startswith(IOU)}
-        round_ = f"round {row['round']}: " if row.get("round") else ""
-        lists[row["list"]].append(
-            StepQuality(round_ + row["step"], row["images"], iou=iou, **figures)
-        )
+        lists[row["list"]].append(_step_quality(row))
     return dict(lists)
 
 
+def _step_quality(row: Mapping[str, str]) -> StepQuality:
+    figures = {name: finite_number(row.get(name)) for name in FIGURES}
+    iou_columns = [column for column in row if column.startswith(IOU_PREFIX)]
+    iou = {c.removeprefix(IOU_PREFIX): finite_number(row[c]) for c in iou_columns}
+    prefix = f"round {row['round']}: " if row.get("round") else ""
+    return StepQuality(prefix + row["step"], row["images"], iou=iou, **figures)
+
+
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The final figures as `metrics.json` holds them; raises UserError if it is no such file."""
+    """The final figures in metrics.json; UserError if the file cannot be read or lacks them."""
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
         return {name: figures[name] for name in ("miou", "iou", "split", "images", "variant")}
@@ -53,7 +56,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RuleCost:
-    """What the jobs of a rule took: seconds of all, of the longest, and the most memory."""
+    """Cost of a rule's jobs: total and longest time in seconds, peak memory in MB."""
 
     rule: str
     jobs: int
@@ -63,21 +66,21 @@ class RuleCost:
 
 
 def rule_costs(folder: Path) -> list[RuleCost]:
-    """Snakemake's benchmark files under a folder, `{rule}.tsv` or `{rule}/….tsv`, by rule.
+    """Cost by rule, from Snakemake's benchmark files `{rule}.tsv` and `{rule}/….tsv`.
 
-    Where a rule was run in shards, those of another number of shards than the newest file's are
-    left over from another run and do not count.
+    Of a rule in shards, only the files with the newest file's number of shards count: others are
+    left over from a run with another number.
     """
     files: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*.tsv")):
         files[path.relative_to(folder).parts[0].removesuffix(".tsv")].append(path)
-    costs = (_cost(rule, _of_newest_shards(paths)) for rule, paths in files.items())
+    costs = (_rule_cost(rule, _of_newest_run(paths)) for rule, paths in files.items())
     return [cost for cost in costs if cost.jobs]
 
 
-def _of_newest_shards(paths: list[Path]) -> list[Path]:
-    newest = _shards(max(paths, key=lambda path: (path.stat().st_mtime_ns, path)))
-    return [path for path in paths if _shards(path) == newest]
+def _of_newest_run(paths: Sequence[Path]) -> list[Path]:
+    shards = _shards(max(paths, key=lambda path: (path.stat().st_mtime_ns, path)))
+    return [path for path in paths if _shards(path) == shards]
 
 
 def _shards(path: Path) -> str | None:
@@ -85,11 +88,11 @@ def _shards(path: Path) -> str | None:
     return match[1] if match else None
 
 
-def _cost(rule: str, paths: list[Path]) -> RuleCost:
-    """A rule's costs; of a job that was measured several times the last row counts."""
+def _rule_cost(rule: str, paths: Sequence[Path]) -> RuleCost:
+    """Cost of a rule; of a job that was measured several times the last row counts."""
     rows = [rows[-1] for path in paths if (rows := read_tsv(path))]
-    seconds = [number(row.get("s")) or 0.0 for row in rows]
-    memory = [number(row.get("max_rss")) or 0.0 for row in rows]
+    seconds = [finite_number(row.get("s")) or 0.0 for row in rows]
+    memory = [finite_number(row.get("max_rss")) or 0.0 for row in rows]
     return RuleCost(
         rule, len(rows), sum(seconds), max(seconds, default=0.0), max(memory, default=0.0)
     )

@@ -1,137 +1,182 @@
-"""Files and folders that are whole or not there.
+"""Files and folders that appear whole or not at all.
 
-One is written beside its target, brought to the disk and renamed into place, so that whoever sees
-it sees it whole, after a crash of the machine too. What the disk refuses ends in a UserError.
+Each is written beside its target, synced to the disk and renamed into place, so that after a crash,
+of the machine too, a file under its own name is whole. Temporaries are locked while a process
+writes them, and the lock ends with the process: one without a lock was left by a process that died,
+and the next writer in that folder removes it. Its name says which machine made it, because not
+every shared disk shows locks to other machines.
 """
 
 import ctypes
 import errno
+import fcntl
+import functools
+import hashlib
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from seedbed.runtime.errors import UserError
-from seedbed.runtime.temporaries import beside, held, sweep
 
-# What makes a disk take files again; for all other reasons, a right to write.
+MACHINE = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
+TEMPORARY_NAME = re.compile(rf"\..+\.{MACHINE}[0-9a-f]{{8}}(\.\w+)?")
 REMEDIES = {
     errno.ENOSPC: "make room",
     errno.EDQUOT: "make room, or have the quota raised",
     errno.EFBIG: "raise the limit on files (ulimit -f)",
 }
-PROBE = 1 << 20  # bytes; more than Pillow gives back when it fails
+PROBE_BYTES = 1 << 20  # more than Pillow frees when it fails
 
 
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; the file written there becomes `path`, on an error it vanishes.
+def atomic(path: Path) -> AbstractContextManager[Path]:
+    """Yield a temporary path; the file written there replaces `path`, or is removed on an error.
 
-    Raises UserError if the disk is full, or nothing may be written there.
+    Raises:
+        UserError: the disk is full, or nothing can be written there.
+
     """
-    path = Path(path)
-    temporary = beside(path)
-    try:
-        with _refusals_named(path, temporary):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent.resolve())
-            with held(temporary, temporary.touch):
-                yield temporary
-                _sync(temporary)
-                temporary.replace(path)
-        _sync_name(path)
-    finally:
-        with suppress(OSError):  # where nothing can be written there is nothing to remove
-            temporary.unlink()
+    return _replacement(Path(path), Path.touch)
 
 
-@contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes `path` (replacing it), or vanishes.
+def atomic_folder(path: Path) -> AbstractContextManager[Path]:
+    """Yield an empty temporary folder that replaces `path`, or is removed on an error.
 
-    Raises UserError as `atomic` does.
+    Raises:
+        UserError: the disk is full, or nothing can be written there.
+
     """
-    path = Path(path)
-    temporary, old = beside(path), beside(path)
-    try:
-        with _refusals_named(path, temporary / "probe"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            sweep(path.parent.resolve())
-            with held(temporary, temporary.mkdir):
-                yield temporary
-                _sync_all(temporary)
-                while not _moved(temporary, path):
-                    with suppress(FileNotFoundError):  # another process was moving its own
-                        path.rename(old)
-                    shutil.rmtree(old, ignore_errors=True)
-        _sync_name(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _moved(folder: Path, path: Path) -> bool:
-    """Rename a folder; False if one that is not empty has that name: it cannot be replaced."""
-    try:
-        folder.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        return False
-    return True
+    return _replacement(Path(path), Path.mkdir)
 
 
 @contextmanager
-def _refusals_named(path: Path, probe: Path) -> Iterator[None]:
-    """Turn an error while `path` is written into a UserError, if the disk takes no more.
+def _replacement(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+    temporary = _temporary_path(path)
+    try:
+        with _explain_refusal(path, temporary), _locked(temporary, create):
+            yield temporary
+            _publish(temporary, path)
+    finally:
+        _remove(temporary)
 
-    Libraries lose the reason (torch), so the disk is asked for it, at the path `probe`.
+
+def _temporary_path(path: Path) -> Path:
+    """Hidden path beside `path`, with the same suffix."""
+    return path.with_name(f".{path.stem}.{MACHINE}{secrets.token_hex(4)}{path.suffix}")
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Rename a temporary that is on the disk, and wait until its name is there too."""
+    if temporary.is_dir():
+        _sync_file_system(temporary)
+        _replace_folder(temporary, path)
+    else:
+        _fsync(temporary)
+        temporary.replace(path)
+    with suppress(OSError):  # not every file system can sync names
+        _fsync(path.parent)
+
+
+def _replace_folder(temporary: Path, path: Path) -> None:
+    """Rename a folder; a full one cannot be replaced and is moved away first."""
+    while True:
+        try:
+            temporary.rename(path)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        old = _temporary_path(path)
+        with suppress(FileNotFoundError):  # another process replaces the folder too
+            path.rename(old)
+        _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or folder if it is there and can be removed."""
+    shutil.rmtree(path, ignore_errors=True)  # does nothing to a file
+    with suppress(OSError):
+        path.unlink()
+
+
+@contextmanager
+def _locked(temporary: Path, create: Callable[[Path], None]) -> Iterator[None]:
+    """Create a temporary file or folder and lock it, where the file system has locks."""
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(temporary.parent.resolve())
+    with ExitStack() as stack:
+        while True:
+            create(temporary)
+            with suppress(FileNotFoundError):  # another process removed it before it was locked
+                handle = stack.enter_context(_opened(temporary))
+                with suppress(OSError):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+                if temporary.exists():
+                    break
+        yield
+
+
+@functools.cache  # once for each folder in a process
+def _remove_abandoned(folder: Path) -> None:
+    """Remove this machine's temporaries in a folder that no living process writes."""
+    for path in folder.iterdir():
+        if TEMPORARY_NAME.fullmatch(path.name):
+            with suppress(OSError), _opened(path) as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Yield a descriptor of a file or folder that can be locked and synced."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _explain_refusal(path: Path, temporary: Path) -> Iterator[None]:
+    """Turn an error while `path` is written into a UserError if the disk takes no more data.
+
+    Libraries such as torch lose the reason of a failed write, so the disk is asked for it, while
+    what was written still takes up its room.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if refusal := _refusal(probe):
+        try:
+            _write_probe(temporary)
+        except OSError as refusal:
             remedy = REMEDIES.get(refusal.errno, "let this user write there")
             reason = f"cannot write {path}: {refusal.strerror}"
             raise UserError(f"{reason}; {remedy} and run the same command again") from error
         raise
 
 
-def _refusal(probe: Path) -> OSError | None:
-    """Why the disk takes no more, or None if it does; what is written for that stays."""
-    try:
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        with probe.open("ab") as file:
-            file.write(bytes(PROBE))
-        _sync(probe)
-    except OSError as refusal:
-        return refusal
-    return None
+def _write_probe(temporary: Path) -> None:
+    """Write more data to a temporary; OSError says why the disk takes none."""
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    probe = temporary / "probe" if temporary.is_dir() else temporary
+    with probe.open("ab") as file:
+        file.write(bytes(PROBE_BYTES))
+    _fsync(probe)
 
 
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
+def _fsync(path: Path) -> None:
+    with _opened(path) as handle:
         os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
-def _sync_name(path: Path) -> None:
-    """Wait until a name is on the disk, on file systems that can tell."""
-    with suppress(OSError):
-        _sync(path.parent)
-
-
-def _sync_all(folder: Path) -> None:
-    """Wait until all of a folder's file system is on the disk: one call for any number of files."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+def _sync_file_system(folder: Path) -> None:
+    """Wait until everything on a folder's file system is on the disk: one call for any files."""
+    with _opened(folder) as handle:
         if ctypes.CDLL(None, use_errno=True).syncfs(handle):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), str(folder))
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""Which device a process works on; a GPU is its own until it ends."""
+"""Which device a process computes on; a GPU belongs to one process at a time."""
 
 import contextlib
 import functools
@@ -7,22 +7,22 @@ from typing import Protocol
 import torch
 
 from seedbed.runtime.errors import UserError
-from seedbed.runtime.gpu_locks import take_device, turn
+from seedbed.runtime.gpu_locks import lock_device, selection_lock
 
 
 class Peers(Protocol):
-    """The processes of one job, each of which takes a GPU of its own."""
+    """The processes of one job, each of which gets a GPU of its own."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of processes."""
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the first of them."""
 
-    def wait(self) -> None:
-        """Wait until all have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this."""
 
 
 def kind_of_device(name: str) -> torch.device:
@@ -35,41 +35,41 @@ def kind_of_device(name: str) -> torch.device:
 
 
 def pick_device(name: str, peers: Peers | None = None) -> torch.device:
-    """The device to work on for "auto", "cpu" or "cuda"; a GPU is this process's until it ends.
+    """The device for "auto", "cpu" or "cuda"; a GPU is locked until this process ends.
 
-    Waits for a GPU that no other process of this user has picked. `peers` are the
-    processes of one job: each gets a GPU of its own, and no other job is served meanwhile.
+    Waits for a GPU that no other process of this user has locked. `peers` are the processes of one
+    job: each gets a GPU of its own, and other jobs wait until all have one.
 
     Raises:
-        UserError: if CUDA is asked for and absent, or has fewer devices than there are peers.
+        UserError: if CUDA is asked for and absent, or there are more peers than GPUs.
 
     """
     kind = kind_of_device(name)
     if kind.type == "cpu":
         return kind
-    device = torch.device("cuda", _take_gpu(peers))
+    device = torch.device("cuda", _lock_gpu(peers))
     torch.cuda.set_device(device)
     return device
 
 
 @functools.cache
-def _take_gpu(peers: Peers | None) -> int:
+def _lock_gpu(peers: Peers | None) -> int:
     names = visible_gpus()
     if peers is None:
-        with turn():
-            return take_device(names)
+        with selection_lock():
+            return lock_device(names)
     if peers.size > len(names):
         raise UserError(
             f"run.training_processes: {peers.size}, but {len(names)} GPU(s) visible: lower it"
         )
-    with turn() if peers.leads else contextlib.nullcontext():
-        peers.wait()
-        position = take_device(names)
-        peers.wait()
+    with selection_lock() if peers.is_main else contextlib.nullcontext():
+        peers.barrier()
+        position = lock_device(names)
+        peers.barrier()
     return position
 
 
 def visible_gpus() -> list[str]:
-    """A name of each GPU that CUDA shows this process: the hardware's, whatever its number here."""
+    """UUIDs of the GPUs that CUDA shows this process: they identify the hardware."""
     count = torch.cuda.device_count()
     return [str(torch.cuda.get_device_properties(number).uuid) for number in range(count)]

@@ -1,5 +1,5 @@
-"""The one exception that tells a user, rather than a developer, what is wrong."""
+"""The exception for what a user, rather than a developer, can mend."""
 
 
 class UserError(Exception):
-    """Something the user can mend; its message is one line: what, in which file, what to do."""
+    """What is wrong, in which file, and what to do, in one line; commands end with it."""

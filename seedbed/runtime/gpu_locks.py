@@ -1,4 +1,4 @@
-"""One process a GPU: locks that the kernel releases when their holder dies, however it does."""
+"""One process per GPU: file locks, which the kernel releases when their process ends."""
 
 import fcntl
 import os
@@ -11,81 +11,85 @@ from pathlib import Path
 
 from seedbed.runtime.errors import UserError
 
-# Not tempfile's folder: TMPDIR may differ from job to job, and their locks would never meet.
+# Not tempfile's folder: TMPDIR may differ between jobs, whose locks would then never meet.
 FOLDER = Path("/tmp", f"seedbed-{os.getuid()}")
-PAUSE_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
-_held: list[int] = []
+_locks: list[int] = []  # file descriptors of the locks of this process
 
 
-def take_device(devices: Sequence[str], folder: Path = FOLDER) -> int:
-    """Position of the first device that no other process holds; it is ours until we end.
+def lock_device(devices: Sequence[str], folder: Path = FOLDER) -> int:
+    """Lock the first device that nobody has locked, until this process ends; return its position.
 
-    Waits while all are held, and says so once on stderr. A device may be taken only once, by this
+    Waits while all are locked, and says so once on stderr. A device is locked only once, by this
     process too.
 
     Args:
-        devices: names of the visible devices that say which piece of hardware each is (UUIDs).
-        folder: of the lock files, the same for all processes of the machine; made if need be.
+        devices: names of the visible devices that identify the hardware (UUIDs).
+        folder: of the lock files, the same for all processes of the machine; made if missing.
 
     Raises:
-        UserError: if the folder belongs to somebody else.
+        UserError: if the folder belongs to another user.
 
     """
-    waits = False
+    waiting = False
     while True:
         for position, name in enumerate(devices):
             lock = _open(folder, f"{name}.lock")
-            if _locked(lock, wait=False):
-                _held.append(lock)
+            if _lock(lock, wait=False):
+                _locks.append(lock)
                 return position
             os.close(lock)
-        if not waits:
-            many = "the GPU is" if len(devices) == 1 else f"all {len(devices)} GPUs are"
-            print(f"{many} in use by other jobs: waiting", file=sys.stderr, flush=True)
-        waits = True
-        time.sleep(PAUSE_SECONDS)
+        if not waiting:
+            which = "the GPU is" if len(devices) == 1 else f"all {len(devices)} GPUs are"
+            print(f"{which} in use by other jobs: waiting", file=sys.stderr, flush=True)
+        waiting = True
+        time.sleep(POLL_SECONDS)
 
 
 @contextmanager
-def turn(folder: Path = FOLDER) -> Iterator[None]:
-    """Only one job at a time looks for devices.
+def selection_lock(folder: Path = FOLDER) -> Iterator[None]:
+    """Let one job at a time choose its devices.
 
-    Else two jobs of several processes could each hold what the other waits for.
+    Without it two jobs of several processes could each lock a device that the other waits for.
     """
-    lock = _open(folder, "turn.lock")
+    lock = _open(folder, "selection.lock")
     try:
-        if not _locked(lock, wait=False):
+        if not _lock(lock, wait=False):
             print("other jobs wait for a GPU too: waiting", file=sys.stderr, flush=True)
-            _locked(lock, wait=True)
+            _lock(lock, wait=True)
         yield
     finally:
         os.close(lock)
 
 
-def _locked(lock: int, *, wait: bool) -> bool:
+def _lock(file: int, *, wait: bool) -> bool:
+    """Lock an open file; False if another process holds it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     return True
 
 
 def _open(folder: Path, name: str) -> int:
-    """A lock file in a folder of our own: /tmp is everybody's, and a link could lead elsewhere."""
+    """Open a lock file without following links, in a folder that belongs to this user.
+
+    /tmp is writable for everybody, who could otherwise redirect us to another file.
+    """
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise UserError(f"{folder}: not a folder of this user; have it removed")
     return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def _let_go() -> None:
-    """A forked child shares the lock: if it outlived its parent, so would the lock."""
-    for lock in _held:
+def _release_all() -> None:
+    """Close all locks in a forked child, which would keep them if it outlived its parent."""
+    for lock in _locks:
         os.close(lock)
-    _held.clear()
+    _locks.clear()
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_release_all)

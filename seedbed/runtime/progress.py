@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a line a minute in a log."""
+"""Progress of a long loop: a bar on a terminal, a line a minute in a log."""
 
 import sys
 import time
@@ -10,16 +10,20 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-SECONDS_A_LINE = 60.0
+SECONDS_BETWEEN_LINES = 60.0
 
 
 def progress(items: Iterable[Item], *, total: int | None = None, done: int = 0) -> Iterable[Item]:
-    """The items; an item counts as done when the next one is asked for.
+    """Iterate over items and show on stderr how many are done, how fast, and the time left.
 
-    Says on stderr how many are done, how fast and, if their number is known, how long the rest will
-    take, under the program's name: in a bar on a terminal, else in a line a minute and nothing
-    before the first minute is over. `total` is their number where they have no length, `done` how
-    many of it came before.
+    On a terminal a bar, else a line a minute under the program's name; a loop of less than a minute
+    prints nothing. An item is done when the next one is asked for.
+
+    Args:
+        items: what to iterate over.
+        total: their number, earlier ones included, if `items` has no length; None: unknown.
+        done: number of items done earlier, which do not count for the speed.
+
     """
     name = Path(sys.argv[0]).stem
     if total is None and isinstance(items, Sized):
@@ -27,30 +31,29 @@ def progress(items: Iterable[Item], *, total: int | None = None, done: int = 0) 
     if sys.stderr.isatty():
         bar = {"mininterval": 0.5, "maxinterval": 1, "dynamic_ncols": True}
         return tqdm(items, desc=name, total=total, initial=done, **bar)
-    return _with_lines(items, name, total, done)
+    return _print_lines(items, name, total, done)
 
 
-def _with_lines(items: Iterable[Item], name: str, total: int | None, done: int) -> Iterator[Item]:
-    begun = said = time.monotonic()
+def _print_lines(items: Iterable[Item], name: str, total: int | None, done: int) -> Iterator[Item]:
+    start = last_line = time.monotonic()
     for count, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - said >= SECONDS_A_LINE:
-            line = standing(done + count, total, count / (now - begun))
+        if now - last_line >= SECONDS_BETWEEN_LINES:
+            line = describe(done + count, total, count / (now - start))
             print(f"{name}: {line}", file=sys.stderr, flush=True)
-            said = now
+            last_line = now
 
 
-def standing(done: int, total: int | None, rate: float) -> str:
-    """One line: items done of `total`, `rate` (items a second) and what time the rest takes."""
+def describe(done: int, total: int | None, rate: float) -> str:
+    """Progress in one line: items done of `total`, `rate` in items a second, and the time left."""
     speed = f"{rate:.1f} it/s" if rate >= 1 else f"{1 / rate:.1f} s/it"
     if total is None:
         return f"{done} done, {speed}"
-    return f"{done} of {total}, {speed}, {_in_words((total - done) / rate)} left"
+    return f"{done} of {total}, {speed}, {_format_seconds((total - done) / rate)} left"
 
 
-def _in_words(seconds: float) -> str:
-    """A time in the unit that says it in few digits."""
+def _format_seconds(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -1,1 +1,1 @@
-"""One loop for all trainings."""
+"""Training of all networks: one loop, with data, objectives, checkpoints and log."""

@@ -6,7 +6,10 @@ import torch
 
 
 def be_deterministic(deterministic: bool) -> None:
-    """Make CUDA give the same bytes on every run (the CPU does so with equal threads)."""
+    """Choose reproducible or faster algorithms on CUDA.
+
+    On the CPU equal numbers of threads always give equal bytes.
+    """
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic, warn_only=True)

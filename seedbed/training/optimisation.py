@@ -1,6 +1,6 @@
-"""What a training changes the weights by: optimisers, rates of groups of parameters, schedules."""
+"""How a training changes the weights: optimisers, learning rates and their schedules."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,50 +9,103 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 
-@dataclass(frozen=True)
-class Optimisation:
-    """How the weights move.
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), PyTorch's betas.
 
-    multipliers: of the rate, for pretrained weights, pretrained biases, new weights, new biases
-    (as in Caffe's param blocks). The schedule counts iterations; `step_factor` acts every
-    `step_every` of them ("step") or from each of the `milestones` on ("multi_step"). accumulation:
-    parts of a batch that are computed one after the other; their gradients are averaged. batch:
-    into how many parts it could be cut at most (groups of images stay whole); None: its images.
+    decay_biases: whether weight_decay applies to biases and to the scales of norms too.
+    """
+
+    weight_decay: float
+    decay_biases: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGD:
+    """Stochastic gradient descent with momentum; decay_biases as for AdamW."""
+
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    decay_biases: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The learning rate stays."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poly:
+    """(1 - step / iterations) ** power."""
+
+    power: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Multiplies the rate by `factor` every `every` iterations."""
+
+    every: int
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiStep:
+    """Multiplies the rate by `factor` at each of the milestones (iterations)."""
+
+    milestones: Sequence[int]
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """Rises to the learning rate over a fifth of the iterations, then falls to nearly 0.
+
+    PyTorch's OneCycleLR, without a cycle of the momentum.
+    """
+
+
+Optimizer = AdamW | SGD
+Schedule = Constant | Poly | Step | MultiStep | OneCycle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """How a training changes the weights.
+
+    batch: images, or groups of images, of an iteration, over all processes. accumulation: parts
+    in which a batch is computed, one after the other, to save memory; their gradients are averaged.
+    learning_rate: at its highest, before the multipliers. multipliers: of the rate of pretrained
+    weights, pretrained biases, new weights and new biases (as in Caffe's param blocks).
     """
 
     iterations: int
-    optimizer: str = "adamw"
-    learning_rate: float = 1e-3
-    multipliers: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    weight_decay: float = 0.0
-    decay_biases: bool = False
-    momentum: float = 0.9
-    nesterov: bool = False
-    schedule: str = "constant"
-    power: float = 0.9
-    step_every: int = 1000
-    step_factor: float = 0.1
-    milestones: Sequence[int] = ()
-    accumulation: int = 1
-    batch: int | None = None
+    batch: int
+    accumulation: int
+    optimizer: Optimizer
+    schedule: Schedule
+    learning_rate: float
+    multipliers: tuple[float, float, float, float]
 
 
 def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[str, Any]]:
     """Four groups: weights and biases of the pretrained parts, weights and biases of the new ones.
 
-    New are the parameters under `model.new_parts`. Norm scales count as biases: they are vectors.
+    New are the parameters under `model.new_parts`. All vectors, so norm scales too, are biases.
     """
     groups: list[list[nn.Parameter]] = [[], [], [], []]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             new, bias = name.startswith(model.new_parts), parameter.ndim == 1
             groups[2 * new + bias].append(parameter)
-    decay = optimisation.weight_decay
+    decay = optimisation.optimizer.weight_decay
+    decay_biases = optimisation.optimizer.decay_biases
     return [
         {
             "params": parameters,
             "lr": optimisation.learning_rate * multiplier,
-            "weight_decay": decay if optimisation.decay_biases or not bias else 0.0,
+            "weight_decay": decay if decay_biases or not bias else 0.0,
         }
         for parameters, multiplier, bias in zip(
             groups, optimisation.multipliers, (False, True, False, True), strict=True
@@ -62,26 +115,37 @@ def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[
 
 
 def make_optimizer(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum (keyword arguments: the third positional one is momentum)."""
+    """PyTorch's optimiser of the model's parameter groups."""
     groups = parameter_groups(model, optimisation)
-    if optimisation.optimizer == "adamw":
-        return torch.optim.AdamW(groups)
-    return torch.optim.SGD(groups, momentum=optimisation.momentum, nesterov=optimisation.nesterov)
+    match optimisation.optimizer:
+        case AdamW():
+            return torch.optim.AdamW(groups)
+        case SGD(momentum=momentum, nesterov=nesterov):
+            return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, optimisation: Optimisation) -> LRScheduler:
-    """The rate as a function of the iteration."""
-    o = optimisation
-    if o.schedule == "one_cycle":
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        rise = max(0.2, 2 / (o.iterations + 1))  # OneCycleLR divides by the length of the rise
-        return OneCycleLR(
-            optimizer, peaks, total_steps=o.iterations + 1, pct_start=rise, cycle_momentum=False
-        )
-    factors: dict[str, Callable[[int], float]] = {
-        "constant": lambda step: 1.0,
-        "poly": lambda step: max(0.0, 1 - step / o.iterations) ** o.power,
-        "step": lambda step: o.step_factor ** (step // o.step_every),
-        "multi_step": lambda step: o.step_factor ** sum(step >= m for m in o.milestones),
-    }
-    return LambdaLR(optimizer, factors[o.schedule])
+    """PyTorch's scheduler, which is to be stepped after every iteration."""
+    schedule, iterations = optimisation.schedule, optimisation.iterations
+    if isinstance(schedule, OneCycle):
+        return _one_cycle(optimizer, iterations)
+    return LambdaLR(optimizer, lambda step: _relative_rate(schedule, step, iterations))
+
+
+def _relative_rate(schedule: Schedule, step: int, iterations: int) -> float:
+    """The rate of an iteration, relative to the learning rate."""
+    match schedule:
+        case Poly(power=power):
+            return max(0.0, 1 - step / iterations) ** power
+        case Step(every=every, factor=factor):
+            return factor ** (step // every)
+        case MultiStep(milestones=milestones, factor=factor):
+            return factor ** sum(step >= milestone for milestone in milestones)
+    return 1.0
+
+
+def _one_cycle(optimizer: torch.optim.Optimizer, iterations: int) -> OneCycleLR:
+    total = iterations + 1  # the scheduler is stepped after the last iteration too
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    rise = max(0.2, 2 / total)  # OneCycleLR divides by the length of the rise less one
+    return OneCycleLR(optimizer, peaks, total_steps=total, pct_start=rise, cycle_momentum=False)

@@ -1,4 +1,4 @@
-"""What a segmentation network says of a few images, in one picture made while it trains."""
+"""A picture of a segmentation network's predictions of a few images, refreshed while it trains."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,20 @@ from PIL import Image
 
 from seedbed.formats.overlay import overlay
 from seedbed.methods.resampling import resize
-from seedbed.models import Network
+from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
 
 PAUSE_SECONDS = 30.0
-COST = 0.02  # the share of a training's time that its previews may take
-TILE = 192
-GAP = 4
+COST = 0.02  # largest share of a training's time spent on previews
+TILE = 192  # pixels
+GAP = 4  # pixels
 
 
 class Preview:
-    """A contact sheet: photos, what is to be learnt of them, and below what the network says.
+    """A contact sheet of three rows: photos, their training targets and the network's predictions.
 
-    path: the PNG. photos and targets: (H, W, 3) uint8, the targets as pictures. size: the square
-    that the network sees a photo warped to; None: as it is.
+    path: the PNG. photos: (H, W, 3) uint8; targets: pictures of the same sizes. size: photos are
+    warped to a square of this side for the network; None: they keep their size.
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class Preview:
         self.due = -float("inf")
 
     def refresh(self, model: Network) -> None:
-        """Write the picture if the last one is old enough, and enough for what it cost."""
-        begun = time.monotonic()
-        if begun < self.due:
+        """Write the picture unless the last one is too recent for the time that it took."""
+        started = time.monotonic()
+        if started < self.due:
             return
         self.write(model)
         ended = time.monotonic()
-        self.due = ended + max(PAUSE_SECONDS, (ended - begun) / COST)
+        self.due = ended + max(PAUSE_SECONDS, (ended - started) / COST)
 
     def write(self, model: Network) -> None:
-        """Write the picture. The network's mode and all random states stay what they are."""
-        with _undisturbed(model):
-            found = [overlay(photo, self._classes(model, photo)) for photo in self.photos]
-        sheet = contact_sheet([self.photos, self.targets, found])
+        """Write the picture; the network's mode and the random states do not change."""
+        with _evaluation(model):
+            predictions = [overlay(photo, self._classes(model, photo)) for photo in self.photos]
+        sheet = contact_sheet([self.photos, self.targets, predictions])
         with atomic(self.path) as temporary:
             Image.fromarray(sheet).save(temporary, "PNG")
 
@@ -62,18 +62,18 @@ class Preview:
         """The most probable class of each pixel, (H, W) uint8."""
         device = next(model.parameters()).device
         pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1)[None].float()
-        seen = resize(pixels, (self.size, self.size), "antialias") if self.size else pixels
-        logits = resize(model(model.preprocess(seen)).float(), photo.shape[:2], "half_pixel")
+        inputs = resize(pixels, (self.size, self.size), "antialias") if self.size else pixels
+        logits = resize(model(model.preprocess(inputs)).float(), photo.shape[:2], "half_pixel")
         return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
 
 
 @contextmanager
-def _undisturbed(model: Network) -> Iterator[None]:
-    """Evaluation without gradients and with the same chance every time; then all as it was."""
+def _evaluation(model: Network) -> Iterator[None]:
+    """Evaluate without gradients, from a fixed random state; restore mode and random states."""
     mode = model.training
     device = next(model.parameters()).device
     with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(0)  # of a dropout that stays on
+        torch.manual_seed(0)  # for dropout that is active in evaluation too
         try:
             model.eval()
             yield
@@ -82,9 +82,10 @@ def _undisturbed(model: Network) -> Iterator[None]:
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Pictures (H, W, 3) uint8 of any sizes as rows of one on white, shrunk to fit square tiles.
+    """Arrange rows of pictures (H, W, 3) uint8 of any sizes in square tiles on a white sheet.
 
-    The tiles are as large as the longest side of all, 192 pixels at most.
+    A tile is as large as the longest side of all pictures, but at most TILE; larger pictures are
+    shrunk to fit.
     """
     longest = max(max(picture.shape[:2]) for row in rows for picture in row)
     tile = min(TILE, longest)

@@ -1,4 +1,4 @@
-"""One training in several processes, each on a device of its own: what they tell each other."""
+"""Data-parallel training: the processes that share each batch, and what they exchange."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -13,82 +13,83 @@ from torch import Tensor
 
 Item = TypeVar("Item")
 
-# Longer than any wait for a free GPU; torchrun, not a timeout, notices a process that died.
-PATIENCE = timedelta(days=30)
-LOST = 75  # exit status of a process that another one has left: it has nothing to say itself
+# Longer than any wait for a free GPU. A process that died is noticed by torchrun, not by a timeout.
+TIMEOUT = timedelta(days=30)
+LOST_PEER = 75  # exit status of a process that ends only because another one has ended
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of one training. The first leads: it alone writes, and speaks.
+class ProcessGroup:
+    """The processes of one training, as seen by the process of the given rank.
 
-    Every method but `share` must be called by all of them, in the same order. In a team of one
-    nothing is exchanged and nothing changes.
+    All methods but `shard` are collective: every process must call them, in the same order. With
+    one process they exchange nothing and change nothing.
     """
 
-    rank: int = 0
-    size: int = 1
+    rank: int
+    size: int
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the process that writes."""
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files and messages."""
         return self.rank == 0
 
-    def share(self, batches: Iterator[Sequence[Item]]) -> Iterator[Sequence[Item]]:
-        """One part of each batch, neighbours; the team's size must divide the batch."""
+    def shard(self, batches: Iterator[Sequence[Item]]) -> Iterator[Sequence[Item]]:
+        """Yield this process's contiguous part of each batch; `size` must divide the batch."""
         for batch in batches:
             count = len(batch) // self.size
             yield batch[self.rank * count : (self.rank + 1) * count]
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Put in place of each floating tensor its mean over the processes, the same in all."""
+        """Replace each floating-point tensor, in place, by its mean over the processes."""
         if self.size > 1:
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
             for tensor in tensors:
                 tensor /= self.size
 
-    def any(self, here: bool) -> bool:
-        """Whether it is so in any of the processes."""
+    def any(self, value: bool) -> bool:
+        """Whether `value` is true in at least one of the processes."""
         if self.size == 1:
-            return here
-        found = torch.tensor(int(here))  # on the CPU: the GPU need not be waited for
-        dist.all_reduce(found, dist.ReduceOp.MAX)
-        return bool(found)
+            return value
+        flag = torch.tensor(int(value))  # on the CPU, so that nothing waits for the GPU
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
 
-    def wait(self) -> None:
-        """Wait until all have come here."""
+    def barrier(self) -> None:
+        """Wait until all processes have called this."""
         self.any(False)
 
-    def gather(self, found: list[Any]) -> list[Any]:
-        """The lists of all processes, one after the other; tensors should be on the CPU."""
+    def gather(self, items: list[Any]) -> list[Any]:
+        """Concatenate the lists of all processes, by rank; tensors in them should be on the CPU."""
         if self.size == 1:
-            return found
+            return items
         lists: list[list[Any]] = [[] for _ in range(self.size)]
-        dist.all_gather_object(lists, found)
+        dist.all_gather_object(lists, items)
         return [item for each in lists for item in each]
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup(rank=0, size=1)
 
 
 @contextmanager
-def launched_team() -> Iterator[Team]:
-    """The team that torchrun has launched this process in, or a team of one.
+def launched_process_group() -> Iterator[ProcessGroup]:
+    """The process group in which torchrun launched this process, or a single process.
 
-    The process exits with status LOST when another one of the team has ended.
+    The process exits with status LOST_PEER when another one of the group has ended.
     """
     if not dist.is_torchelastic_launched():
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     if os.environ["LOCAL_WORLD_SIZE"] == os.environ["WORLD_SIZE"]:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # whatever the host's name resolves to
+        # All on one machine: do not depend on how its host name is resolved.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backends, timeout=PATIENCE)
+    dist.init_process_group(backends, timeout=TIMEOUT)
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     except RuntimeError as error:
-        if "/gloo/" not in str(error):  # it has no class of its own for a connection that closed
+        if "/gloo/" not in str(error):  # gloo has no exception class for a closed connection
             raise
-        raise SystemExit(LOST) from None
-    dist.destroy_process_group()  # not after an error: it would wait for those that go on
+        raise SystemExit(LOST_PEER) from None
+    dist.destroy_process_group()  # not after an error: it would wait for the other processes

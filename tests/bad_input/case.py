@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from pydantic import ValidationError
 
 from seedbed.data.classes import ClassInfo
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.masks import write_mask
-from stages.command import explain, run_stage
-from stages.config import Settings
+from seedbed.runtime.errors import UserError
+from stages.command import run_stage
 from stages.convert import check, convert
+from stages.settings import DEFAULT_KINDS, combine, parse_config
 from tests.support.workflow_helpers import ROOT, snakemake
 
 HEIGHT, WIDTH = 6, 8
@@ -190,18 +190,12 @@ class Bad:
         self.when.add("convert")
         return read_image(self.root / name)
 
-    def config(self, **blocks: object) -> str:
-        """What the config of the default run with other blocks ends with, in the workflow's words.
-
-        A block of None is left out.
-        """
+    def config(self, only: dict[str, Any] | None = None, **blocks: object) -> str:
+        """The error of the default run's config with an overlay, or of a config by itself."""
         self.when.add("dry run")
-        values = merged(default_config(), blocks)
-        with pytest.raises(ValidationError) as caught:
-            Settings.model_validate({key: value for key, value in values.items() if value != {}})
-        return self.line(
-            f"config: {explain(caught.value)}; mend config.yaml, the recipe or --config"
-        )
+        with pytest.raises(UserError) as caught:
+            parse_config(overlaid(blocks) if only is None else only)
+        return self.line(str(caught.value))
 
     def asked(self, helper: str, *arguments: object, **blocks: object) -> str:
         """What ends a dry run as it asks a helper of the rules for a job's inputs.
@@ -209,25 +203,29 @@ class Bad:
         As `dry_run` tells, but without Snakemake, which takes seconds to begin.
         """
         self.when.add("dry run")
-        config = default_config()
         rooms = ("common", "inputs")
         text = "\n".join((ROOT / f"workflow/{room}.smk").read_text() for room in rooms)
         names = {
-            "workflow": SimpleNamespace(basedir=ROOT),
+            "workflow": SimpleNamespace(
+                basedir=ROOT,
+                overwrite_configfiles=[Path("config.yaml")],
+                config_settings=SimpleNamespace(config={}),
+            ),
             "shell": SimpleNamespace(prefix=str),
-            "config": merged(config, {**blocks, "run": {"data": str(self.data)}}),
+            "config": overlaid({**blocks, "run": {"data": str(self.data)}}),
         }
         exec(re.sub(r"(?m)^wildcard_constraints:\n( .*\n)+", "", text), names)
         with pytest.raises(SystemExit) as end:
             names[helper](*arguments)
         return self.line(str(end.value.code))
 
-    def dry_run(self, **blocks: object) -> str:
-        """What `snakemake -n` ends with for such a config."""
+    def dry_run(self, files: Sequence[str] = ("config.yaml",), **blocks: object) -> str:
+        """What `snakemake -n` ends with for config files of the project and, if any, an overlay."""
         self.when.add("dry run")
         overlay = self.root / "overlay.yaml"
         overlay.write_text(yaml.safe_dump({"run": {"data": str(self.data)}, **blocks}))
-        status, messages = snakemake(self.project(), "--dry-run", "--configfile", str(overlay))
+        given = [*files, *([str(overlay)] if blocks else [])]
+        status, messages = snakemake(self.project(), "--dry-run", "--configfile", *given)
         assert status == 1 and "Traceback" not in messages
         return self.line(messages.splitlines()[-1])
 
@@ -238,8 +236,7 @@ def default_config() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "config.yaml").read_text())
 
 
-def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """One config over another, as Snakemake merges them."""
-    both = {k: merged(under[k], v) if isinstance(v, dict) and isinstance(under.get(k), dict) else v
-            for k, v in over.items()}  # fmt: skip
-    return {**under, **both}
+def overlaid(blocks: dict[str, object]) -> dict[str, Any]:
+    """The config of the default run with some blocks laid over it."""
+    files = [(Path("config.yaml"), default_config()), (Path("overlay.yaml"), blocks)]
+    return combine(files, {}, DEFAULT_KINDS, ROOT)

@@ -37,7 +37,7 @@ def _(bad: Bad) -> str:
 
 @case("an empty block, or an empty list of rounds")
 def _(bad: Bad) -> str:
-    assert bad.config(classifier=None).startswith("config: classifier: ")
+    assert bad.config(seeds=None).startswith("config: seeds: ")
     return bad.config(rounds=[])
 
 
@@ -59,30 +59,66 @@ def _(bad: Bad) -> str:
 
 @case("bounds in the wrong order")
 def _(bad: Bad) -> str:
-    assert "training: " in bad.config(training={"geometry": "crop", "long_side": [512, 256]})
+    long_side = {"kind": "crop", "long_side": [512, 256]}
+    assert "training.view.long_side: " in bad.config(training={"view": long_side})
     reversed_clip = {**SEEDS, "dsrg": {"constraint_clip": [20, 0.05]}}
-    assert "constraint_clip: the lower bound" in bad.config(rounds=[reversed_clip])
-    return bad.config(training={"scale": [1.5, 0.5]})
+    assert "dsrg.constraint_clip: the lower bound" in bad.config(rounds=[reversed_clip])
+    return bad.config(training={"view": {"scale": [1.5, 0.5]}})
 
 
 @case("a scale in per cent")
 def _(bad: Bad) -> str:
-    assert bad.config(training={"scale": [50, 150]}).startswith("config: training.scale.0: ")
+    line = bad.config(training={"view": {"scale": [50, 150]}})
+    assert line.startswith("config: training.view.scale.0: ")
     return bad.config(predict={"scales": [100]})
 
 
 @case("milestones out of order, or none")
 def _(bad: Bad) -> str:
-    assert "milestones: schedule multi_step needs" in bad.config(
-        classifier={"schedule": "multi_step"}
+    assert "classifier.schedule.milestones: has no default" in bad.config(
+        classifier={"schedule": {"kind": "multi_step"}}
     )
-    return bad.config(classifier={"milestones": [200, 100]})
+    milestones = {"kind": "multi_step", "milestones": [200, 100]}
+    return bad.config(classifier={"schedule": milestones})
+
+
+@case("an unknown kind of schedule, optimizer or view")
+def _(bad: Bad) -> str:
+    assert "group.view.kind: 'squash' is none of" in bad.config(group={"view": {"kind": "squash"}})
+    return bad.config(training={"optimizer": {"kind": "adam"}})
+
+
+@case("a key of another kind of schedule, optimizer or view")
+def _(bad: Bad) -> str:
+    assert "group.view.long_side: kind warp has no" in bad.config(
+        group={"view": {"long_side": [1, 2]}}
+    )
+    return bad.config(training={"schedule": {"kind": "poly", "every": 100}})
+
+
+@case("a training without network, iterations, batch, crop or learning rate")
+def _(bad: Bad) -> str:
+    line = bad.config(affinity={"seed": 1})
+    assert "affinity.network: has no default and must be given; affinity.iterations: " in line
+    return bad.config(only={"rounds": [{**TRUTH, "network": "tiny_seg"}]})
+
+
+@case("a block that a job needs is missing")
+def _(bad: Bad) -> str:
+    line = bad.asked("block", "group", group=None)
+    assert bad.dry_run(group=None) == line
+    return line
+
+
+@case("an overlay without the config that it lies over")
+def _(bad: Bad) -> str:
+    return bad.dry_run(["recipes/ceiling.yaml"])
 
 
 @case("a learning rate factor above 1, or not positive")
 def _(bad: Bad) -> str:
     assert "classifier.multipliers.2: " in bad.config(classifier={"multipliers": [1, 2, -1, 2]})
-    return bad.config(classifier={"step_factor": 10})
+    return bad.config(classifier={"schedule": {"kind": "step", "every": 9, "factor": 10}})
 
 
 @case("a CRF kernel of almost zero width")
@@ -92,8 +128,10 @@ def _(bad: Bad) -> str:
 
 @case("a crop that is too small for the network, or not a multiple of AffinityNet's stride")
 def _(bad: Bad) -> str:
-    line = bad.config(affinity={"crop": 100})
-    assert "affinity.crop: a multiple of 8, 72 or more" in line
+    brief = {"network": "vgg16_affinity", "iterations": 1, "batch": 1, "learning_rate": 0.1}
+    line = bad.config(affinity={**brief, "crop": 100})
+    assert "affinity.crop: must be a multiple of 8 for vgg16_affinity" in line
+    assert "needs 72 or more, not 64" in bad.config(affinity={**brief, "crop": 64})
     return bad.config(group={"crop": 24})
 
 
@@ -114,7 +152,7 @@ def _(bad: Bad) -> str:
 
 @case("an unknown network name, or a network of another kind")
 def _(bad: Bad) -> str:
-    assert "must end in one of _seg" in bad.config(training={"network": "tiny_cls"})
+    assert "tiny_cls is none of tiny_seg, " in bad.config(training={"network": "tiny_cls"})
     return bad.config(group={"network": "tniy_group"})
 
 
@@ -124,9 +162,8 @@ def _(bad: Bad) -> str:
         "config: training.options.width: "
     )
     assert "training.options.wdth: unknown key" in bad.config(training={"options": {"wdth": 8}})
-    assert "tiny has no output_stride of 16" in bad.config(
-        classifier={"options": {"output_stride": 16}}
-    )
+    line = bad.config(classifier={"options": {"output_stride": 16}})
+    assert "options.output_stride: of tiny_cls it is one of 4, 8" in line
     return bad.config(classifier={"options": {"checkpointing": True}})
 
 
@@ -146,7 +183,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     other = {"network": "vgg16_aspp", "weights": "previous"}
     line = bad.config(rounds=[SEEDS, {**TRUTH, **other}])
-    assert "rounds.1.weights: previous is a tiny_seg" in line
+    assert "rounds.1.weights: previous is a tiny_seg and cannot initialise a vgg16_aspp" in line
     return bad.config(training={"network": "vgg16_aspp"})
 
 
@@ -159,8 +196,9 @@ def _(bad: Bad) -> str:
 
 @case("a key that requires another key, without it")
 def _(bad: Bad) -> str:
-    assert "mask_list: goes with masks" in bad.config(rounds=[{**TRUTH, "mask_list": "a.txt"}])
-    assert "give both folders or none" in bad.config(affinity_scores={"low": "low"})
+    line = bad.config(rounds=[{**TRUTH, "mask_list": "a.txt"}])
+    assert "rounds.0.mask_list: is used only with masks" in line
+    assert "give both low and high" in bad.config(affinity_scores={"low": "low"})
     assert "cues needs seeds.cues" in bad.config(convert={"label_source": "cues"})
     return bad.config(seeds={"cue_list": "input_list.txt"})
 
@@ -169,7 +207,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     coco = {"instances": "a.json", "images": "a"}
     line = bad.config(convert={"coco": coco})
-    assert "there is no val image without convert.coco.val_instances" in line
+    assert "there are no val images without convert.coco.val_instances" in line
     return bad.config(convert={"folder": {"images": "a", "labels": "a.csv"}})
 
 

@@ -264,7 +264,7 @@ def _(bad: Bad) -> str:
     listing, settings = bad.data / "input_list.txt", {**CUES, "classes": ["cat", "dog"]}
     listing.write_text("t1.jpg 0\nt2.jpg 1\nt1.jpg 1\n")
     line = bad.not_converted(settings, cue_pickle=path, cue_list=listing)
-    assert line == "t1 stands twice in data/input_list.txt: take one of them out"
+    assert line == "t1 is in data/input_list.txt twice: take one of them out"
     listing.write_text("t1.jpg 1\nt2.jpg 1\n")
     return bad.not_converted(settings, cue_pickle=path, cue_list=listing)
 

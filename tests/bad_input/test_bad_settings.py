@@ -1,93 +1,62 @@
-"""What the settings say of networks, without torch, is what the networks say."""
-
-import itertools
+"""The settings refuse what a network does not accept."""
 
 import pytest
-import torch
 from pydantic import ValidationError
 
-from seedbed import models
-from seedbed.runtime.errors import UserError
-from stages.config import LEAST_CROP, NETWORKS, STRIDES, Settings
-from stages.train_affinity import check_crop
+from seedbed.methods.psa.pairs import RADIUS
+from seedbed.methods.psa.walk import CELL
+from seedbed.models.registry import NETWORKS
+from stages.settings import AffinitySettings, ClassifierSettings, GroupSettings, TrainingSettings
 
-torch.set_num_threads(1)
-
-VALUES = {
-    "output_stride": 8,
-    "dropout": 0.5,
-    "width": 8,
-    "rate": 2,
-    "skip": False,
-    "graph_dropout_in_eval": True,
-    "dropout_in_eval": True,
-    "padding": "tf",
-    "preprocessing": "imagenet",
-    "stride_in_first": False,
-    "norm_epsilon": 1e-3,
-    "checkpointing": True,
+MODELS = {
+    "cls": ClassifierSettings,
+    "seg": TrainingSettings,
+    "group": GroupSettings,
+    "affinity": AffinitySettings,
 }
+BRIEF = {"iterations": 1, "batch": 1, "learning_rate": 0.1, "crop": 128}
 
 
-def built(name, **options):
-    """A network without memory for its weights."""
-    with torch.device("meta"):
-        return models.build(name, 3, **options)
-
-
-def valid(**blocks):
+def valid(network, **keys):
     try:
-        Settings.model_validate({"rounds": [{"supervise": "pseudo_labels"}], **blocks})
+        MODELS[NETWORKS[network].kind](network=network, **{**BRIEF, **keys})
     except ValidationError:
         return False
     return True
 
 
-def test_the_networks_are_those_that_can_be_built():
-    assert set(NETWORKS) == set(models.NETWORKS)
-    assert set(itertools.chain(*NETWORKS.values())) == set(VALUES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_training_accepts_the_networks_of_its_kind_alone(name):
+    for kind, model in MODELS.items():
+        if kind == NETWORKS[name].kind:
+            assert model(network=name, **BRIEF).network == name
+        else:
+            with pytest.raises(ValidationError, match=f"network: {name} is none of"):
+                model(network=name, **BRIEF)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_takes_its_options_and_no_others(name):
-    built(name, **{key: VALUES[key] for key in NETWORKS[name]})
-    for key in VALUES.keys() - set(NETWORKS[name]):
-        with pytest.raises(TypeError, match=key):
-            built(name, **{key: VALUES[key]})
+def test_a_network_accepts_its_own_options_alone(name):
+    values = {"dropout": 0.5, "width": 8, "checkpointing": True, "dropout_in_eval": True}
+    for key, value in values.items():
+        assert valid(name, options={key: value}) == (key in NETWORKS[name].options)
 
 
-@pytest.mark.parametrize("backbone", STRIDES)
-def test_a_backbone_has_its_strides_and_no_others(backbone):
+@pytest.mark.parametrize("name", [n for n in NETWORKS if NETWORKS[n].output_strides])
+def test_a_network_accepts_its_own_strides_alone(name):
     for stride in (4, 8, 16, 32):
-        chosen = {"network": f"{backbone}_cls", "options": {"output_stride": stride}}
-        assert valid(classifier=chosen) == (stride in STRIDES[backbone])
-        if stride in STRIDES[backbone]:
-            built(chosen["network"], output_stride=stride)
-        else:
-            with pytest.raises(ValueError, match="output_stride"):
-                built(chosen["network"], output_stride=stride)
+        expected = stride in NETWORKS[name].output_strides
+        assert valid(name, options={"output_stride": stride}) == expected
+        assert valid(name, options={"output_stride": str(stride)}) == expected
 
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.endswith("_affinity")])
-def test_every_network_sees_the_least_crop(name):
-    images = torch.zeros(2, 3, LEAST_CROP, LEAST_CROP, device="meta")
-    if name.endswith("_group"):
-        images = torch.stack([images[:1]] * 3, dim=1)
-    scores = built(name)(images)
-    assert all(part.numel() for part in scores if isinstance(part, torch.Tensor))
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_smaller_crop_than_the_network_needs_is_refused(name):
+    least = NETWORKS[name].min_crop
+    assert valid(name, crop=least) and not valid(name, crop=least - 1)
 
 
-@pytest.mark.parametrize("crop", [32, 64, 71, 72, 76, 80, 448, 450])
-def test_the_settings_know_which_crops_hold_whole_cells(crop):
-    try:
-        check_crop(crop)
-    except UserError:
-        assert not valid(affinity={"crop": crop})
-    else:
-        assert valid(affinity={"crop": crop})
-
-
-def test_a_smaller_crop_is_refused_in_every_training():
-    for block in ("classifier", "group", "training"):
-        assert valid(**{block: {"crop": LEAST_CROP}})
-        assert not valid(**{block: {"crop": LEAST_CROP - 1}})
+def test_affinity_networks_need_whole_cells_and_all_partners_of_one():
+    for crop in (64, 71, 72, 76, 80, 448, 450):
+        fits = crop % CELL == 0 and crop >= CELL * (2 * RADIUS - 1)
+        assert valid("resnet38_affinity", crop=crop) == fits

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or another's: one line, nothing broken, and on with room."""
+"""Full and read-only disks, and folders of others: one line, nothing broken, later it goes on."""
 
 import os
 import resource
@@ -16,7 +16,8 @@ from PIL import Image
 from torch import nn
 
 from seedbed.formats.cue_pickle import write_cue_pickle
-from seedbed.formats.maps import _Sink, write_maps
+from seedbed.formats.hdf5_sink import Hdf5Sink
+from seedbed.formats.maps import write_maps
 from seedbed.formats.masks import save_mask, write_mask
 from seedbed.formats.overlay import write_overlay
 from seedbed.formats.psa import write_scores
@@ -26,7 +27,7 @@ from seedbed.models.weights import save_network
 from seedbed.report.pictures import write_photo_strip
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.errors import UserError
-from seedbed.training.loop import Checkpoint
+from seedbed.training.checkpoint import Checkpoint
 from stages.archive import pack
 from stages.command import run_stage
 from tests.faults.test_workers import in_child, make_data, saliency_maps, the_line, train
@@ -123,10 +124,10 @@ def test_a_full_disk(disk, tmp_path, name):
     write, path = WRITERS[name], disk / "results" / f"{name}.file"
     write_text(path / "old" if name in ("masks", "previews", "photos") else path, "old")
     before = content(disk)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         write(path)
     reason = "No space left on device; make room and run the same command again"
-    assert str(told.value) == f"cannot write {path}: {reason}"
+    assert str(error.value) == f"cannot write {path}: {reason}"
     assert content(disk) == before
     remount(disk, "size=30m")
     write(path)
@@ -139,15 +140,15 @@ def test_a_full_disk(disk, tmp_path, name):
 
 
 def test_a_write_cut_short_is_a_failure(disk):
-    """The system writes what there is room for, and says so only by a number."""
-    with _Sink(disk / "a", "w+") as sink:
+    """The system writes what there is room for, and only the number of bytes tells."""
+    with Hdf5Sink(disk / "a", "w+") as sink:
         assert sink.write(memoryview(bytes(2 << 20))) == 2 << 20
         with pytest.raises(OSError, match="No space left"):
             sink.check()
 
 
-def test_maps_end_where_the_room_does(disk):
-    """And not after the hours that the rest would have taken."""
+def test_writing_maps_ends_when_the_disk_is_full(disk):
+    """At once, not after all the other maps have been computed."""
     with pytest.raises(UserError, match="No space left"), write_maps(disk / "a.h5") as maps:
         for number in range(10):
             maps.put(str(number), NOISE[:500])
@@ -167,7 +168,7 @@ def test_a_checkpoint_on_a_full_disk(disk):
     assert checkpoint.load()["step"] == 2
 
 
-def test_a_disk_that_is_read_only(disk):
+def test_a_read_only_disk(disk):
     path = disk / "results/a.file"
     write_text(path, "old")
     remount(disk, "ro")
@@ -220,7 +221,7 @@ def test_a_limit_on_the_size_of_files(tmp_path, name):
 
 
 def pictures_or(name: str) -> Callable[[Path], None]:
-    """The writer; of masks, one with a large one."""
+    """The writer of that name; that of masks writes large ones."""
     large = pictures(lambda path, pixels: save_mask(path, NOISE))
     return large if name == "masks" else WRITERS[name]
 
@@ -317,7 +318,7 @@ def test_a_training_on_a_full_disk(disk, index, tmp_path):
 
 
 def test_a_log_on_a_full_disk_fails_the_job(disk):
-    """As the rules write it; what the stage says reaches the terminal all the same."""
+    """As the rules write it; the stage's messages reach the terminal all the same."""
     (disk / "full").write_bytes(bytes(1 << 20))
     command = "set -euo pipefail; echo says something 2>&1 | tee the.log"
     call = ["bash", "-c", command]
@@ -333,7 +334,7 @@ def run_snakemake(project: Path, *arguments: str) -> tuple[int, str]:
 
 
 def artefacts(project: Path) -> dict[str, bytes]:
-    """All results but what says how long it took."""
+    """All results but those that hold timings."""
     files = content(project / "results")
     timed = ("benchmarks/", "logs/", "report.html")
     return {name: data for name, data in files.items() if not name.startswith(timed)}
@@ -361,7 +362,7 @@ def test_a_run_on_a_full_disk_goes_on_with_room(disk, tmp_path_factory):
 
 
 @pytest.mark.soak
-def test_runs_that_fill_the_disk_anywhere_go_on_with_room(disk, tmp_path_factory):
+def test_runs_that_fill_the_disk_at_any_point_go_on_with_room(disk, tmp_path_factory):
     finished = finished_run(tmp_path_factory.getbasetemp())
     expected, compared, tries = artefacts(finished), 0, 12
     for number in range(tries):
@@ -375,7 +376,7 @@ def test_runs_that_fill_the_disk_anywhere_go_on_with_room(disk, tmp_path_factory
         status, messages = run_snakemake(project, "--cores", "2")
         assert status and "No space left on device" in messages
         left = artefacts(project)
-        # Nothing half-written under a name of a result; what jobs.dot holds a shell writes.
+        # No result is half-written; jobs.dot is written by the shell.
         assert all(left[name] == expected[name] for name in left if name.endswith((".h5", ".pt")))
         remount(disk, "size=200m")
         run_snakemake(project, "--unlock")

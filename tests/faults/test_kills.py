@@ -16,8 +16,7 @@ import pytest
 import yaml
 
 from seedbed.formats.maps import write_maps
-from seedbed.runtime.atomic import atomic, atomic_folder
-from seedbed.runtime.temporaries import MACHINE
+from seedbed.runtime.atomic import MACHINE, atomic, atomic_folder
 from tests.support.fault_helpers import (
     TELLING,
     WHAT,

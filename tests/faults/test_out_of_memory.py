@@ -5,16 +5,16 @@ import torch
 from torch import nn
 
 from seedbed.runtime.errors import UserError
-from seedbed.training import loop as training
-from seedbed.training.loop import Checkpoint, train
-from seedbed.training.optimisation import Optimisation
-from tests.support.network_helpers import Gatherer
+from seedbed.training import loop
+from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.loop import train
+from tests.support.training_helpers import Collector, optimisation
 
 torch.set_num_threads(1)
 
 
 class Toy(nn.Module):
-    """With what a repeated step could spoil: running statistics and chance."""
+    """With what a repeated step could change: running statistics and dropout."""
 
     new_parts = ()
 
@@ -27,10 +27,10 @@ class Toy(nn.Module):
         return self.layers(images)[:, 0]
 
 
-class Small(Gatherer):
-    """Squared error on a device that holds `limit(step)` images; gathers which it has seen.
+class Small(Collector):
+    """Squared error on a device that holds `limit(step)` images; collects their positions.
 
-    The error comes late, when the network's statistics have moved and something has been found.
+    The error comes late, after running statistics have changed and results are pending.
     """
 
     def __init__(self, limit):
@@ -41,7 +41,7 @@ class Small(Gatherer):
     def __call__(self, model, batch, step):
         self.attempts.append((step, len(batch.images)))
         error = (model(batch.images) - batch.images.sum((1, 2, 3))).square().mean()
-        self.found += batch.index.tolist()
+        self.pending += batch.index.tolist()
         if len(batch.images) > self.limit(step):
             raise torch.OutOfMemoryError
         return {"loss": error}
@@ -62,13 +62,13 @@ def run(make_batch, tmp_path):
         torch.manual_seed(0)
         model = Toy()
         objective = objective(limit if callable(limit) else lambda step: limit)
-        optimisation = Optimisation(12, learning_rate=0.03, **options)
+        options = {"batch": images, "learning_rate": 0.03, **options}
         checkpoint = Checkpoint(tmp_path / name, "d")
         rows = train(
             model,
             objective,
             batches,
-            optimisation,
+            optimisation(12, **options),
             device=torch.device("cpu"),
             checkpoint=checkpoint,
             seed=5,
@@ -88,9 +88,7 @@ def same(one, other):
     ("images", "limit", "parts", "tried"),
     [(8, 4, 2, [8]), (8, 3, 4, [8, 4]), (8, 1, 8, [8, 4, 2]), (6, 2, 6, [6, 3]), (7, 3, 7, [7])],
 )
-def test_the_batch_is_cut_finer_and_the_rest_is_as_if_it_had_been(
-    run, capsys, images, limit, parts, tried
-):
+def test_smaller_parts_give_what_accumulation_gives(run, capsys, images, limit, parts, tried):
     found = run(limit, images=images)
     assert found[1].attempts[: len(tried) + 1] == [*((0, n) for n in tried), (0, images // parts)]
     assert len(found[1].attempts) == len(tried) + 12 * parts
@@ -118,17 +116,17 @@ def test_a_part_that_no_longer_fits_in_the_middle_of_a_step(run):
     same(found, run(99, accumulation=4, name="v"))
 
 
-def test_the_finer_cut_stays_and_outlives_an_interruption(run, monkeypatch, capsys):
+def test_smaller_parts_stay_and_survive_an_interruption(run, monkeypatch, capsys):
     full_at_five = lambda step: 4 if step == 5 else 99  # noqa: E731
-    undisturbed = run(full_at_five)
-    assert [n for step, n in undisturbed[1].attempts] == [8] * 6 + [4, 4] * 7
+    uninterrupted = run(full_at_five)
+    assert [n for step, n in uninterrupted[1].attempts] == [8] * 6 + [4, 4] * 7
     assert "at iteration 6:" in capsys.readouterr().err
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
     with pytest.raises(KeyboardInterrupt):
         run(full_at_five, stop=9, name="v")
     resumed = run(99, name="v")
     assert resumed[1].attempts[0] == (9, 4)
-    same(resumed, undisturbed)
+    same(resumed, uninterrupted)
 
 
 @pytest.mark.parametrize(("images", "accumulation"), [(4, 1), (3, 3), (1, 1)])

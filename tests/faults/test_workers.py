@@ -22,9 +22,11 @@ from seedbed.formats.maps import write_maps
 from seedbed.runtime import pools as device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
-from seedbed.training import loop as training
-from seedbed.training.samples import Batch, Samples, draws, loader
-from stages import saliency, train_classifier, training_run
+from seedbed.training import loop, network
+from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.sampler import batch_requests
+from seedbed.training.samples import Batch, Samples, loader
+from stages import saliency, train_classifier
 from stages.command import run_stage
 from stages.convert import convert
 from stages.mini_dataset import mini_dataset
@@ -32,7 +34,9 @@ from stages.settings import ClassifierSettings, ConvertSettings, MiniSettings, S
 from tests.support.workflow_helpers import CONFIG, ROOT
 
 torch.set_num_threads(1)
-TRAINING = ClassifierSettings(iterations=6, batch=2, crop=64, network="tiny_cls")
+TRAINING = ClassifierSettings(
+    iterations=6, batch=2, crop=64, network="tiny_cls", learning_rate=0.005
+)
 
 
 @dataclass(frozen=True)
@@ -213,22 +217,22 @@ def test_a_stage_whose_worker_dies_leaves_nothing_and_can_be_run_again(index, tm
 
 
 def train(index: Path, folder: Path, readers: int, fatal: int = -1) -> None:
-    """A training with a checkpoint after each step, which it says; a reader ends at one step."""
-    read, load, parent = Samples.__getitem__, training_run.loader, os.getpid()
-    save = training.Checkpoint.save
+    """A training that prints each step after its checkpoint; a reader dies at step `fatal`."""
+    read, load, parent = Samples.__getitem__, network.loader, os.getpid()
+    save = Checkpoint.save
 
     def read_or_die(self, request):
         if request.step == fatal and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, request)
 
-    def save_and_say(self, step, parts):
+    def save_and_print(self, step, parts):
         save(self, step, parts)
         print(step)
 
-    Samples.__getitem__, training.Checkpoint.save = read_or_die, save_and_say
-    training_run.loader = lambda samples, requests, workers: load(samples, requests, readers)
-    training.CHECKPOINT_SECONDS = -1
+    Samples.__getitem__, Checkpoint.save = read_or_die, save_and_print
+    network.loader = lambda samples, requests, workers: load(samples, requests, workers=readers)
+    loop.CHECKPOINT_SECONDS = -1
     options = ["--index", index, "--data", index.parents[1], "--device", "cpu", "--threads", 1]
     options += ["--params", TRAINING.model_dump_json(), "--weights", folder / "weights.pt"]
     run_stage(train_classifier.train_classifier, list(map(str, [*options, "--log", folder / "l"])))
@@ -245,7 +249,7 @@ def test_a_training_whose_reader_dies_goes_on_from_its_checkpoint(index, tmp_pat
     assert resumed.status == 0 and resumed.err == ""
     steps = list(map(int, resumed.out.split()))
     assert steps == list(range(steps[0], 7))
-    assert steps[0] - done in (1, 2)  # the last checkpoint may not have been said any more
+    assert steps[0] - done in (1, 2)  # the last step may not have been printed
     assert in_child(train, index, whole, 0).status == 0
     for name in ("weights.pt", "l"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes()
@@ -254,11 +258,11 @@ def test_a_training_whose_reader_dies_goes_on_from_its_checkpoint(index, tmp_pat
 class Readable:
     def __getitem__(self, request):
         zero = torch.zeros(1)
-        return Batch(zero, zero, zero, zero, None, None)
+        return Batch(zero, zero, zero, zero, None)
 
 
 @pytest.mark.parametrize("fault", [ConnectionResetError, ConnectionRefusedError, EOFError])
-def test_a_reader_that_dies_as_it_hands_over_is_told_as_one(monkeypatch, fault):
+def test_a_reader_that_dies_while_sending_a_batch_is_reported_as_dead(monkeypatch, fault):
     """The handles of its tensors come through a socket, which may break before SIGCHLD comes."""
 
     def broken(_):
@@ -266,7 +270,7 @@ def test_a_reader_that_dies_as_it_hands_over_is_told_as_one(monkeypatch, fault):
 
     monkeypatch.setattr(resource_sharer._resource_sharer, "get_connection", broken)
     with pytest.raises(RuntimeError, match=r"^DataLoader worker ended"):
-        list(loader(Readable(), draws(4, 2, 0, 2, seed=0), 1))
+        list(loader(Readable(), batch_requests(4, 2, 0, 2, seed=0), workers=1))
 
 
 class Broken:
@@ -275,6 +279,6 @@ class Broken:
 
 
 @pytest.mark.parametrize("readers", [0, 1])
-def test_a_reader_says_no_more_than_the_line(readers):
+def test_an_error_of_a_reader_is_one_line(readers):
     with pytest.raises(UserError, match=r"^cannot read the image \d: mend it$"):
-        list(loader(Broken(), draws(4, 2, 0, 2, seed=0), readers))
+        list(loader(Broken(), batch_requests(4, 2, 0, 2, seed=0), workers=readers))

@@ -19,14 +19,13 @@ from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.label_table import read_label_table
 from seedbed.data.layouts.voc import (
-    image_numbers,
     read_annotation,
     read_cls_labels,
-    read_list,
     read_source_mask,
     read_train_cls,
 )
-from seedbed.data.source import refuse
+from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.source import raise_problem
 from seedbed.formats.cue_pickle import read_cue_labels, read_cue_pickle
 from seedbed.formats.grey import read_grey
 from seedbed.formats.maps import Maps
@@ -169,7 +168,7 @@ def table(data: bytes) -> None:
     """Tables: a user's of labels, this program's own of figures."""
 
     def labels(path: Path) -> None:
-        read_label_table(path, refuse)
+        read_label_table(path, raise_problem)
 
     for read in (labels, read_tsv):
         attempt(read, "labels.csv", data)
@@ -191,7 +190,7 @@ def coco(data: bytes) -> None:
     """COCO's instances, and the masks painted from them."""
 
     def paint(path: Path) -> None:
-        source = coco_source(path, path.parent, complain=refuse)
+        source = coco_source(path, path.parent, on_problem=raise_problem)
         for image_id in source.splits:
             source.mask(image_id, SIZE)
 

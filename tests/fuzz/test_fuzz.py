@@ -147,14 +147,14 @@ def test_mended_png_has_right_checksums():
 
 
 def test_a_pickle_of_too_many_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("seedbed.formats.pickles.unpickler.MOST_READS", 1000)
+    monkeypatch.setattr("seedbed.formats.pickles.unpickler.MAX_READS", 1000)
     (tmp_path / "a.pickle").write_bytes(b"]" * 2000 + b".")
     with pytest.raises(UserError, match="more than 1000 parts"):
         restricted_pickle.load(tmp_path / "a.pickle")
 
 
 def test_packed_cues_are_unpacked_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr("seedbed.methods.seeds.MAX_UNPACKED", 2 << 20)
+    monkeypatch.setattr("seedbed.formats.cue_pickle.MAX_UNPACKED", 2 << 20)
     (tmp_path / "cues.pickle.gz").write_bytes(gzip.compress(bytes(3 << 20)))
     with pytest.raises(UserError, match="larger than 2 MB"):
         read_cue_labels(tmp_path / "cues.pickle.gz")

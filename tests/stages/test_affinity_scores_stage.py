@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from seedbed.crf import dense_crf
+from seedbed.crf import dense_crf, resolve_backend
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
@@ -81,6 +81,7 @@ def test_every_class_of_the_image_has_a_channel(scored):
     classes = {name: found.attributes(name)["classes"].tolist() for name in found}
     assert classes == {"a": [0, 2], "b": [0, 1, 2], "c": [0, 1]}
     assert found.file_attributes()["levels"] == 255
+    assert found.file_attributes()["crf_backend"] == resolve_backend("auto")
 
 
 def test_the_crf_sees_the_image_and_its_settings(scored):

@@ -4,14 +4,14 @@ from PIL import Image
 
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
-from seedbed.evaluation.metrics import background_curve
+from seedbed.evaluation.background_curve import background_curve
 from seedbed.formats.maps import write_maps
 from seedbed.formats.psa import write_cam
 from seedbed.formats.tables import read_tsv
 from seedbed.runtime.errors import UserError
 from stages.cam_curve import CHOSEN, cam_curve
 
-# Right from a background score of 0.25, where the second pixel falls to background, below 0.5.
+# Correct for background scores from 0.25, where the second pixel becomes background, to 0.5.
 MAPS = np.uint8([[[127, 63, 255]], [[63, 0, 255]]])
 TRUTH = np.uint8([[1, 0, 255]])
 OWN = "train (VOC's own list)"
@@ -22,7 +22,7 @@ def entry(image_id, split="train", has_mask=True):
 
 
 class Project:
-    """Two scored train images, a and b, one without a mask and one of val."""
+    """Two train images with ground truth, a and b, one without, and one of val."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -66,7 +66,7 @@ def test_curve_of_one_image_by_hand(project):
     assert [row["best"] for row in rows] == [""] * 25 + [CHOSEN] + [""] * 34
 
 
-def test_vocs_own_list_is_scored_apart(project):
+def test_vocs_own_list_is_scored_separately(project):
     project.own = ("b", "c", "elsewhere")
     rows = project.run()
     images = [(row["list"], row["images"]) for row in rows]
@@ -79,30 +79,30 @@ def test_vocs_own_list_is_scored_apart(project):
 
 
 @pytest.mark.parametrize("own", [("a", "b"), ("a", "b", "c"), ("elsewhere",)])
-def test_a_list_that_says_nothing_new_is_left_out(project, own):
+def test_vocs_own_list_is_left_out_if_it_is_empty_or_the_whole_list(project, own):
     project.own = own
     assert {row["list"] for row in project.run()} == {"train"}
 
 
-def test_psas_files_give_the_same_curve(project):
+def test_psa_files_give_the_same_curve(project):
     folder = project.folder / "npy"
     for image_id, array in project.cams.items():
         by_source = {source: m / np.float32(255) for source, m in zip((8, 15), array, strict=True)}
-        # A class that the data set does not have plays no part.
+        # A class that the data set lacks is ignored.
         write_cam(folder / f"{image_id}.npy", {**by_source, 3: np.ones((1, 3))})
     assert project.run("npy", npy=folder) == project.run()
     pictures = [(project.folder / f"{name}.png").read_bytes() for name in ("npy", "curve")]
     assert pictures[0] == pictures[1]
 
 
-def test_the_picture_is_one(project):
+def test_the_curve_is_drawn(project):
     project.run()
     with Image.open(project.folder / "curve.png") as picture:
         assert picture.size[0] > 300 and "Software" not in picture.info
         assert len(np.unique(picture.convert("L"))) > 2
 
 
-def test_what_is_missing_is_named(project):
+def test_missing_inputs_are_named(project):
     with pytest.raises(UserError, match="either --cams or --npy"):
         project.run(cams=[])
     with pytest.raises(UserError, match="either --cams or --npy"):

@@ -1,4 +1,4 @@
-"""Class activation maps: PSA's files taken over, or a network's maps, here its images' colours."""
+"""The cam stage: maps of PSA's files, and of a network whose class maps are its images' colours."""
 
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ from PIL import Image
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps
 from seedbed.formats.psa import write_cam
+from seedbed.inference.multiscale import MultiScale
 from seedbed.models import build
 from seedbed.models.weights import save_network
 from seedbed.runtime.errors import UserError
@@ -50,14 +51,14 @@ def made(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """PSA's files, the second with a class that is no tag."""
+    """PSA's files, the second with a class that is no label."""
     (tmp_path / "psa").mkdir()
     write_cam(tmp_path / "psa/a.npy", {12: DOG, 8: CAT})
     write_cam(tmp_path / "psa/b.npy", {8: CAT, 15: DOG, 12: CAT * 0})
     return tmp_path / "psa"
 
 
-def test_given_maps_are_those_of_the_tags_divided_by_their_maximum(made, folder):
+def test_read_maps_are_those_of_the_labels_divided_by_their_maximum(made, folder):
     found = made(maps="psa", power=0.5, scales=[0.5])
     assert set(found) == {"a", "b"}
     assert found["a"].tolist() == [[[0, 64, 255], [0, 127, 0]], [[255] * 3] * 2]
@@ -74,13 +75,13 @@ def test_given_maps_are_those_of_the_tags_divided_by_their_maximum(made, folder)
         ({8: CAT.T, 12: DOG.T}, r"a\.npy has maps of \(3, 2\), its image is \(2, 3\)"),
     ],
 )
-def test_files_that_do_not_fit_are_named(made, folder, maps, message):
+def test_files_that_do_not_fit_are_refused(made, folder, maps, message):
     write_cam(folder / "a.npy", maps)
     with pytest.raises(UserError, match=message):
         made(maps="psa")
 
 
-def test_missing_files_and_missing_weights_are_named(made, folder, tmp_path):
+def test_missing_files_and_weights_are_refused(made, folder, tmp_path):
     (folder / "b.npy").unlink()
     with pytest.raises(UserError, match=r"b\.npy is missing"):
         made(maps="psa")
@@ -90,19 +91,17 @@ def test_missing_files_and_missing_weights_are_named(made, folder, tmp_path):
 
 
 @pytest.mark.parametrize("resampling", ["antialias", "half_pixel"])
-def test_computed_maps_look_at_images_resampled_as_the_settings_say(
-    made, tmp_path, monkeypatch, resampling
-):
+def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resampling):
     network = SimpleNamespace(
         preprocess=lambda images: images, maps=lambda images: images, least_side=1
     )
     monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
-    asked = []
+    shown = []
     monkeypatch.setattr(
         stage,
         "multi_scale",
-        lambda network, image, **options: (
-            asked.append(options)
+        lambda network, image, options, device: (
+            shown.append(options)
             or [network(torch.from_numpy(image).permute(2, 0, 1)[None].float())[0]]
         ),
     )
@@ -113,21 +112,21 @@ def test_computed_maps_look_at_images_resampled_as_the_settings_say(
     found = made(weights=tmp_path / "w.pt", resampling=resampling, scales=[1.0, 2.0], size=9)
     assert found["a"].tolist() == [[[255, 0, 0], [0, 0, 127]], [[255, 0, 0], [0, 0, 0]]]
     options = {"scales": [1.0, 2.0], "flip": True, "size": 9, "resampling": resampling}
-    assert {name: asked[0][name] for name in options} == options
+    assert shown == [MultiScale(**options)] * 2
 
 
-def test_computed_maps_come_to_the_image_as_the_settings_say(made, tmp_path, monkeypatch):
+def test_map_resampling_is_passed_on(made, tmp_path, monkeypatch):
     coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
     network = SimpleNamespace(least_side=1)
     monkeypatch.setattr(stage, "network_on", lambda weights, device: network)
-    monkeypatch.setattr(stage, "multi_scale", lambda network, image, **options: [coarse])
+    monkeypatch.setattr(stage, "multi_scale", lambda network, image, options, device: [coarse])
     for entry in IMAGES:
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)
     aligned = made(weights=tmp_path / "w.pt", map_resampling="corner_aligned")["a"]
     assert aligned.tolist() == [[[255, 64, 0]] * 2, [[0, 64, 255]] * 2]
 
 
-def test_shards_and_workers_change_nothing(made, tmp_path, monkeypatch):
+def test_result_does_not_depend_on_shards_and_workers(made, tmp_path, monkeypatch):
     monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 2)
     random = np.random.default_rng(0)
     for entry in IMAGES:

@@ -12,7 +12,7 @@ from tests.support.workflow_helpers import ROOT
 
 
 def write_other(folder):
-    """A run with figures of another class and another step, without benchmarks."""
+    """Write a run with another class and another step, without benchmarks."""
     folder.mkdir(parents=True)
     figures = (
         '{"miou": 0.75, "split": "train", "images": 9, "variant": "psa", "iou": {"cat": null}}'
@@ -38,7 +38,7 @@ def call(monkeypatch, *arguments):
     runpy.run_path(str(ROOT / "stages/compare.py"), run_name="__main__")
 
 
-def test_one_row_a_run_with_the_columns_of_all(project, monkeypatch):
+def test_a_row_for_each_run_with_the_columns_of_all(project, monkeypatch):
     folders = sorted(map(str, (project / "results").iterdir()))
     call(
         monkeypatch,
@@ -74,7 +74,7 @@ def test_the_page_shows_all_runs_and_escapes_their_names(project, monkeypatch):
     assert (project / "t.tsv").exists() and not (project / "results/compare.tsv").exists()
 
 
-def test_runs_that_are_not_finished_are_compared_as_far_as_they_are(project):
+def test_unfinished_runs_are_compared_by_the_files_they_have(project):
     (project / "results/<other> run/metrics.json").unlink()
     compare(runs=[project / "results/<other> run"])
     (row,) = read_tsv(project / "results/compare.tsv")
@@ -82,6 +82,6 @@ def test_runs_that_are_not_finished_are_compared_as_far_as_they_are(project):
     assert "No run has scored" not in (project / "results/compare.html").read_text()
 
 
-def test_folders_without_a_run_are_an_error(project):
+def test_folders_without_a_run_are_refused(project):
     with pytest.raises(UserError, match="name folders of finished runs"):
         compare(runs=[project / "results/cam", project / "nowhere"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.check import list_problems, space
+from seedbed.data.check import disk_space, list_problems
 from seedbed.data.index import ImageEntry
 from seedbed.formats.masks import write_mask
 from seedbed.runtime.errors import UserError
@@ -141,10 +141,10 @@ def test_disk_space_grows_with_pixels_tags_and_rounds(data, capsys):
     def entry(split, labels, side=1000):
         return ImageEntry("a", "a.jpg", side, side, labels, split, True, "")
 
-    before, each = space([entry("train", (1,)), entry("val", (1, 2))])
+    before, each = disk_space([entry("train", (1,)), entry("val", (1, 2))])
     assert 1e6 < before < 4e6  # train images alone
     assert 12e6 < each < 18e6
-    assert space([entry("train", (1,), 2000)])[1] == 4 * space([entry("train", (1,))])[1]
+    assert disk_space([entry("train", (1,), 2000)])[1] == 4 * disk_space([entry("train", (1,))])[1]
     Image.new("RGB", (3000, 2000)).save(data / "images" / "a.png")
     totals = [
         float(re.search(r"disk: about (\S+) GB for", said(data, capsys, rounds=n))[1])

@@ -222,12 +222,20 @@ def test_a_trained_round_knows_the_source_ids(folder, call):
     index.save(folder / "index.json")
     with write_maps(folder / "targets.h5") as maps:
         maps.put("a", np.full(size, 2, np.uint8), kept=True)
-    settings = {"supervise": "ground_truth", "iterations": 12, "batch": 1, "crop": 24}
+    settings = {
+        "supervise": "ground_truth",
+        "network": "tiny_seg",
+        "iterations": 12,
+        "batch": 1,
+        "crop": 32,
+        "learning_rate": 0.05,
+        "optimizer": {"kind": "adamw"},
+    }
     train_round(
         index=folder / "index.json",
         weights=folder / "trained.pt",
         log=folder / "log.tsv",
-        settings=RoundSettings(**settings, learning_rate=0.05, schedule="constant"),
+        settings=RoundSettings(**settings),
         data=folder,
         device="cpu",
         threads=1,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.crf import dense_crf
+from seedbed.crf import dense_crf, resolve_backend
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
@@ -124,6 +124,13 @@ def test_a_crf_of_class_activation_maps_starts_from_shares(made, tmp_path):
     unary = -np.log((scores / scores.sum(0)).clip(1e-5, 1))
     expected = np.array([0, 1, 3])[dense_crf(PIXELS, unary, crf()).argmax(0)]
     assert found == expected.tolist() and found[0] == [1, 1, 3, 3]
+
+
+def test_the_masks_say_which_backend_solved_the_crf(made, tmp_path):
+    made(("walk.h5",), attention="random_walk", rule="argmax", crf=crf())
+    assert Maps(tmp_path / "masks.h5").file_attributes()["crf_backend"] == resolve_backend("auto")
+    made(("walk.h5",), attention="random_walk", rule="argmax")
+    assert "crf_backend" not in Maps(tmp_path / "masks.h5").file_attributes()
 
 
 def test_shares_of_little_count_as_much(made, tmp_path):

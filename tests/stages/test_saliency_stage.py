@@ -1,4 +1,4 @@
-"""Saliency maps of a folder."""
+"""Saliency maps read from a folder."""
 
 import numpy as np
 import pytest
@@ -6,24 +6,20 @@ from PIL import Image
 
 from seedbed.data.index import ImageEntry
 from seedbed.runtime.errors import UserError
-from stages.saliency import saliency_map
-from stages.settings import SaliencySettings
+from stages.saliency import read_map
 
 ENTRY = ImageEntry("a", "a.jpg", 1, 3, (1,), "train", False, "")
-GIVEN = SaliencySettings(maps="maps")
 
 
-def test_given_maps_are_taken_as_they_are(tmp_path):
-    (tmp_path / "maps").mkdir()
-    Image.fromarray(np.uint8([[0, 77, 255]])).save(tmp_path / "maps/a.png")
-    found = saliency_map(ENTRY, data=tmp_path, settings=GIVEN)
-    assert found.dtype == np.uint8 and found.tolist() == [[0, 77, 255]]
+def test_maps_are_read_unchanged(tmp_path):
+    Image.fromarray(np.uint8([[0, 77, 255]])).save(tmp_path / "a.png")
+    saliency_map = read_map(ENTRY, folder=tmp_path)
+    assert saliency_map.dtype == np.uint8 and saliency_map.tolist() == [[0, 77, 255]]
 
 
-def test_missing_and_wrong_ones_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"maps/a\.png"):
-        saliency_map(ENTRY, data=tmp_path, settings=GIVEN)
-    (tmp_path / "maps").mkdir()
-    Image.fromarray(np.uint8([[0], [1], [2]])).save(tmp_path / "maps/a.png")
+def test_missing_maps_and_maps_of_another_size_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a\.png"):
+        read_map(ENTRY, folder=tmp_path)
+    Image.fromarray(np.uint8([[0], [1], [2]])).save(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a\.png: size \(3, 1\) is not the image's \(1, 3\)"):
-        saliency_map(ENTRY, data=tmp_path, settings=GIVEN)
+        read_map(ENTRY, folder=tmp_path)

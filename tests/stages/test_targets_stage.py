@@ -1,10 +1,12 @@
-"""What a round is trained on, from artefacts of a few pixels worked out by hand."""
+"""The targets of a round, from artefacts of a few pixels computed by hand."""
 
 from types import MappingProxyType
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from seedbed.crf import resolve_backend
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import read_mask, write_mask
@@ -28,7 +30,7 @@ SALIENCY = {"a": [0, 255, 255, 0], "b": [0, 0, 0, 255]}
 
 
 @pytest.fixture
-def made(tmp_path):
+def make(tmp_path):
     """Run the stage on the artefacts above and return its masks by id."""
     Index(CLASSES, IMAGES, "annotations").save(tmp_path / "index.json")
     with write_maps(tmp_path / "first.h5") as maps:
@@ -71,10 +73,13 @@ SELECTED_FROM = {
 }
 
 
-def test_given_masks_are_taken_as_they_are(made, tmp_path):
-    found = made("pseudo_labels", masks="first.h5")
-    assert {name: found[name].tolist() for name in found} == {"a": [FIRST["a"]], "b": [FIRST["b"]]}
-    assert found.file_attributes()["round"] == 3
+def test_pseudo_labels_are_stored_unchanged(make, tmp_path):
+    written = make("pseudo_labels", masks="first.h5")
+    assert {name: written[name].tolist() for name in written} == {
+        "a": [FIRST["a"]],
+        "b": [FIRST["b"]],
+    }
+    assert written.file_attributes()["round"] == 3
     assert read_mask(tmp_path / "targets/a.png").tolist() == [[0, 12, 255, 0]]  # a dog in VOC
     rows = read_tsv(tmp_path / "selection.tsv")
     assert [(r["id"], r["kept"], float(r["valid"])) for r in rows] == [
@@ -83,63 +88,75 @@ def test_given_masks_are_taken_as_they_are(made, tmp_path):
     ]
 
 
-def test_predictions_are_the_labels_after_the_crf(made):
-    found = made("predictions", masks="first.h5", refined="refined.h5")
-    assert {name: found[name].tolist() for name in found} == {k: [v] for k, v in NETWORK.items()}
+def test_predictions_are_the_labels_after_the_crf(make):
+    written = make("predictions", masks="first.h5", refined="refined.h5")
+    assert {name: written[name].tolist() for name in written} == {
+        k: [v] for k, v in NETWORK.items()
+    }
 
 
-def test_selection_by_hand(made, tmp_path):
+def test_selection_by_hand(make, tmp_path):
     """Of a, m3 = 0 2 2 0 wins: it agrees with m1 on all three pixels that m1 knows.
 
-    The last pixel is void, for the network says 2 there; b is dropped, its tag was not found.
+    The last pixel is void, since the network says 2 there; b is dropped: no candidate has its tag.
     """
     settings = SelectionSettings(foreground_confidence=0.5, minimum_per_class=0)
-    found = made("selected", settings, **SELECTED_FROM)
-    assert found["a"].tolist() == [[0, 2, 2, 255]]
-    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [True, False]
+    written = make("selected", settings, **SELECTED_FROM)
+    assert written["a"].tolist() == [[0, 2, 2, 255]]
+    assert [bool(written.attributes(name)["kept"]) for name in "ab"] == [True, False]
     first, second = read_tsv(tmp_path / "selection.tsv")
     assert (first["kept"], float(first["valid"]), float(first["quality"])) == ("1", 0.75, 1)
     assert (first["candidate"], float(first["coverage"]), first["size_ok"]) == ("3", 1, "1")
     assert (second["kept"], float(second["quality"])) == ("0", 0)
 
 
-def test_selection_passes_its_thresholds_on(made):
-    """The third pixel's confidence, 200 of 255, is less than the default asks."""
-    assert made("selected", **SELECTED_FROM)["a"].tolist() == [[0, 2, 255, 255]]
+def test_selection_uses_the_thresholds_of_its_settings(make):
+    """The third pixel's confidence, 200 of 255, is below the default threshold."""
+    assert make("selected", **SELECTED_FROM)["a"].tolist() == [[0, 2, 255, 255]]
 
 
-def test_missing_mask_is_named(made, tmp_path):
+def test_first_proposals_say_which_backend_solved_the_crf(make, tmp_path):
+    with write_maps(tmp_path / "attention.h5", levels=255) as maps:
+        for name in "ab":
+            Image.new("RGB", (4, 1)).save(tmp_path / f"{name}.png")
+            maps.put(name, np.uint8([[SALIENCY[name]]]))
+    found = make("selected", saliency="saliency.h5", attention="attention.h5")
+    assert found.file_attributes()["crf_backend"] == resolve_backend("auto")
+    assert "crf_backend" not in make("selected", **SELECTED_FROM).file_attributes()
+
+
+def test_missing_mask_is_named(make, tmp_path):
     with write_maps(tmp_path / "half.h5") as maps:
         maps.put("a", np.uint8([FIRST["a"]]))
     with pytest.raises(UserError, match="b: no mask"):
-        made("pseudo_labels", masks="half.h5")
+        make("pseudo_labels", masks="half.h5")
 
 
 @pytest.fixture
 def proxies(tmp_path):
-    """Masks made elsewhere: of a, b and an image that the index lacks, in VOC's ids."""
+    """Masks from outside, in VOC's ids: of a, b and an image that the index lacks."""
     for name, values in {"a": [0, 12, 255, 15], "b": [8, 8, 0, 0], "x": [0, 0, 0, 0]}.items():
         write_mask(tmp_path / "proxy" / f"{name}.png", np.uint8([values]))
     return tmp_path / "proxy"
 
 
 @pytest.mark.parametrize("supervise", ["selected", "predictions"])
-def test_masks_of_a_folder_are_trained_on_whatever_they_stand_for(made, proxies, supervise):
-    found = made(supervise, given={"masks": "proxy"})
-    assert {name: found[name].tolist() for name in found} == {
+def test_given_masks_replace_any_kind_of_supervision(make, proxies, supervise):
+    written = make(supervise, given={"masks": "proxy"})
+    assert {name: written[name].tolist() for name in written} == {
         "a": [[0, 2, 255, 255]],  # a person is not in the index
         "b": [[1, 1, 0, 0]],
     }
-    assert all(found.attributes(name)["kept"] for name in "ab")
+    assert all(written.attributes(name)["kept"] for name in "ab")
 
 
 @pytest.mark.parametrize("line", ["b", "b.jpg", "/JPEGImages/b.jpg /proxy/b.png"])
-def test_a_list_says_which_of_them(made, proxies, tmp_path, line):
-    (proxies / "a.png").unlink()  # what is not trained on need not be there
+def test_a_list_names_the_given_masks_to_train_on(make, proxies, tmp_path, line):
+    (proxies / "a.png").unlink()  # an image that is not trained on needs no mask
     (tmp_path / "list.txt").write_text(f"x\n{line}\n")
-    found = made("selected", given={"masks": "proxy", "mask_list": "list.txt"})
-    assert found["a"].tolist() == [[255] * 4] and found["b"].tolist() == [[1, 1, 0, 0]]
-    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+    written = make("selected", given={"masks": "proxy", "mask_list": "list.txt"})
+    assert written["a"].tolist() == [[255] * 4] and written["b"].tolist() == [[1, 1, 0, 0]]
+    assert [bool(written.attributes(name)["kept"]) for name in "ab"] == [False, True]
     rows = read_tsv(tmp_path / "selection.tsv")
     assert [(row["id"], row["kept"], row["valid"]) for row in rows] == [
         ("a", "0", "0"),
@@ -147,24 +164,24 @@ def test_a_list_says_which_of_them(made, proxies, tmp_path, line):
     ]
 
 
-def test_without_a_list_an_image_without_a_mask_is_left_out(made, proxies):
+def test_an_image_without_a_given_mask_is_left_out(make, proxies):
     (proxies / "a.png").unlink()
-    found = made("selected", given={"masks": "proxy"})
-    assert [bool(found.attributes(name)["kept"]) for name in "ab"] == [False, True]
+    written = make("selected", given={"masks": "proxy"})
+    assert [bool(written.attributes(name)["kept"]) for name in "ab"] == [False, True]
 
 
-def test_masks_that_do_not_fit_are_named(made, proxies, tmp_path):
+def test_invalid_given_masks_are_named(make, proxies, tmp_path):
     (tmp_path / "list.txt").write_text("a\nb\n")
     listed = {"masks": "proxy", "mask_list": "list.txt"}
     for values, message in (([[0, 1, 2]], r"a\.png is \(1, 3\)"), ([[21] * 4], "class 21")):
         write_mask(proxies / "a.png", np.uint8(values))
         with pytest.raises(UserError, match=message):
-            made("selected", given=listed)
+            make("selected", given=listed)
     (proxies / "a.png").unlink()
     with pytest.raises(UserError, match=r"a\.png"):
-        made("selected", given=listed)
+        make("selected", given=listed)
     (tmp_path / "list.txt").write_text("x\n")
     with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
-        made("selected", given=listed)
+        make("selected", given=listed)
     with pytest.raises(UserError, match="nowhere has none of the train images"):
-        made("selected", given={"masks": "nowhere"})
+        make("selected", given={"masks": "nowhere"})

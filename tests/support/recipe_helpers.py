@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
-from seedbed.data.layouts.voc import read_annotation, read_list
+from seedbed.data.layouts.voc import read_annotation
+from seedbed.data.lists import read_list
+from stages.settings import TrainingSettings, parse_config
 from tests.support.workflow_helpers import ROOT
 
 LISTS = {"train": 1464, "val": 1449, "test": 1456, "train_aug": 10582}
@@ -35,31 +37,23 @@ def write_lists(data: Path) -> None:
         number += length
 
 
-def trainings_of(content: dict[str, Any]) -> list[dict[str, Any]]:
-    """The blocks of the trainings that a recipe's own rules do."""
-    rounds = [{**content["training"], **item} for item in content["rounds"]]
-    supervision = {item["supervise"] for item in rounds}
-    attention = content["pseudo_labels"]["attention"] if "pseudo_labels" in supervision else None
-    used = {
-        "classifier": supervision & {"seeds", "selected"}
-        or attention in ("cam", "maximum", "random_walk"),
-        "group": attention in ("group", "maximum"),
-        "affinity": attention == "random_walk",
-    }
-    return [*(content[name] for name, wanted in used.items() if wanted), *rounds]
+def trainings_of(content: dict[str, Any]) -> list[TrainingSettings]:
+    """The trainings of a recipe."""
+    return [training for _, training in parse_config(content).trainings()]
 
 
 def weights_of(content: dict[str, Any]) -> set[str]:
     """The files of published weights that these start from."""
-    return {block["weights"] for block in trainings_of(content)} - {None, "classifier", "previous"}
+    return {block.weights or "" for block in trainings_of(content)} - {"", "classifier", "previous"}
 
 
 def cut(content: dict[str, Any]) -> dict[str, Any]:
     """The recipe on a handful of made-up scenes, two iterations a training, 64 pixels a side."""
-    small = {name: brief(content[name]) for name in TRAININGS}
-    small["affinity"]["crop"] = AFFINITY_SIDE
-    for name in ("cam", "predict"):
-        small[name] = {**content[name], "size": content[name]["size"] and SIDE + 1}
+    small = {name: brief(content[name]) for name in TRAININGS if name in content}
+    if "affinity" in content:
+        small["affinity"]["crop"] = AFFINITY_SIDE
+    if "size" in content.get("cam", {}):
+        small["cam"] = {**content["cam"], "size": SIDE + 1}
     devkit = {"devkit": "mini-0/VOCdevkit/VOC2012", "sbd": "mini-0/benchmark_RELEASE/dataset"}
     rounds = [brief(item) for item in content["rounds"]]
     for item in rounds:
@@ -72,22 +66,22 @@ def cut(content: dict[str, Any]) -> dict[str, Any]:
         "mini_dataset": {"train": 12, "val": 4, "size": SIDE},
         "convert": {**content["convert"], **devkit},
         "saliency": {"superpixels": 50},
-        "group_cam": {**content["group_cam"], "size": SIDE},
+        "group_cam": {"size": SIDE},
         "rounds": rounds,
-        "crf": {**content["crf"], "iterations": 1},
+        "crf": {**content.get("crf", {}), "iterations": 1},
     }
 
 
 def brief(block: dict[str, Any]) -> dict[str, Any]:
     """A training's settings, or a round's, cut short."""
-    least = {"iterations": 2, "batch": 2, "accumulation": 2, "crop": SIDE, "long_side": [48, 80]}
-    short = {key: value for key, value in least.items() if block.get(key)}
-    if "accumulation" in block:
-        short["accumulation"] = min(2, block["accumulation"])
-    if block.get("milestones"):
-        short["milestones"] = [1]
-    if "selection" in block:  # two iterations teach nothing: keep all masks, whatever their quality
-        short["selection"] = {**block["selection"], "threshold": 0}
+    least = {"iterations": 2, "batch": 2, "accumulation": 2, "crop": SIDE}
+    short: dict[str, Any] = {key: value for key, value in least.items() if key in block}
+    if "long_side" in block.get("view", {}):
+        short["view"] = {**block["view"], "long_side": [48, 80]}
+    if "milestones" in block.get("schedule", {}):
+        short["schedule"] = {**block["schedule"], "milestones": [1]}
+    if block.get("supervise") == "selected":  # two iterations teach nothing: keep all masks
+        short["selection"] = {**block.get("selection", {}), "threshold": 0}
     return {**block, **short}
 
 

@@ -1,4 +1,4 @@
-"""A small run, made up: every artefact that the report shows, in a folder."""
+"""A small synthetic run: every artefact that the report shows, in a folder."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from seedbed.formats.tables import write_tsv
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("<script>alert(1)</script>", "dog & cat")
 IDS = ("2007 000#1", "ünï%20cödé", "c", "d")  # two of train, two of val
-EXACT = {"2007 000#1": 1.0, "c": 0.0}  # how much of the object the final mask has; others half
+RECALL = {"2007 000#1": 1.0, "c": 0.0}  # share of the object in the final mask; 0.5 for others
 # Two rounds: convert → train → crf → train → crf → all; convert before all of them.
 JOBS = r"""digraph snakemake_dag {
     node[shape=box, style=rounded];
@@ -51,22 +51,22 @@ def entries() -> list[ImageEntry]:
 
 
 def true_mask(entry: ImageEntry) -> np.ndarray:
-    """The object fills the left half; void around its border to the right."""
+    """The object fills the left half; its right border is void."""
     mask = np.zeros((HEIGHT, WIDTH), np.uint8)
     mask[:, : WIDTH // 2] = entry.labels[0]
     mask[:, WIDTH // 2] = 255
     return mask
 
 
-def found_mask(entry: ImageEntry) -> np.ndarray:
+def final_mask(entry: ImageEntry) -> np.ndarray:
     mask = true_mask(entry)
-    mask[int(HEIGHT * EXACT.get(entry.id, 0.5)) :] = 0
+    mask[int(HEIGHT * RECALL.get(entry.id, 0.5)) :] = 0
     mask[mask == 255] = 0
     return mask
 
 
 def write_run(root: Path) -> dict[str, Any]:
-    """Write the run; gives the arguments of the stage `report`."""
+    """Write the run; returns the arguments of the stage `report`."""
     results = root / "results"
     images, classes = entries(), [ClassInfo(name, k + 1) for k, name in enumerate(CLASSES)]
     Index(tuple(classes), tuple(images), "annotations").save(results / "dataset/index.json")
@@ -75,7 +75,7 @@ def write_run(root: Path) -> dict[str, Any]:
         Image.new("RGB", (WIDTH, HEIGHT), (40 * k, 90, 160)).save(root / entry.path)
     half = np.full((1, HEIGHT, WIDTH), 128, np.uint8)
     train = images[:2]
-    made = {
+    artefacts = {
         "cams": stored(results / "cam/1-of-1.h5", dict.fromkeys(train, half), levels=255),
         "group_cams": stored(results / "group/cam.h5", dict.fromkeys(train, half), levels=255),
         "saliency": stored(results / "saliency.h5", dict.fromkeys(train, half[0]), levels=255),
@@ -87,35 +87,37 @@ def write_run(root: Path) -> dict[str, Any]:
         "refined": [],
     }
     for split in ("train", "val"):
-        for number in (0, 1):
+        for round_ in (0, 1):
             of_split = [e for e in images if e.split == split]
-            about = {"round": number, "split": split}
-            name = f"{number}-{split}.h5"
-            made["predictions"] += stored(
-                results / f"p{name}", {e: probabilities(e) for e in of_split}, **about
+            attributes = {"round": round_, "split": split}
+            name = f"{round_}-{split}.h5"
+            artefacts["predictions"] += stored(
+                results / f"p{name}", {e: probabilities(e) for e in of_split}, **attributes
             )
-            made["refined"] += stored(
-                results / f"m{name}", {e: np.stack([found_mask(e)] * 2) for e in of_split}, **about
+            artefacts["refined"] += stored(
+                results / f"m{name}",
+                {e: np.stack([final_mask(e)] * 2) for e in of_split},
+                **attributes,
             )
-    return {"index": results / "dataset/index.json", "data": root, **made, **tables(results)}
+    return {"index": results / "dataset/index.json", "data": root, **artefacts, **tables(results)}
 
 
-def stored(path: Path, arrays: dict[ImageEntry, np.ndarray], **about: object) -> list[Path]:
-    with write_maps(path, **about) as maps:
+def stored(path: Path, arrays: dict[ImageEntry, np.ndarray], **attributes: object) -> list[Path]:
+    with write_maps(path, **attributes) as maps:
         for entry, array in arrays.items():
             classes = [0, *entry.labels] if array.dtype == np.float16 else list(entry.labels)
-            kept = entry.id != IDS[1]  # of targets
+            kept = entry.id != IDS[1]  # attribute of targets
             maps.put(entry.id, array, classes=classes, kept=kept)
     return [path]
 
 
 def probabilities(entry: ImageEntry) -> np.ndarray:
-    foreground = np.where(found_mask(entry) > 0, 0.8, 0.3)
+    foreground = np.where(final_mask(entry) > 0, 0.8, 0.3)
     return np.stack([1 - foreground, foreground]).astype(np.float16)
 
 
 def tables(results: Path) -> dict[str, Any]:
-    """Quality, final figures, logs, benchmarks and the graph of the rules."""
+    """Write quality, final figures, logs, benchmarks and the graph of the jobs."""
     figures = {"miou": 0.5, "precision": 0.75, "recall": 0.625, "coverage": None}
     ious = {f"iou {name}": 0.25 for name in ("background", *CLASSES)}
     rows = [

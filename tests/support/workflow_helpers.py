@@ -18,8 +18,15 @@ from snakemake.cli import main as snakemake_main
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "a project"  # a space is allowed
-PARTS = ("Snakefile", "workflow", "profiles", "stages", "seedbed")
-BRIEF = {"iterations": 6, "batch": 4, "crop": 64}
+PARTS = ("Snakefile", "workflow", "profiles", "recipes", "stages", "seedbed")
+BRIEF = {
+    "iterations": 6,
+    "batch": 4,
+    "crop": 64,
+    "learning_rate": 0.005,
+    "optimizer": {"kind": "adamw"},
+    "schedule": {"kind": "one_cycle"},
+}
 CONFIG = {
     "run": {"device": "cpu", "compute_threads": 1},
     "mini_dataset": {"train": 24, "val": 8, "size": 64},
@@ -27,12 +34,11 @@ CONFIG = {
         "devkit": "mini-0/VOCdevkit/VOC2012",
         "sbd": "mini-0/benchmark_RELEASE/dataset",
     },
-    "classifier": BRIEF,
-    "cam": {"scales": [1.0]},
+    "classifier": {"network": "tiny_cls", **BRIEF},
     "saliency": {"superpixels": 50},
     "seeds": {"grid": 16},
-    "group": BRIEF,
-    "training": BRIEF,
+    "group": {"network": "tiny_group", **BRIEF},
+    "training": {"network": "tiny_seg", **BRIEF},
     "rounds": [
         {"supervise": "seeds", "method": "dsrg", "dsrg": {"crf": {"iterations": 2}}},
         # Six iterations teach nothing: keep all images, whatever their quality.

@@ -10,7 +10,9 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from seedbed.data.index import Index
-from seedbed.data.mini.dataset import CLASSES, draw_scene, write_mini
+from seedbed.data.mini.animals import CLASSES
+from seedbed.data.mini.dataset import write_mini
+from seedbed.data.mini.scenes import draw_scene
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import read_mask, write_mask
 from stages.convert import convert
@@ -124,7 +126,7 @@ def test_a_layout_is_one_key_over_a_recipe(tmp_path, data, layout):
     project = project_with(tmp_path, {**CONFIG["convert"], "coco": None, "folder": None})
     (project / "data").symlink_to(data)
     (project / "own.yaml").write_text(yaml.safe_dump({"convert": layout}))
-    assert planned(project, "results/miou.txt", "--configfile", "own.yaml") == JOBS
+    assert planned(project, "results/miou.txt", "--configfile", "config.yaml", "own.yaml") == JOBS
 
 
 def test_a_missing_table_is_named_before_anything_runs(tmp_path):

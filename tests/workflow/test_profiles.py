@@ -132,7 +132,7 @@ def test_larger_networks_and_batches_ask_for_more(project, tmp_path):
     def training(**changes) -> dict[str, int]:
         path = tmp_path / "overlay.yaml"
         path.write_text(yaml.safe_dump({"classifier": {"network": "vgg16_cam", **changes}}))
-        asked = resources(project, "--configfile", str(path))
+        asked = resources(project, "--configfile", "config.yaml", str(path))
         return asked["results/benchmarks/classifier.tsv"]
 
     # 3 GB, and 8 kB for each of 15 × 321 × 321 pixels

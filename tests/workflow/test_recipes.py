@@ -1,4 +1,4 @@
-"""Recipes state all that they depend on, and differ from their parents only where they say so."""
+"""config.yaml and the recipes: short, valid, apart from each other, and true to their papers."""
 
 from pathlib import Path
 from typing import Any
@@ -6,87 +6,66 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.config import Settings
+from stages.settings import DEFAULT_KINDS, combine, parse_config
+from tests.support.recipe_helpers import SYSTEMS
 from tests.support.workflow_helpers import ROOT
 
+CONFIG = ROOT / "config.yaml"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
-WHERE_AND_HOW = {"run", "pathvars"}
-NAMES = ("ceiling", "shuffled-tags", "voc-animals", "voc-animals-ceiling")
+OVERLAYS = {
+    "ceiling": CONFIG,
+    "shuffled-tags": CONFIG,
+    "voc-animals-ceiling": ROOT / "recipes/voc-animals.yaml",
+}
 
 
 def load(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text())
 
 
-def config() -> dict[str, Any]:
-    return load(ROOT / "config.yaml")
-
-
-def recipe(name: str) -> dict[str, Any]:
-    return load(ROOT / f"recipes/{name}.yaml")
-
-
-def merged(below: Any, above: Any) -> Any:
-    """What Snakemake makes of a config file and another that lies over it."""
-    if isinstance(below, dict) and isinstance(above, dict):
-        both = {key: merged(below[key], above[key]) for key in below.keys() & above.keys()}
-        return {**below, **above, **both}
-    return above
-
-
-def keys(block: Any, place: str = "") -> set[str]:
-    """Dotted names of all keys; lists count as wholes, and so does what a network is told."""
-    if not isinstance(block, dict) or place.endswith("options"):
-        return {place}
-    return {key for name, value in block.items() for key in keys(value, f"{place}.{name}")}
+def settings(path: Path) -> dict[str, Any]:
+    """The settings of a recipe with each default in its place."""
+    files = [OVERLAYS[path.stem], path] if path.stem in OVERLAYS else [path]
+    config = combine([(file, load(file)) for file in files], {}, DEFAULT_KINDS, ROOT)
+    return parse_config(config).model_dump()
 
 
 def without(block: dict, *names: str) -> dict:
     return {name: value for name, value in block.items() if name not in names}
 
 
-def settings(content: dict[str, Any]) -> dict[str, Any]:
-    """The settings in full, with each default in its place."""
-    return Settings.model_validate(merged(config(), content)).model_dump()
-
-
-def results(content: dict[str, Any]) -> str:
-    return content.get("pathvars", {}).get("results", "results")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_recipes_of_the_readme_are_there(name):
-    assert ROOT / f"recipes/{name}.yaml" in RECIPES
-    assert f"recipes/{name}.yaml" in (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_readme_names_every_recipe(path):
+    assert f"recipes/{path.name}" in (ROOT / "README.md").read_text()
 
 
 def test_no_two_recipes_write_into_one_folder():
-    folders = [results(content) for content in (config(), *map(load, RECIPES))]
+    folders = [settings(path)["pathvars"]["results"] for path in (CONFIG, *RECIPES)]
     assert len(set(folders)) == len(folders)
-    assert folders[0] == "results"
-    assert all(folder.startswith("results/") for folder in folders[1:])
+    assert folders == ["results", *(f"results/{path.stem}" for path in RECIPES)]
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_does_not_hang_on_the_default_config(path):
-    wanted, stated = (keys(without(c, *WHERE_AND_HOW)) for c in (config(), load(path)))
-    blocks = {key.rpartition(".")[0] for key in stated}  # one that is null elsewhere
-    assert sorted(wanted - stated - blocks) == []
+@pytest.mark.parametrize("path", [CONFIG, *RECIPES], ids=lambda path: path.stem)
+def test_a_recipe_is_short_and_begins_with_what_it_is(path):
+    lines = path.read_text().splitlines()
+    assert len(lines) <= (15 if path.stem in OVERLAYS else 60)
+    assert all(line.startswith("# ") for line in lines[:3]) and lines[2].startswith("# Needs ")
+    assert load(path).get("overlay_of") == (
+        str(OVERLAYS[path.stem].relative_to(ROOT)) if path.stem in OVERLAYS else None
+    )
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_is_valid(path):
-    assert settings(load(path))["rounds"]
+def test_all_configs_together_are_short():
+    assert sum(len(path.read_text().splitlines()) for path in (CONFIG, *RECIPES)) <= 550
 
 
-def test_the_default_config_is_valid_and_states_every_block():
-    assert settings({})["pathvars"] == {"results": "results"}
-    assert config().keys() | {"pathvars"} == Settings.model_fields.keys()
+def test_the_default_run_leaves_out_what_it_does_not_use():
+    assert settings(CONFIG)["affinity"] is None
 
 
-def assert_ceiling_of(ceiling: dict[str, Any], parent: dict[str, Any]) -> None:
+def assert_ceiling(name: str) -> None:
     """Only the last round is trained, in all like the parent's, but on the truth."""
-    ours, theirs = settings(ceiling), settings(parent)
+    ours, theirs = settings(ROOT / f"recipes/{name}.yaml"), settings(OVERLAYS[name])
     assert without(ours, "rounds", "pathvars") == without(theirs, "rounds", "pathvars")
     (last,) = ours["rounds"]
     assert last["supervise"] == "ground_truth"
@@ -94,22 +73,85 @@ def assert_ceiling_of(ceiling: dict[str, Any], parent: dict[str, Any]) -> None:
     assert without(last, *own) == without(theirs["rounds"][-1], *own)
 
 
-def test_the_ceiling_differs_in_its_supervision_alone():
-    assert_ceiling_of(recipe("ceiling"), {})
-
-
-def test_the_ceiling_of_the_animals_differs_in_its_supervision_alone():
-    assert_ceiling_of(recipe("voc-animals-ceiling"), recipe("voc-animals"))
+@pytest.mark.parametrize("name", ["ceiling", "voc-animals-ceiling"])
+def test_a_ceiling_differs_in_its_supervision_alone(name):
+    assert_ceiling(name)
 
 
 def test_shuffled_tags_differ_in_that_alone():
-    ours, default = settings(recipe("shuffled-tags")), settings({})
+    ours, default = settings(ROOT / "recipes/shuffled-tags.yaml"), settings(CONFIG)
     assert ours["convert"]["shuffle_tags"] and not default["convert"]["shuffle_tags"]
     ours["convert"]["shuffle_tags"] = False
     assert without(ours, "pathvars") == without(default, "pathvars")
 
 
-def test_the_check_of_keys_sees_a_missing_one():
-    whole = {"a": {"b": 1, "options": {"x": 1}}, "rounds": [{"c": 1}]}
-    assert keys(whole) == {".a.b", ".a.options", ".rounds"}
-    assert keys(without(whole, "rounds")) == {".a.b", ".a.options"}
+# What makes a system, by key; "rounds.1.loss_stride" is a key of its second round.
+PUBLISHED = {
+    "dsrg-vgg16": {
+        "classifier.network": "vgg16_cam",
+        "rounds.0.dsrg.grow_on": "crf",
+        "rounds.0.dsrg.train_unary": "prob",
+        "rounds.0.dsrg.foreground_threshold": 0.85,
+        "rounds.0.schedule": {"kind": "step", "every": 1000, "factor": 0.33},
+        "rounds.1.schedule": {"kind": "poly", "power": 0.9},
+        "rounds.1.weights": "previous",
+        "rounds.1.view.placement": "top_left",
+        "predict.fuse": "sum",
+        "crf.restrict_to_tags": False,
+    },
+    "dsrg-tf": {
+        "rounds.0.dsrg.grow_on": "softmax",
+        "rounds.0.dsrg.crf.iterations": 5,
+        "rounds.0.dsrg.crf.gaussian_sxy": 0.25,
+        "rounds.0.accumulation": 16,
+        "rounds.0.schedule": {"kind": "multi_step", "milestones": [1323, 2645], "factor": 0.1},
+        "predict.fuse": "max_with_zero",
+    },
+    "group-wsss": {
+        "group.optimizer.nesterov": True,
+        "group.optimizer.decay_biases": True,
+        "group.view.resampling": "antialias",
+        "group.partner_draws": 1000,
+        "group.schedule": {"kind": "step", "every": 52910, "factor": 0.1},
+        "pseudo_labels.saliency_threshold": 32,
+        "classifier": None,
+    },
+    "spsm-resnet101": {
+        "rounds.2.selection.threshold": 0.8,
+        "rounds.0.new_head": True,
+        "rounds.0.options.norm_epsilon": 0.001,
+        "predict.fuse_on": "grid",
+    },
+    "psa-resnet38": {
+        "affinity.optimizer.momentum": 0.0005,
+        "affinity.view.padding": "black",
+        "affinity.schedule": {"kind": "poly", "power": 0.9},
+        "random_walk.alpha": 16,
+        "pseudo_labels.crf.bilateral_sxy": 80,
+        "crf.bilateral_sxy": 83,
+        "group": None,
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_system_has_its_published_values(name):
+    content = settings(ROOT / f"recipes/{name}.yaml")
+    for key, expected in PUBLISHED[name].items():
+        value = content
+        for part in key.split("."):
+            value = value[int(part)] if part.isdigit() else value[part]
+        assert value == expected, key
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_recipe_leaves_out_the_trainings_that_it_does_not_use(name):
+    content = settings(ROOT / f"recipes/{name}.yaml")
+    uses = (
+        content["pseudo_labels"]["attention"]
+        if content["rounds"][0]["supervise"] == ("pseudo_labels")
+        else None
+    )
+    assert (content["group"] is None) == (uses != "group")
+    assert (content["affinity"] is None) == (uses != "random_walk")
+    assert (content["classifier"] is None) == (uses == "group")

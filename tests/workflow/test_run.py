@@ -22,7 +22,6 @@ from seedbed.formats.tables import read_tsv
 from seedbed.models.weights.checkpoint import load_network
 from stages.cam import cam
 from stages.command import run_stage
-from stages.config import Settings
 from stages.crf import crf
 from stages.group_cam import group_cam
 from stages.masks import masks
@@ -30,6 +29,7 @@ from stages.predict import predict
 from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
+from stages.settings import Settings
 from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, snakemake
 
 SETTINGS = Settings.model_validate(CONFIG)
@@ -348,11 +348,12 @@ def test_masks_do_not_depend_on_the_shards(in_project, tmp_path):
 # Runs a training stage with a checkpoint after every iteration, killed after the given one.
 DRIVER = """
 import os, runpy, signal, sys
-from seedbed.training import loop as training
+from seedbed.training import loop
+from seedbed.training.checkpoint import Checkpoint
 
 fatal, stage = int(sys.argv.pop(1)), sys.argv.pop(1)
-training.CHECKPOINT_SECONDS = -1
-save = training.Checkpoint.save
+loop.CHECKPOINT_SECONDS = -1
+save = Checkpoint.save
 
 def save_and_die(self, step, parts):
     save(self, step, parts)
@@ -360,7 +361,7 @@ def save_and_die(self, step, parts):
     if step == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
-training.Checkpoint.save = save_and_die
+Checkpoint.save = save_and_die
 runpy.run_module(stage, run_name="__main__", alter_sys=True)
 """
 

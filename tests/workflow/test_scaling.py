@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import scaling
 from seedbed.data.index import ClassInfo, ImageEntry, Index
-from seedbed.formats.maps import OPEN_FILES, Maps, write_maps
+from seedbed.formats.maps import MAX_OPEN_FILES, Maps, write_maps
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.command import run_stage
@@ -95,7 +95,7 @@ def test_linux_takes_the_command_of_4096_shards(plans, stage):
 
 
 def test_maps_of_many_files_keep_few_open(tmp_path):
-    paths = [tmp_path / f"{number}.h5" for number in range(OPEN_FILES + 8)]
+    paths = [tmp_path / f"{number}.h5" for number in range(MAX_OPEN_FILES + 8)]
     for number, path in enumerate(paths):
         with write_maps(path) as maps:
             for image_id in (f"a{number}", f"b{number}"):
@@ -106,7 +106,7 @@ def test_maps_of_many_files_keep_few_open(tmp_path):
             assert found[f"{letter}{number}"].tolist() == [number] * 3
     assert list(found)[:3] == ["a0", "b0", "a1"] and len(found) == 2 * len(paths)
     opened = [link for link in Path("/proc/self/fd").iterdir() if _leads_to(link, tmp_path)]
-    assert len(opened) == OPEN_FILES
+    assert len(opened) == MAX_OPEN_FILES
     found.close()
     assert not [link for link in Path("/proc/self/fd").iterdir() if _leads_to(link, tmp_path)]
     assert found["b2"].tolist() == [2] * 3

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seedbed.data.mini.scenes import CLASSES
-from stages.config import Settings
+from seedbed.data.mini.animals import CLASSES
+from stages.settings import Settings
 from tests.support.workflow_helpers import (
+    BRIEF,
     CONFIG,
     ROOT,
     copy_project,
@@ -92,10 +93,10 @@ SETTINGS = {
     "group": ({"group_size": 2}, "group group_cam"),
     "group_cam": ({"power": 0.5}, "group_cam"),
     "affinity_scores": ({"low_alpha": 5}, ""),  # this run has none
-    "affinity": ({"seed": 1}, ""),
+    "affinity": ({**BRIEF, "network": "vgg16_affinity", "crop": 80}, ""),
     "random_walk": ({"steps": 8}, ""),
     "pseudo_labels": ({"conflict_threshold": 0.7}, "pseudo_labels"),
-    "training": ({"jitter": 0.5}, "train"),
+    "training": ({"view": {"jitter": 0.5}}, "train"),
     "predict": ({"flip": False}, "predict"),
     "crf": ({"iterations": 3}, "crf audit"),
     "evaluate": ({"variant": "seam"}, "evaluate"),
@@ -123,10 +124,10 @@ def project(tmp_path_factory) -> Path:
 def overlay(tmp_path):
     """Options that lay some settings over config.yaml."""
 
-    def write(**blocks) -> tuple[str, str]:
+    def write(**blocks) -> tuple[str, ...]:
         path = tmp_path / "overlay.yaml"
         path.write_text(yaml.safe_dump(blocks))
-        return "--configfile", str(path)
+        return "--configfile", "config.yaml", str(path)
 
     return write
 
@@ -450,7 +451,7 @@ def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
     ("blocks", "parts"),
     [
         ({"seed": {}}, ["config: seed: unknown key"]),
-        ({"seeds": {"gird": 41}}, ["seeds.gird: unknown key", "mend config.yaml"]),
+        ({"seeds": {"gird": 41}}, ["seeds.gird: unknown key", "correct config.yaml"]),
         ({"seeds": {"grid": "wide"}}, ["seeds.grid: ", "integer", "got 'wide'"]),
         (
             {"rounds": rounds(1, selection={"threshold": 1.2})},

@@ -1,4 +1,4 @@
-// What is asked for, and the order of the pixels.
+// Settings of the CRF, vectors of eight floats, and the order of the pixels.
 
 #pragma once
 
@@ -7,7 +7,7 @@
 
 #include "store.hpp"
 
-// What is inlined into solve_avx2 (module.cpp) is compiled for its instructions.
+// Functions inlined into solve_avx2 (module.cpp) are compiled for AVX2.
 #define INLINE inline __attribute__((always_inline))
 
 namespace {
@@ -26,8 +26,8 @@ INLINE Floats spread(float x) { return Floats{} + x; }
 
 INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
-// The image is worked on by tiles, so that the rows of the tables in use stay in the nearest
-// cache; the pixels are numbered in that order.
+// The image is processed in tiles, so that the rows in use of the tables stay in the L1 cache; the
+// pixels are numbered in that order.
 struct Tile {
   static constexpr int WIDE = 16, HIGH = 16;
   int first, x, y, width, height;

@@ -1,5 +1,5 @@
-// The permutohedral lattice of Adams, Baek & Davis (Eurographics 2010); lattice.py says the same
-// with tensors.
+// The permutohedral lattice of Adams, Baek & Davis (Eurographics 2010); lattice.py is the same with
+// tensors.
 
 #pragma once
 
@@ -13,13 +13,13 @@
 
 namespace {
 
-// Vertices by key, numbered as they are met: a hash table, at most a quarter full.
+// Vertices by key, numbered as they are added: a hash table, at most a quarter full.
 class Vertices {
  public:
   Vector<uint64_t> keys;
 
-  // The number, or -1. Whether a key is there cannot be foretold, so no branch hangs on it, only
-  // on whether another one has its place, which is rare.
+  // The number, or -1. Whether a key is present is unpredictable, so no branch depends on it, only
+  // on whether another key has its slot, which is rare.
   INLINE int32_t find(uint64_t key) const {
     const Slot& slot = slots_[home(key)];
     const int32_t number = (-int32_t(slot.key == key) & (slot.number + 1)) - 1;
@@ -60,8 +60,8 @@ class Vertices {
   }
 };
 
-// A pixel in a lattice: the vertices of its simplex, by number and later by where their rows of a
-// table begin, and its weights there.
+// A pixel in a lattice: the vertices of its simplex, as numbers and after normalise() as offsets of
+// their rows in a table, and its weights there.
 template <int D>
 struct Place {
   uint32_t vertex[D + 1];
@@ -73,7 +73,7 @@ struct Lattice {
   Array<Place<D>> places;
   size_t vertices = 0;
   bool diagonal = false;
-  // For each axis the vertices with neighbours on it, line by line, each line ended by -1.
+  // For each axis the vertices with neighbours along it, line by line, each line ended by -1.
   Vector<int32_t> lines[D + 1];
   explicit Lattice(size_t points) : places(points) {}
 };
@@ -122,7 +122,7 @@ INLINE void enclose(const Floats* features, const float* scale, Ints* corner, In
     delta[i] = elevated[i] - round * float(D + 1);
   }
   // The rank of each difference, the largest first; a corner off the plane sum = 0 moves there
-  // by the coordinates with the extreme ranks. Comparisons give -1 for true.
+  // along the coordinates of the extreme ranks. Comparisons give -1 for true.
   for (int i = 0; i <= D; ++i) rank[i] = __builtin_convertvector(rounds, Ints);
   for (int i = 0; i <= D; ++i)
     for (int j = i + 1; j <= D; ++j) {
@@ -177,7 +177,7 @@ INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* 
   }
 }
 
-// The lines of vertices along one axis, and some more numbers so that blurring can look ahead.
+// The lines of vertices along one axis, padded with AHEAD numbers so that blur() can prefetch.
 constexpr int AHEAD = 24;
 
 Vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
@@ -188,7 +188,7 @@ Vector<int32_t> lines_along(const Vertices& vertices, uint64_t step) {
     next[v] = vertices.find(vertices.keys[v] + step);
     inner[next[v] + 1] = 1;
   }
-  size_t number = 0;  // of lines; written so that nothing has to be foretold
+  size_t number = 0;  // of lines; written without unpredictable branches
   for (size_t v = 0; v < count; ++v) {
     starts[number] = int32_t(v);
     number += !inner[v + 1] & (next[v] >= 0);
@@ -233,8 +233,8 @@ INLINE void blur(T* table, int n, const Vector<int32_t>& lines) {
   }
 }
 
-// D^-1/2 K D^-1/2: a pixel's factor goes into its weights, which splat and slice both use, and so
-// does the root of the kernel's weight. Energies are to base 2; a row of a table has `row` floats.
+// D^-1/2 K D^-1/2: a pixel's factor and the root of the kernel's weight go into its weights, which
+// splat and slice both use. Energies are to base 2; a row of a table has `row` floats.
 template <int D>
 INLINE void normalise(Lattice<D>& lattice, int points, double weight, int row) {
   Vector<float> table(lattice.vertices);
@@ -253,8 +253,8 @@ INLINE void normalise(Lattice<D>& lattice, int points, double weight, int row) {
   }
 }
 
-// Whether no pixel hears another one, as where the standard deviation is far below a pixel: each
-// has vertices of its own, which are numbered in the order of the pixels.
+// Whether no pixel shares a vertex or a neighbouring vertex with another one, as where the standard
+// deviation is far below a pixel. Each then has its own vertices, numbered in the pixels' order.
 template <int D>
 bool diagonal(const Lattice<D>& lattice, size_t points) {
   if (lattice.vertices != (D + 1) * points) return false;

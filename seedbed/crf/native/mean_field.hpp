@@ -1,6 +1,6 @@
-// Mean field of Krähenbühl & Koltun's CRF (NIPS 2011): one image, one thread; meanfield.py says the
-// same with tensors. The values of all labels lie side by side, eight to a vector. An update goes
-// over the pixels once: slice both lattices, soft-max, splat into the next tables.
+// Mean field of Krähenbühl & Koltun's CRF (NIPS 2011): one image, one thread; meanfield.py is the
+// same with tensors. The labels of a pixel are contiguous, eight to a vector. An update passes over
+// the pixels once: slice both lattices, softmax, splat into the next tables.
 
 #pragma once
 
@@ -19,7 +19,7 @@
 
 namespace {
 
-// 2^x for x <= 0; what would end as denormals, which are slow, is held a little above them.
+// 2^x for x <= 0, clamped above the denormals, which are slow.
 INLINE Floats power_of_two(Floats x) {
   x = larger(x, spread(-86.0f));
   const Floats shifted = x + ROUND;
@@ -40,8 +40,8 @@ INLINE Floats swapped(Floats x) {
   return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
 }
 
-// Step by step, so that the processor can work on several pixels at a time. N is the number of
-// vectors a pixel has where it is known to the compiler, else 0; n is that number.
+// In separate loops, so that the processor can overlap several pixels. N is a pixel's number of
+// vectors if the compiler knows it, else 0, and `count` is that number.
 template <int N>
 INLINE void soft_max(const Floats* from, Floats* to, int size, int count) {
   const int n = N ? N : count;
@@ -104,7 +104,7 @@ INLINE void splat(const Place<D>* places, int size, const Floats* from, Floats* 
   }
 }
 
-// A tile's logits to base 2, largest 0; of labels that only fill a vector up, far below.
+// A tile's logits to base 2, each pixel's largest 0; those of padding labels are far below.
 INLINE void pack(const Settings& s, const Tile& tile, const float* unary, Floats* logits, int n) {
   const size_t points = size_t(s.height) * s.width;
   const float* corner = unary + size_t(tile.y) * s.width + tile.x;
@@ -141,18 +141,18 @@ INLINE void unpack(const Settings& s, const Tile& tile, const Floats* values, fl
     }
 }
 
-// The vertices' values that are sliced, and those that are splatted meanwhile.
+// The vertices' values that are sliced, and those that are splatted at the same time.
 struct Tables {
   Array<Floats> now, next;
   size_t size;
   explicit Tables(size_t size) : now(size), next(size), size(size) {}
-  void turn() {
+  void swap_and_clear() {
     now.swap(next);
     std::memset(next, 0, size * sizeof(Floats));
   }
 };
 
-INLINE void fetch(const void* from, size_t bytes) {
+INLINE void prefetch(const void* from, size_t bytes) {
   for (size_t at = 0; at < bytes; at += 64)
     __builtin_prefetch(static_cast<const char*>(from) + at);
 }
@@ -163,16 +163,16 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
   const int n = N ? N : count;
   const Vector<Tile> tiles = tiles_of(s);
   const size_t points = size_t(s.height) * s.width;
-  const bool alone = gaussian.diagonal;
+  const bool diagonal = gaussian.diagonal;
   const float own_weight = float(M_LOG2E * s.gaussian_weight);
-  Tables near(alone ? 0 : gaussian.vertices * n), far(bilateral.vertices * n);
+  Tables near(diagonal ? 0 : gaussian.vertices * n), far(bilateral.vertices * n);
   Array<Floats> logits(points * n), values(Tile::HIGH * Tile::WIDE * n);
-  Array<Floats> beliefs(alone ? points * n : 0);
+  Array<Floats> beliefs(diagonal ? points * n : 0);
   for (int iteration = 0; iteration <= s.iterations; ++iteration) {
-    near.turn();
-    far.turn();
+    near.swap_and_clear();
+    far.swap_and_clear();
     if (iteration > 0) {
-      if (!alone)
+      if (!diagonal)
         for (const auto& lines : gaussian.lines) blur<Floats, N ? N : 1>(near.now, n, lines);
       for (const auto& lines : bilateral.lines) blur<Floats, N ? N : 1>(far.now, n, lines);
     }
@@ -186,7 +186,7 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
       if (iteration == 0) {
         pack(s, tile, unary, own, n);
       } else {
-        if (alone)
+        if (diagonal)
           for (int i = 0; i < size * n; ++i) values[i] = own[i] + own_weight * belief[i];
         else
           slice<2, N>(near_places, size, near.now, own, values, n);
@@ -194,15 +194,15 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
         from = values;
       }
       for (int p = 0; p < size; p += WIDTH) {
-        // What the next tile reads comes from main memory while this one computes.
-        const int some = std::min(WIDTH, size - p);
-        fetch(own + size_t(size + p) * n, some * n * sizeof(Floats));
-        fetch(near_places + size + p, some * sizeof(Place<2>));
-        fetch(far_places + size + p, some * sizeof(Place<5>));
-        soft_max<N>(from + p * n, values + p * n, some, n);
+        // Prefetch what the next tile reads while this one is computed.
+        const int pixels = std::min(WIDTH, size - p);
+        prefetch(own + size_t(size + p) * n, pixels * n * sizeof(Floats));
+        prefetch(near_places + size + p, pixels * sizeof(Place<2>));
+        prefetch(far_places + size + p, pixels * sizeof(Place<5>));
+        soft_max<N>(from + p * n, values + p * n, pixels, n);
       }
       if (iteration < s.iterations) {
-        if (alone)
+        if (diagonal)
           std::copy_n(static_cast<Floats*>(values), size * n, belief);
         else
           splat<2, N>(near_places, size, values, near.next, n);
@@ -214,32 +214,32 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
   }
 }
 
-// The Gaussian lattice hangs on positions alone, so that images of one size, as the grids of a
-// training are and most photographs of a dataset, share it. The newest few are kept.
+// The Gaussian lattice depends on positions only, so that images of one size, such as a training's
+// grids and most photographs of a dataset, share it. The most recent few are cached.
 INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int row) {
-  struct Kept {
+  struct Entry {
     int height, width, row;
     double sxy, weight;
     std::shared_ptr<const Lattice<2>> lattice;
   };
-  constexpr size_t MOST = 4;
-  constexpr int LARGEST = 1 << 20;  // pixels, of 24 bytes each
+  constexpr size_t MAX_ENTRIES = 4;
+  constexpr int MAX_PIXELS = 1 << 20;  // of 24 bytes each
   static std::mutex mutex;
-  static auto& shelf = *new std::deque<Kept>;  // to the very end, as above
+  static auto& cache = *new std::deque<Entry>;  // never destroyed: threads outlive statics
   {
     const std::lock_guard<std::mutex> lock(mutex);
-    for (const Kept& kept : shelf)
-      if (kept.height == s.height && kept.width == s.width && kept.row == row &&
-          kept.sxy == s.gaussian_sxy && kept.weight == s.gaussian_weight)
-        return kept.lattice;
+    for (const Entry& entry : cache)
+      if (entry.height == s.height && entry.width == s.width && entry.row == row &&
+          entry.sxy == s.gaussian_sxy && entry.weight == s.gaussian_weight)
+        return entry.lattice;
   }
   const double sigma[] = {s.gaussian_sxy, s.gaussian_sxy};
   auto lattice =
       std::make_shared<const Lattice<2>>(build<2>(s, nullptr, sigma, s.gaussian_weight, row));
-  if (s.height * s.width <= LARGEST) {
+  if (s.height * s.width <= MAX_PIXELS) {
     const std::lock_guard<std::mutex> lock(mutex);
-    shelf.push_front({s.height, s.width, row, s.gaussian_sxy, s.gaussian_weight, lattice});
-    if (shelf.size() > MOST) shelf.pop_back();
+    cache.push_front({s.height, s.width, row, s.gaussian_sxy, s.gaussian_weight, lattice});
+    if (cache.size() > MAX_ENTRIES) cache.pop_back();
   }
   return lattice;
 }

@@ -1,4 +1,4 @@
-// The Python module seedbed_lattice: the dense CRF of one image.
+// The Python module seedbed_lattice: the dense CRF of one image. setup.py defines SOURCE_HASH.
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -37,7 +37,7 @@ Solver* solver() {
   return solve_anywhere;
 }
 
-// Denormals count as zero as long as one of these lives.
+// Treats denormals as zero during its lifetime.
 struct FlushDenormals {
 #ifdef __SSE__
   const unsigned mode = _mm_getcsr();
@@ -46,7 +46,7 @@ struct FlushDenormals {
 #endif
 };
 
-// Whether the buffers hold what the settings say, and the channels are there.
+// Whether the buffers' sizes match the settings, and the channels exist.
 bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
          const Py_buffer& posterior, const Py_buffer& channels) {
   const Py_ssize_t points = Py_ssize_t(s.height) * s.width;
@@ -101,4 +101,9 @@ PyModuleDef module = {PyModuleDef_HEAD_INIT, "seedbed_lattice", "Dense CRF of on
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit_seedbed_lattice() { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit_seedbed_lattice() {
+  PyObject* created = PyModule_Create(&module);
+  if (created && PyModule_AddStringConstant(created, "source_hash", SOURCE_HASH) < 0)
+    Py_CLEAR(created);
+  return created;
+}

@@ -1,4 +1,4 @@
-// Memory that is kept from image to image.
+// Memory that is reused from image to image.
 
 #pragma once
 
@@ -15,29 +15,29 @@
 
 namespace {
 
-// Memory is kept for the next image instead of being given back: to get it anew from the system,
-// page by page and one thread at a time, takes a third of an image's time. Sizes are powers of two.
-// A thread has a store to itself as long as it solves an image, and mostly the same one for the
-// next, so that what lies in its processor's cache stays there.
+// Blocks are kept for the next image instead of being freed: allocating them anew, page by page and
+// one thread at a time, takes a third of an image's time. Sizes are powers of two. A thread owns a
+// store while it solves an image, and usually gets the same one for the next image, whose blocks
+// are still in its processor's cache.
 class Store {
  public:
   Store() {
     const std::lock_guard<std::mutex> lock(mutex());
-    if (idle().empty()) idle().push_back(new Shelves);
-    shelves = idle().back();
+    if (idle().empty()) idle().push_back(new FreeLists);
+    free_lists = idle().back();
     idle().pop_back();
   }
   ~Store() {
     const std::lock_guard<std::mutex> lock(mutex());
-    idle().push_back(shelves);
+    idle().push_back(free_lists);
   }
 
-  static void* take(size_t bytes) {
+  static void* allocate(size_t bytes) {
     const int kind = kind_of(bytes);
-    auto& kept = shelves->blocks[kind];
-    if (!kept.empty()) {
-      void* data = kept.back();
-      kept.pop_back();
+    auto& list = free_lists->blocks[kind];
+    if (!list.empty()) {
+      void* data = list.back();
+      list.pop_back();
       return data;
     }
     const size_t size = size_t(1) << kind;
@@ -49,31 +49,31 @@ class Store {
     return data;
   }
 
-  static void give(void* data, size_t bytes) {
+  static void release(void* data, size_t bytes) {
     const int kind = kind_of(bytes);
     if (kind > LARGEST) return std::free(data);
-    shelves->blocks[kind].push_back(data);
+    free_lists->blocks[kind].push_back(data);
   }
 
  private:
   static constexpr size_t LINE = 64, PAGE = 1 << 21;
-  static constexpr int LARGEST = 28;  // 256 MiB; what is larger is rare and goes back
-  struct Shelves {
+  static constexpr int LARGEST = 28;  // 256 MiB; larger blocks are rare and are freed
+  struct FreeLists {
     std::vector<void*> blocks[64];
   };
-  static thread_local Shelves* shelves;
+  static thread_local FreeLists* free_lists;
   static int kind_of(size_t bytes) { return 64 - __builtin_clzll(std::max(bytes, LINE) - 1); }
   static std::mutex& mutex() {
     static std::mutex mutex;
     return mutex;
   }
-  static std::vector<Shelves*>& idle() {
-    static auto& idle = *new std::vector<Shelves*>;  // to the very end: threads outlive statics
+  static std::vector<FreeLists*>& idle() {
+    static auto& idle = *new std::vector<FreeLists*>;  // never destroyed: threads outlive statics
     return idle;
   }
 };
 
-thread_local Store::Shelves* Store::shelves = nullptr;
+thread_local Store::FreeLists* Store::free_lists = nullptr;
 
 template <class T>
 struct Stored {
@@ -81,8 +81,8 @@ struct Stored {
   Stored() = default;
   template <class U>
   Stored(const Stored<U>&) {}
-  T* allocate(size_t size) { return static_cast<T*>(Store::take(size * sizeof(T))); }
-  void deallocate(T* data, size_t size) { Store::give(data, size * sizeof(T)); }
+  T* allocate(size_t size) { return static_cast<T*>(Store::allocate(size * sizeof(T))); }
+  void deallocate(T* data, size_t size) { Store::release(data, size * sizeof(T)); }
   bool operator==(const Stored&) const { return true; }
   bool operator!=(const Stored&) const { return false; }
 };
@@ -90,7 +90,7 @@ struct Stored {
 template <class T>
 using Vector = std::vector<T, Stored<T>>;
 
-// As Vector, but not set to zero.
+// As Vector, but not initialised.
 template <class T>
 class Array {
  public:

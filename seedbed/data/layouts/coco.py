@@ -1,21 +1,23 @@
-"""COCO's instance annotations as a source: image-level labels, and masks to score against."""
+"""COCO's instance annotations as a source of image-level labels and of masks for evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from seedbed.data.classes import VOID
+from seedbed.data.classes import ClassTable
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
-from seedbed.data.source import Complain, Source, is_image_id, nfc, own_classes, some
+from seedbed.data.source import OnProblem, Source
+from seedbed.data.text import compose, count_with_examples, is_image_id
+from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
-class Listed:
-    """An image of a file with the objects on it and their classes."""
+class AnnotatedImage:
+    """An image of an annotation file, with the objects on it and their class names."""
 
     photo: Photo
     path: Path
@@ -25,8 +27,12 @@ class Listed:
 
     @property
     def names(self) -> set[str]:
-        """Names of its classes, crowds included."""
+        """Names of the image's classes, including those of crowds."""
         return {name for name, _ in self.objects}
+
+    def class_ids(self, ids: Mapping[str, int]) -> tuple[int, ...]:
+        """The image's sorted class ids; `ids` are those of the chosen class names."""
+        return tuple(sorted(ids[name] for name in self.names if name in ids))
 
 
 def coco_source(
@@ -36,101 +42,126 @@ def coco_source(
     val_images: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
-    complain: Complain,
+    on_problem: OnProblem,
 ) -> Source:
-    """Read the instances of the train images and, if there are any, of the val images.
+    """Read the annotations of the train images and, if given, of the val images.
 
-    `classes` names the classes in order, else they are those of the train images, in the order of
-    the file's categories; ids of images are file stems. Train images without a class are left out.
-    Raises UserError for a file that cannot be read; whatever is wrong in it is complained about.
+    Image ids are file stems; train images without a class are left out. UserError if unreadable.
+
+    Args:
+        instances: the annotation file of the train images.
+        images: their folder.
+        val_instances: the annotation file of the val images.
+        val_images: their folder; default: `images`.
+        classes: the names of the classes in order; default: those of the train images, in the
+            order of the file's categories.
+        on_problem: called for every problem within a file.
+
     """
     content = read_instances(instances)
-    listed = list_images(content, instances, images, "train", complain)
+    annotated = list_images(content, instances, images, "train", on_problem)
     if val_instances:
-        held_out = read_instances(val_instances)
-        found = list_images(held_out, val_instances, val_images or images, "val", complain)
-        for image_id in listed.keys() & found.keys():
-            complain(f"image {image_id} is in {instances} and in {val_instances}: take one out")
-        listed |= found
-    used = set().union(*(one.names for one in listed.values() if one.split == "train"))
-    names = list(classes or (info.name for info in content.categories if info.name in used))
-    numbered = own_classes(names)
+        val_content = read_instances(val_instances)
+        val = list_images(val_content, val_instances, val_images or images, "val", on_problem)
+        report_duplicates(annotated, val, on_problem)
+        annotated |= val
+    names = list(classes or used_classes(content, annotated))
+    table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
-    labels = {
-        image_id: tuple(sorted(ids[name] for name in one.names if name in ids))
-        for image_id, one in listed.items()
+    kept = {
+        i: image for i, image in annotated.items() if image.split == "val" or image.class_ids(ids)
     }
-    empty = {one for one in listed if listed[one].split == "train" and not labels[one]}
-    kept = {image_id: one for image_id, one in listed.items() if image_id not in empty}
-    others = set().union(*(one.names for one in listed.values())) - set(names)
-
-    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        return paint(kept[image_id], ids, size)
-
+    empty = annotated.keys() - kept.keys()
+    others = set().union(*(image.names for image in annotated.values())) - set(names)
     return Source(
-        splits={image_id: one.split for image_id, one in kept.items()},
-        images={image_id: one.path for image_id, one in kept.items()},
-        table=numbered,
-        labels={image_id: labels[image_id] for image_id in kept},
-        mask=mask,
+        splits={image_id: image.split for image_id, image in kept.items()},
+        images={image_id: image.path for image_id, image in kept.items()},
+        table=table,
+        labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
+        mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
         notes=(
-            *some(f"train images of {instances} have no class and are left out", empty),
-            *some("categories are none of the classes: void in masks", others),
+            *count_with_examples(f"train images of {instances} have no class: left out", empty),
+            *count_with_examples("categories are none of the classes: void in masks", others),
         ),
     )
 
 
+def used_classes(content: Instances, annotated: Mapping[str, AnnotatedImage]) -> list[str]:
+    """The categories that train images have, in the order of the file."""
+    used = set().union(*(image.names for image in annotated.values() if image.split == "train"))
+    return [info.name for info in content.categories if info.name in used]
+
+
+def report_duplicates(
+    train: Mapping[str, AnnotatedImage], val: Mapping[str, AnnotatedImage], on_problem: OnProblem
+) -> None:
+    """Report the images that are in both annotation files."""
+    for image_id in train.keys() & val.keys():
+        files = f"{train[image_id].file} and in {val[image_id].file}"
+        on_problem(f"image {image_id} is in {files}: take one out")
+
+
 def list_images(
-    content: Instances, file: Path, folder: Path, split: str, complain: Complain
-) -> dict[str, Listed]:
-    """Give the images of a file by id, with their objects."""
-    listed: dict[str, Listed] = {}
-    by_key: dict[Key, Listed] = {}
+    content: Instances, file: Path, folder: Path, split: str, on_problem: OnProblem
+) -> dict[str, AnnotatedImage]:
+    """The images of an annotation file by id, with their objects."""
+    images: dict[str, AnnotatedImage] = {}
+    by_key: dict[Key, AnnotatedImage] = {}
     for photo in content.images:
         name = PurePosixPath(photo.file_name)
-        image_id = nfc(name.stem)
+        image_id = compose(name.stem)
         if not is_image_id(image_id) or name.is_absolute() or ".." in name.parts:
-            complain(f"{photo.file_name!r} in {file} is no name of a file in {folder}: mend it")
-        elif image_id in listed or photo.id in by_key:
-            complain(f"image {image_id}, number {photo.id}, stands twice in {file}: take one out")
+            on_problem(f"{photo.file_name!r} in {file} is no name of a file in {folder}: mend it")
+        elif image_id in images or photo.id in by_key:
+            on_problem(f"image {image_id}, number {photo.id}, is in {file} twice: take one out")
         else:
-            listed[image_id] = by_key[photo.id] = Listed(photo, folder / name, file, split)
+            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, folder / name, file, split)
     names = {info.id: info.name for info in content.categories}
     for number, instance in enumerate(content.annotations):
         if instance.image_id not in by_key or instance.category_id not in names:
-            complain(
+            on_problem(
                 f"annotations.{number} of {file} is of image {instance.image_id} and category "
                 f"{instance.category_id}, which are not both in the file: mend it"
             )
         else:
             by_key[instance.image_id].objects.append((names[instance.category_id], instance))
-    return listed
+    return images
 
 
-def paint(one: Listed, ids: dict[str, int], size: tuple[int, int]) -> np.ndarray | None:
-    """Paint a mask (H, W) of class ids; None if an object of a train image has no segmentation.
+def draw_mask(
+    image: AnnotatedImage, ids: dict[str, int], size: tuple[int, int]
+) -> np.ndarray | None:
+    """Draw a mask (H, W) of class ids; None if an object of a train image has no segmentation.
 
-    Smaller objects lie on larger ones and all on crowds, which are void, as is any other class.
+    Smaller objects are drawn over larger ones, and all objects over crowds. Crowds and classes that
+    are not in `ids` are void.
+
+    Raises:
+        UserError: if the image's size differs from the file's, a segmentation is broken, or an
+            object of a val image has none.
+
     """
-    stated = (one.photo.height or size[0], one.photo.width or size[1])
+    photo = image.photo
+    stated = (photo.height or size[0], photo.width or size[1])
     if stated != size:
-        raise UserError(f"image {one.path} is {size}, and {stated} in {one.file}: mend either")
-    whole = all(instance.segmentation for _, instance in one.objects)
-    if not whole and one.split == "val":
+        raise UserError(f"image {image.path} is {size}, and {stated} in {image.file}: mend either")
+    complete = all(instance.segmentation for _, instance in image.objects)
+    if not complete and image.split == "val":
         raise UserError(
-            f"val image {one.path.name} has an object without segmentation in {one.file}: add it"
+            f"val image {image.path.name} has an object without segmentation in {image.file}: "
+            "add it"
         )
-    if not whole:
+    if not complete:
         return None
     layers = []
-    for name, instance in one.objects:
+    for name, instance in image.objects:
         try:
             region = region_of(instance.segmentation, size)
         except ValueError as error:
-            raise UserError(f"{one.path.name} in {one.file}: {error}; mend it") from None
+            raise UserError(f"{image.path.name} in {image.file}: {error}; mend it") from None
         value = VOID if instance.iscrowd else ids.get(name, VOID)
-        packed = np.packbits(region)  # a few lines of a file can be many regions of a large image
+        packed = np.packbits(region)  # a short file can have many regions of a large image
         layers.append((not instance.iscrowd, -np.count_nonzero(region), value, packed))
     mask = np.zeros(size, dtype=np.uint8)
     for _, _, value, packed in sorted(layers, key=lambda layer: layer[:2]):

@@ -7,21 +7,21 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seedbed.data.layouts.regions import Segmentation
-from seedbed.data.source import nfc
+from seedbed.data.text import compose
 from seedbed.runtime.errors import UserError
 
 Key = int | str
-Name = Annotated[str, AfterValidator(lambda text: nfc(text.strip()))]
+Name = Annotated[str, AfterValidator(lambda text: compose(text.strip()))]
 
 
 class Record(BaseModel):
-    """A part of the file; what else the file says is of no use here."""
+    """A part of the file; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Category(Record):
-    """A category; its name counts, not its id."""
+    """A category; classes are identified by its name."""
 
     id: Key
     name: Name
@@ -37,7 +37,7 @@ class Photo(Record):
 
 
 class Instance(Record):
-    """An object, or a crowd of them; files of boxes have no `segmentation`."""
+    """An object or a crowd; files of bounding boxes have no `segmentation`."""
 
     image_id: Key
     category_id: Key
@@ -54,7 +54,7 @@ class Instances(Record):
 
 
 def read_instances(path: Path) -> Instances:
-    """Read a file of instances; raises UserError if it is none."""
+    """Read an annotation file; raises UserError if it is not one."""
     try:
         return Instances.model_validate_json(path.read_bytes().removeprefix(BOM_UTF8))
     except OSError as error:

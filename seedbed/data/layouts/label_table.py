@@ -1,11 +1,12 @@
-"""A table of image-level labels: CSV with the columns `image` and `labels`, and perhaps `split`."""
+"""Tables of image-level labels: CSV with columns `image`, `labels` and optionally `split`."""
 
 import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from seedbed.data.index import SPLITS
-from seedbed.data.source import Complain, nfc
+from seedbed.data.source import OnProblem
+from seedbed.data.text import compose
 from seedbed.runtime.errors import UserError
 
 COLUMNS = ("image", "labels", "split")
@@ -13,7 +14,7 @@ COLUMNS = ("image", "labels", "split")
 
 @dataclass(frozen=True)
 class Row:
-    """A row: where it stands ("row 3 of labels.csv"), a file name, class names, a split or ""."""
+    """A row: its place ("row 3 of labels.csv"), file name, class names, and split or ""."""
 
     place: str
     image: str
@@ -21,12 +22,19 @@ class Row:
     split: str
 
 
-def read_label_table(path: Path, complain: Complain) -> list[Row]:
-    """Read the rows that are not empty, numbered as a spreadsheet does: the header is row 1.
+def read_label_table(path: Path, on_problem: OnProblem) -> list[Row]:
+    """Read the rows that are not empty; the header is row 1, as in a spreadsheet.
 
-    Labels are separated by `;` if any row has one, else by blanks. A byte order mark, either line
-    end and empty rows are fine. Raises UserError for a file that is no such table; complains about,
-    and leaves out, a row with too many cells or another split.
+    Labels are separated by ";" if any row has one, else by blanks. A byte order mark, any line
+    ends and empty rows are allowed.
+
+    Args:
+        path: the table.
+        on_problem: called for rows with too many cells or another split, which are left out.
+
+    Raises:
+        UserError: if the file is not such a table.
+
     """
     header, *rows = _read_cells(path)
     if not {"image", "labels"} <= set(header) <= set(COLUMNS) or len(set(header)) < len(header):
@@ -36,16 +44,16 @@ def read_label_table(path: Path, complain: Complain) -> list[Row]:
     column = header.index("labels")
     labels = [cells[column] for cells in rows if len(cells) > column]
     separator = ";" if any(";" in cell for cell in labels) else None
-    made = []
+    table = []
     for number, cells in enumerate(rows, 2):
         row = _row(f"row {number} of {path}", header, cells, separator)
         if any(cells[len(header) :]):
-            complain(f"{row.place} has {len(cells)} cells: separate labels by blanks or ;")
+            on_problem(f"{row.place} has {len(cells)} cells: separate labels by blanks or ;")
         elif row.split not in ("", *SPLITS):
-            complain(f"{row.place}: {row.split!r} is no split: write train, val or test")
+            on_problem(f"{row.place}: {row.split!r} is no split: write train, val or test")
         elif any(cells):
-            made.append(row)
-    return made
+            table.append(row)
+    return table
 
 
 def _row(place: str, header: list[str], cells: list[str], separator: str | None) -> Row:
@@ -55,10 +63,10 @@ def _row(place: str, header: list[str], cells: list[str], separator: str | None)
 
 
 def _read_cells(path: Path) -> list[list[str]]:
-    """Give the rows of cells, stripped; the header, in small letters, is the first."""
+    """All rows of stripped cells; the first is the header in lower case."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [[nfc(cell.strip()) for cell in row] for row in csv.reader(file)]
+            rows = [[compose(cell.strip()) for cell in row] for row in csv.reader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read {path}: {error}; save it as CSV in UTF-8") from error
     if not rows:

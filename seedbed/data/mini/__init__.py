@@ -1,1 +1,1 @@
-"""The made-up default data set."""
+"""The made-up data set of the default run."""

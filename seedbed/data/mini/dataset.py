@@ -1,4 +1,4 @@
-"""The made-up default data set on disk: a VOC 2012 devkit and an SBD release."""
+"""The made-up data set on disk: a VOC 2012 devkit and an SBD release."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,28 +9,34 @@ import scipy.io
 from PIL import Image
 from scipy import ndimage
 
-from seedbed.data.mini.scenes import CLASSES, VOID, Scene, draw_scene
-from seedbed.formats.masks import write_mask
+from seedbed.data.mini.animals import CLASSES
+from seedbed.data.mini.scenes import Scene, draw_scene
+from seedbed.formats.masks import VOID, write_mask
 from seedbed.formats.tables import write_text
 from seedbed.runtime.atomic import atomic_folder
 
-__all__ = ["CLASSES", "Scene", "draw_scene", "write_mini"]
-
-FINE_SHARE = 0.6  # of the train images, that VOC's own train list holds
-SBD_VAL = 10  # val images that SBD holds as well, as the real one does
+FINE_FRACTION = 0.6  # of the train images: those in VOC's own train list
+SBD_VAL = 10  # val images that SBD has as well, as the real one does
 MAT_HEADER = b"MATLAB 5.0 MAT-file, Segmentation of a made-up image".ljust(116)
 
 
-def write_mini(root: Path, *, seed: int, train: int = 240, val: int = 80, size: int = 128) -> None:
-    """Write the data set of a seed into the folder `root`, which appears whole or not at all.
+def write_mini(root: Path, *, seed: int, train: int, val: int, size: int) -> None:
+    """Write the data set of a seed; the folder appears complete or not at all.
 
-    Image number n is the same scene whatever the counts, and the same arguments give the same
-    bytes. `train_aug` lists all `train` images. VOC's train list and masks hold the first 60 % of
-    them, SBD all of them and a few of the `val` ones, which come after; `size` is the images' side
-    in pixels.
+    The same arguments give the same bytes, and image number n is the same scene whatever the
+    counts. List train_aug has all train images; VOC's train list and masks have the first 60 % of
+    them, SBD has all of them and a few val images.
+
+    Args:
+        root: the folder to write.
+        seed: seed of the scenes.
+        train: number of train images.
+        val: number of val images.
+        size: side of the images in pixels.
+
     """
     ids = [f"2012_{number:06d}" for number in range(1, train + val + 1)]
-    fine = set(ids[: round(FINE_SHARE * train)] + ids[train:])
+    fine = set(ids[: round(FINE_FRACTION * train)] + ids[train:])
     coarse = ids[: train + SBD_VAL]
     with atomic_folder(root) as folder:
         devkit = folder / "VOCdevkit" / "VOC2012"
@@ -63,7 +69,7 @@ def _write_voc_masks(devkit: Path, image_id: str, scene: Scene) -> None:
 
 
 def _annotation(filename: str, scene: Scene) -> ElementTree.Element:
-    """VOC's XML: the image's name and size, and every object's class and box."""
+    """VOC's XML: the image's name and size, and every object's class and bounding box."""
     height, width, depth = scene.image.shape
     root = ElementTree.Element("annotation")
     _add(root, folder="VOC2012", filename=filename)
@@ -74,17 +80,17 @@ def _annotation(filename: str, scene: Scene) -> ElementTree.Element:
 
 
 def _add_object(root: ElementTree.Element, scene: Scene, where: np.ndarray) -> None:
-    """One object: what is visible of it, a bool mask (H, W), within the void ring."""
+    """Add an object, given its visible pixels inside the void ring, bool (H, W)."""
     rows, columns = np.nonzero(where)
     height, width = where.shape
-    # Boxes count pixels from 1 and hold the animal's own half of the ring.
+    # Boxes count pixels from 1 and include the animal's own half of the ring.
     top, bottom = max(rows.min(), 1), min(rows.max() + 2, height)
     left, right = max(columns.min(), 1), min(columns.max() + 2, width)
-    cut = rows.min() == 0 or columns.min() == 0 or bottom == height or right == width
-    found = ElementTree.SubElement(root, "object")
-    _add(found, name=CLASSES[scene.mask[where][0] - 1], pose="Unspecified")
-    _add(found, truncated=int(cut), difficult=0)
-    box = ElementTree.SubElement(found, "bndbox")
+    truncated = rows.min() == 0 or columns.min() == 0 or bottom == height or right == width
+    element = ElementTree.SubElement(root, "object")
+    _add(element, name=CLASSES[scene.mask[where][0] - 1], pose="Unspecified")
+    _add(element, truncated=int(truncated), difficult=0)
+    box = ElementTree.SubElement(element, "bndbox")
     _add(box, xmin=left, ymin=top, xmax=right, ymax=bottom)
 
 
@@ -94,7 +100,7 @@ def _add(parent: ElementTree.Element, **leaves: object) -> None:
 
 
 def _write_sbd_mask(path: Path, mask: np.ndarray) -> None:
-    """SBD's struct; a fixed header text of 116 bytes stands where scipy puts the time."""
+    """Write SBD's struct; scipy's header text, which has the time, is replaced by a fixed one."""
     coarse = _coarse(mask)
     present = np.setdiff1d(coarse, [0]).astype(np.uint8)[:, None]
     struct = {"Segmentation": coarse, "CategoriesPresent": present}
@@ -103,13 +109,13 @@ def _write_sbd_mask(path: Path, mask: np.ndarray) -> None:
 
 
 def _coarse(mask: np.ndarray) -> np.ndarray:
-    """As an annotator in a hurry: the ring given to the nearest class, corners cut; no void."""
+    """A coarser mask without void: the ring gets the nearest class, corners are rounded."""
     nearest = ndimage.distance_transform_edt(
         mask == VOID, return_distances=False, return_indices=True
     )
     filled = mask[tuple(nearest)]
     ids = np.unique(filled)
-    shares = [ndimage.gaussian_filter((filled == one).astype(float), 1.5) for one in ids]
+    shares = [ndimage.gaussian_filter((filled == class_id).astype(float), 1.5) for class_id in ids]
     return ids[np.argmax(shares, axis=0)]
 
 
@@ -122,8 +128,8 @@ def _write_voc_lists(folder: Path, train: list[str], val: list[str], fine: set[s
 
 
 def _write_sbd_lists(folder: Path, ids: list[str]) -> None:
-    """SBD's own split, one image in four for val, which goes across VOC's."""
-    _write_list(folder / "train.txt", (one for place, one in enumerate(ids) if place % 4 < 3))
+    """SBD's own split, independent of VOC's: one image in four is a val image."""
+    _write_list(folder / "train.txt", (image_id for k, image_id in enumerate(ids) if k % 4 < 3))
     _write_list(folder / "val.txt", ids[3::4])
 
 

@@ -1,1 +1,1 @@
-"""Python's pickles, read without executing anything in them."""
+"""A reader of Python pickles that executes nothing in them."""

@@ -1,4 +1,4 @@
-"""What the names in a pickle stand for: a few functions of our own for those that make arrays."""
+"""The few names that a pickle may use, and our own functions that stand in for them."""
 
 import pickle
 import re
@@ -11,17 +11,17 @@ DTYPE = re.compile(rf"[<>|=]?[{NUMBERS_AND_TEXT}O][0-9]{{0,7}}")
 
 
 class Maker(Protocol):
-    """What makes arrays of stand-ins once the pickle is read, as `unpickler.Unpickler` does."""
+    """Converts stand-ins to arrays after a pickle is read; implemented by `Unpickler`."""
 
     def spend(self, size: int) -> None:
-        """Count bytes that are about to be made; raises an error if they are too many."""
+        """Count bytes before they are allocated; raises an error if there are too many."""
 
     def plain(self, value: Any) -> Any:  # noqa: ANN401 - any content of a pickle
-        """Replace stand-ins in a value."""
+        """Replace the stand-ins in a value."""
 
 
 class DType:
-    """Stands for numpy.dtype: takes a plain type and its byte order, nothing else."""
+    """Stands in for numpy.dtype; accepts a plain type and its byte order only."""
 
     def __init__(self, code: str, *_: object) -> None:
         if not isinstance(code, str) or not DTYPE.fullmatch(code):
@@ -29,34 +29,34 @@ class DType:
         self.numpy = np.dtype(code)
 
     def set_state(self, state: list) -> None:
-        """Take the byte order."""
+        """Set the byte order."""
         if state[1] in ("<", ">"):
             self.numpy = self.numpy.newbyteorder(state[1])
 
 
 class StandIn:
-    """Stands for an array until the pickle is read; no key of a dict, no set member."""
+    """Stands in for an array until the pickle is read; not hashable."""
 
     __hash__ = None
 
     def plain(self, maker: "Maker") -> object:
-        """Give the array; what it takes must be spent first."""
+        """The array; its bytes must be counted with `maker.spend` first."""
         raise NotImplementedError
 
 
 class Array(StandIn):
-    """Stands for numpy.ndarray."""
+    """Stands in for numpy.ndarray."""
 
     def __init__(self, *_: object) -> None:
         self.elements: Any = None
 
     def set_state(self, state: list) -> None:
-        """Take the shape, the type, the order and the elements."""
+        """Set shape, type, order and elements."""
         _, self.shape, dtype, fortran, self.elements = state
         self.dtype, self.order = dtype.numpy, "F" if fortran else "C"
 
     def plain(self, maker: "Maker") -> np.ndarray:
-        """Give the array."""
+        """The array."""
         maker.spend(len(self.elements))
         if self.dtype.kind != "O":
             flat = np.frombuffer(_bytes(self.elements), self.dtype).copy()
@@ -68,11 +68,11 @@ class Array(StandIn):
 
 
 class Tuple(list):
-    """Stands for a tuple; no key of a dict: hashes of tuples in tuples can take for ever."""
+    """Stands in for a tuple; not hashable, as hashing nested tuples can take exponential time."""
 
 
 def _bytes(data: bytes | str) -> bytes:
-    """Give bytes as they were; Python 2 wrote them as text."""
+    """Bytes, which Python 2 wrote as text."""
     return data.encode("latin1") if isinstance(data, str) else data
 
 
@@ -99,8 +99,9 @@ def _no_bytes() -> bytes:
 
 
 def plain_frozenset(items: list) -> frozenset:
-    """Make a frozenset of what is none; raises UnpicklingError for sets of sets."""
-    if any(isinstance(item, frozenset) for item in items):  # which take for ever to compare
+    """A frozenset of items; raises UnpicklingError for nested sets."""
+    # Comparing nested sets can take exponential time.
+    if any(isinstance(item, frozenset) for item in items):
         raise pickle.UnpicklingError("a set of sets")
     return frozenset(items)
 
@@ -112,7 +113,7 @@ NAMES = {
     "multiarray.scalar": _scalar,
     "numeric._frombuffer": _from_buffer,
     "_codecs.encode": _encode,
-    "builtins.bytes": _no_bytes,  # how old protocols write empty ones; bytes(n) would fill memory
+    "builtins.bytes": _no_bytes,  # how old protocols write b""; bytes(n) would allocate memory
     "builtins.set": set,
     "builtins.frozenset": plain_frozenset,
     "collections.OrderedDict": dict,

@@ -1,4 +1,4 @@
-"""Pickles and NumPy's files from outside, read without running anything that they ask for."""
+"""Reads untrusted pickles and `.npy` files without executing anything in them."""
 
 import math
 from mmap import ACCESS_READ, mmap
@@ -11,7 +11,7 @@ from seedbed.formats.pickles.names import NUMBERS_AND_TEXT
 from seedbed.formats.pickles.unpickler import Unpickler
 from seedbed.runtime.errors import UserError
 
-LONGEST_REASON = 200
+MAX_REASON = 200
 
 
 def _read_npy(file: mmap) -> Any:  # noqa: ANN401 - any content of a pickle
@@ -26,9 +26,10 @@ def _read_npy(file: mmap) -> Any:  # noqa: ANN401 - any content of a pickle
 
 
 def read_npy_header(file: IO[bytes] | mmap) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read what a `.npy` file says of its array: shape, whether its axes are reversed, type.
+    """Read a `.npy` header: shape, whether the array is in Fortran order, type.
 
-    np.load would set memory aside for what it claims. Raises whatever a broken header causes.
+    np.load is not used because it allocates whatever size the header claims. A broken header raises
+    exceptions of any type.
     """
     version = np.lib.format.read_magic(file)
     reader = "read_array_header_1_0" if version == (1, 0) else "read_array_header_2_0"
@@ -36,22 +37,26 @@ def read_npy_header(file: IO[bytes] | mmap) -> tuple[tuple[int, ...], bool, np.d
 
 
 def load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
-    """Read a `.npy` file, or a pickle of Python 2 or 3, of arrays, numbers, text, containers.
+    """Read a `.npy` file or a pickle (Python 2 or 3) of arrays, numbers, text and containers.
 
-    A 0-d object array gives what it holds. What stands in several places is copied. Raises
-    UserError for a file that is missing, broken, asks for anything else or for much more than its
-    size; nothing that it names is imported or called.
+    A 0-d object array is replaced by its content; an object with several references is copied.
+    Nothing that the file names is imported or called.
+
+    Raises:
+        UserError: if the file is missing or broken, needs any other type, or would unpack to much
+            more than its size.
+
     """
     try:
         with (
             Path(path).open("rb") as file,
-            mmap(file.fileno(), 0, access=ACCESS_READ) as data,  # never reads beyond its end
+            mmap(file.fileno(), 0, access=ACCESS_READ) as data,  # reads never go beyond its end
         ):
             return _read_npy(data) if Path(path).suffix == ".npy" else Unpickler(data).read_plain()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: put it there, or mend its name") from None
-    except Exception as error:  # a broken or hostile pickle fails in every way there is
+    except Exception as error:  # a broken or malicious pickle raises exceptions of any type
         raise UserError(
-            f"cannot read {path}: it holds {str(error)[:LONGEST_REASON]}, and only arrays and "
+            f"cannot read {path}: it holds {str(error)[:MAX_REASON]}, and only arrays and "
             "plain containers are read from such files; write it again from those"
         ) from error

@@ -1,9 +1,9 @@
-"""A machine for pickles that makes arrays and plain containers, and nothing else.
+"""An unpickler that makes arrays and plain containers only.
 
-A pickle is a program. Here it has the opcodes alone that such things are made by, its names stand
-for a few functions of our own, and what it makes is bounded by its size: a short one could
-otherwise fill memory with copies of a single part, or call for hashes without end. NumPy's own
-constructors stay out of reach: a forged dtype state makes them read memory that is not theirs.
+A pickle is a program. This unpickler accepts only the opcodes that make such objects, replaces the
+names in the pickle by a few functions of our own, and bounds what is made by the size of the file:
+a short pickle could otherwise fill memory with copies of one part, or need endless hashing. NumPy's
+own constructors are never called: with a forged dtype state they read foreign memory.
 """
 
 import pickle
@@ -14,12 +14,12 @@ from typing import Any
 
 from seedbed.formats.pickles.names import NAMES, Array, DType, StandIn, Tuple, plain_frozenset
 
-MOST_READS = 1 << 23
-# What a pickle may make, in values and bytes, for each of its own bytes, and beyond that. Without
-# parts that stand in several places it is less than one.
+MAX_READS = 1 << 23
+# A pickle may make GROWTH times its size plus SLACK, counted in values and bytes. Without objects
+# that have several references it makes less than its size.
 GROWTH = 8
 SLACK = 1 << 16
-LONGEST_INTEGER = 2048  # bits; longer ones cannot be printed
+MAX_INTEGER_BITS = 2048  # longer integers cannot be printed
 OPCODES = (
     *("PROTO", "FRAME", "STOP", "POP", "POP_MARK", "DUP", "MARK", "NONE", "NEWFALSE", "NEWTRUE"),
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING"),
@@ -33,35 +33,35 @@ OPCODES = (
 
 
 class _Opcodes(dict[int, Callable]):
-    """What to do at each opcode of a pickle."""
+    """The handler of each allowed opcode."""
 
     def __missing__(self, code: int) -> Callable:
         raise pickle.UnpicklingError(f"the opcode {code}")
 
 
 class _Source:
-    """A file, mapped into memory, that is read a limited number of times.
+    """A memory-mapped file that can be read a limited number of times.
 
-    Each opcode reads once or more. A million of them can be packed into a kilobyte.
+    Each opcode reads at least once, and a kilobyte of `.gz` can hold a million opcodes.
     """
 
     def __init__(self, data: mmap) -> None:
         self.readline = data.readline
         self._read = data.read
-        self._left = MOST_READS
+        self._left = MAX_READS
 
     def read(self, size: int) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise pickle.UnpicklingError(f"more than {MOST_READS} parts")
+            raise pickle.UnpicklingError(f"more than {MAX_READS} parts")
         return self._read(size)
 
 
-# Python's own in Python, because that in C takes gigabytes for a forged number of its memo.
+# The one in Python: the C version allocates gigabytes for a forged memo index.
 class Unpickler(pickle._Unpickler):
-    """Reads a pickle from where its file stands; bounds what it makes by the whole file's size.
+    """Reads a pickle from the file's position; limits depend on the size of the whole file.
 
-    Raises whatever a broken or forbidden pickle causes.
+    A broken or forbidden pickle raises exceptions of any type.
     """
 
     names: Mapping[str, Any] = NAMES
@@ -75,25 +75,25 @@ class Unpickler(pickle._Unpickler):
         self._left = GROWTH * len(file) + SLACK
 
     def read_plain(self) -> Any:  # noqa: ANN401 - any content of a pickle
-        """Give what the pickle makes; what stands in several places is copied."""
+        """The pickled object; objects with several references are copied."""
         return self.plain(self.load())
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as its parent
-        """Look a name up, under what its module is called today."""
+        """Look up a name; old names of modules are translated."""
         module = re.sub(r"^numpy\._?core\.", "", module).replace("__builtin__", "builtins")
-        known = f"{module}.{name}"
-        if known not in self.names:
+        full_name = f"{module}.{name}"
+        if full_name not in self.names:
             raise pickle.UnpicklingError(f"a {module}.{name}")
-        return self.names[known]
+        return self.names[full_name]
 
     def spend(self, size: int) -> None:
-        """Count what is made: a value as one, and its bytes."""
+        """Count what is made: one for each value, and its bytes."""
         self._left -= size
         if self._left < 0:
             raise pickle.UnpicklingError("much more than its size allows")
 
     def plain(self, value: Any) -> Any:  # noqa: ANN401 - any content of a pickle
-        """Replace our stand-ins by arrays and tuples, in containers as well."""
+        """Replace stand-ins by arrays and tuples, also inside containers."""
         self.spend(1)
         if isinstance(value, StandIn):
             return value.plain(self)
@@ -106,7 +106,7 @@ class Unpickler(pickle._Unpickler):
         return value
 
     def _load_frame(self) -> None:
-        self.read(8)  # a length of no use: what is in the frame follows
+        self.read(8)  # the frame's length is not needed
 
     def _load_frozenset(self) -> None:
         items = self.pop_mark()
@@ -122,7 +122,7 @@ class Unpickler(pickle._Unpickler):
     def _load_build(self) -> None:
         state = self.stack.pop()
         if isinstance(self.stack[-1], dict):
-            return  # attributes of an OrderedDict, such as a state dict's versions
+            return  # attributes of an OrderedDict, such as the versions in a state dict
         if not isinstance(self.stack[-1], Array | DType):
             raise pickle.UnpicklingError("a state of no array")
         self.stack[-1].set_state(state)
@@ -133,8 +133,8 @@ class Unpickler(pickle._Unpickler):
     dispatch[pickle.BUILD[0]] = _load_build
 
 
-def _then(load: Callable[[Unpickler], None], convert: Callable) -> Callable[[Unpickler], None]:
-    """Convert what an opcode has put on the stack."""
+def _converted(load: Callable[[Unpickler], None], convert: Callable) -> Callable[[Unpickler], None]:
+    """A handler that converts what another one has put on the stack."""
 
     def load_and_convert(unpickler: Unpickler) -> None:
         load(unpickler)
@@ -144,7 +144,7 @@ def _then(load: Callable[[Unpickler], None], convert: Callable) -> Callable[[Unp
 
 
 def _short(number: int) -> int:
-    if number.bit_length() > LONGEST_INTEGER:
+    if number.bit_length() > MAX_INTEGER_BITS:
         raise pickle.UnpicklingError(f"an integer of {number.bit_length()} bits")
     return number
 
@@ -154,6 +154,8 @@ for _names, _convert in (
     (("INT", "LONG"), _short),
 ):
     for _code in (getattr(pickle, name)[0] for name in _names):
-        Unpickler.dispatch[_code] = _then(Unpickler.dispatch[_code], _convert)
-# Python's own sets memory aside for what the length says.
-Unpickler.dispatch[pickle.BYTEARRAY8[0]] = _then(Unpickler.dispatch[pickle.BINBYTES8[0]], bytearray)
+        Unpickler.dispatch[_code] = _converted(Unpickler.dispatch[_code], _convert)
+# Python's own handler allocates whatever length the pickle claims.
+Unpickler.dispatch[pickle.BYTEARRAY8[0]] = _converted(
+    Unpickler.dispatch[pickle.BINBYTES8[0]], bytearray
+)

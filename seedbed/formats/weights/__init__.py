@@ -1,1 +1,1 @@
-"""Files of weights of Caffe, MXNet, TensorFlow, NumPy and PyTorch → {name: tensor}."""
+"""Weight files of Caffe, MXNet, TensorFlow, NumPy, PyTorch and safetensors → {name: tensor}."""

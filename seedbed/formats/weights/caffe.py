@@ -1,4 +1,4 @@
-"""Caffe's .caffemodel: a NetParameter message, read without Caffe (field numbers: caffe.proto)."""
+"""Reads Caffe's .caffemodel, a NetParameter message, without Caffe (fields: caffe.proto)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ BLOB_NAMES = {WEIGHT: "weight", BIAS: "bias"}
 
 @dataclass(frozen=True)
 class LayerFormat:
-    """Field numbers of a layer message, and what its type says of an inner product."""
+    """Field numbers of a layer message, and the value of its type for inner products."""
 
     name: int
     type: int
@@ -23,8 +23,8 @@ class LayerFormat:
     inner_product: int | bytes
 
 
-# By the field of NetParameter that holds the layers: V1LayerParameter and, since 2014,
-# LayerParameter. Their types are an enumeration and text.
+# By the field of NetParameter that holds the layers: V1LayerParameter (its type is an enumeration)
+# and, since 2014, LayerParameter (its type is text).
 FORMATS = {
     2: LayerFormat(name=4, type=5, blobs=6, inner_product=14),
     100: LayerFormat(name=1, type=2, blobs=7, inner_product=b"InnerProduct"),
@@ -33,7 +33,7 @@ FORMATS = {
 
 @dataclass
 class Layer:
-    """What a layer message says of its parameters."""
+    """A layer's name, kind and parameter blobs."""
 
     name: str = ""
     is_inner_product: bool = False
@@ -42,13 +42,19 @@ class Layer:
 
 @reader("Caffe model")
 def read_caffe(path: Path) -> dict[str, Tensor]:
-    """Blobs of all layers of a .caffemodel as float32 tensors.
+    """Read the blobs of all layers of a .caffemodel.
 
-    They are named by their rank in the layer: "{layer}.weight", "{layer}.bias", "{layer}.2" and
-    so on; those of a batch norm are mean, variance and their common divisor. Axes are Caffe's:
-    convolutions (out, in, height, width), inner products (out, in), biases (out). Both
-    generations of layer messages are read, and blobs with the four dimensions that all had before
-    2015. Raises UserError for a file that is missing, damaged or without weights.
+    Both generations of layer messages are read, and blobs that have four dimensions as all had
+    before 2015.
+
+    Returns:
+        float32 tensors by name: "{layer}.weight", "{layer}.bias", "{layer}.2" and so on, in the
+        order of the layer's blobs; a batch norm's are mean, variance and their common divisor.
+        Convolutions are (out, in, height, width), inner products (out, in), biases (out).
+
+    Raises:
+        UserError: if the file is missing, damaged or without weights.
+
     """
     return by_name(
         (f"{layer.name}.{BLOB_NAMES.get(place, place)}", _read_blob(blob, place, layer))
@@ -109,7 +115,7 @@ def _read_shape(message: memoryview) -> list[int]:
 
 
 def _without_padding(shape: tuple[int, ...], place: int, layer: Layer) -> tuple[int, ...]:
-    """Drop the ones that stood before a bias (1, 1, 1, out) and a matrix (1, 1, out, in)."""
+    """Drop the leading ones of a bias (1, 1, 1, out) or a matrix (1, 1, out, in)."""
     weight_axes = 2 if layer.is_inner_product else 4
     axes = weight_axes if place == WEIGHT else 1
     return shape[-axes:] if all(size == 1 for size in shape[:-axes]) else shape

@@ -1,4 +1,4 @@
-"""Files of weights of any published format → tensors by the file's own names."""
+"""Weight files of any published format → tensors by the names in the file."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatch
@@ -26,17 +26,24 @@ READERS = {
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by the file's own names; raises UserError for a file of another kind.
+    """Read all tensors of a weight file.
 
-    `.caffemodel`, MXNet's `.params`, `.npy` and `.npz` dictionaries, `.safetensors` and
-    TensorFlow's checkpoints of both versions are known by their names, the rest is PyTorch's,
-    there a `state_dict` wrapper is taken off.
+    The format is chosen by the file's name: `.caffemodel`, MXNet's `.params`, `.npy` and `.npz`,
+    `.safetensors`, and TensorFlow checkpoints of both versions. All other files are read as
+    PyTorch's; if they hold a dict with a `state_dict`, that one is read.
+
+    Returns:
+        Tensors by the names in the file.
+
+    Raises:
+        UserError: if the file cannot be read or has another format.
+
     """
     path = Path(path)
     for pattern, read in READERS.items():
         if fnmatch(path.name, pattern):
             return read(path)
-    # A prefix of version 2 may be called anything: SPSM's are model.vgg and model.resnet.
+    # Version 2 checkpoints can have any prefix: SPSM's are model.vgg and model.resnet.
     if path.with_name(f"{path.name}.index").is_file():
         return read_tensorflow(path)
     return _read_state_dict(path)
@@ -56,12 +63,12 @@ def _read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_file(path: str | Path) -> object:
-    """The content of a file of torch.save, on the CPU; nothing in it is executed."""
+    """Read a file written by torch.save; tensors are on the CPU, nothing is executed."""
     try:
         return read_pytorch(Path(path))
     except FileNotFoundError:
         raise UserError(f"weights {path} do not exist; check the name") from None
-    except Exception as error:  # a broken or hostile pickle fails in every way there is
+    except Exception as error:  # a broken or malicious pickle raises exceptions of any type
         raise UserError(
             f"weights {path} are damaged, cut short or no plain PyTorch file; fetch them again"
         ) from error

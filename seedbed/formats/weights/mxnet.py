@@ -1,4 +1,4 @@
-"""MXNet's .params: a list of NDArrays and their names, read without MXNet.
+"""Reads MXNet's .params, a list of NDArrays and their names, without MXNet.
 
 All numbers are little-endian. Source: MXNet 1.x, NDArray::Save and NDArray::Load.
 """
@@ -15,11 +15,11 @@ LIST_MAGIC = 0x112
 V1_MAGIC, V2_MAGIC = 0xF993FAC8, 0xF993FAC9
 DTYPES = ("<f4", "<f8", "<f2", "u1", "<i4", "i1", "<i8")  # by type flag
 DENSE = 0
-CONTEXT_BYTES = 8  # device type and number, of no meaning here
+CONTEXT_BYTES = 8  # device type and number, which are ignored
 
 
 class _Bytes:
-    """Takes bytes from the front of a file, and never more than it has."""
+    """A position in a file; raises ValueError instead of reading beyond the end."""
 
     def __init__(self, data: memoryview) -> None:
         self.data = data
@@ -39,10 +39,13 @@ class _Bytes:
 
 @reader("MXNet parameter file")
 def read_mxnet(path: Path) -> dict[str, Tensor]:
-    """Arrays as float32 tensors under the names of the file: "arg:conv1a_weight", "aux:…".
+    """Read all arrays as float32 tensors by their names: "arg:conv1a_weight", "aux:…".
 
-    Reads the three generations of dense arrays; arrays without a shape hold nothing and are left
-    out. Raises UserError for a file that is missing, damaged, or has sparse arrays or no names.
+    All three generations of dense arrays are read; arrays without a shape are left out.
+
+    Raises:
+        UserError: if the file is missing or damaged, or has sparse arrays or no names.
+
     """
     data = _Bytes(view(path))
     magic, _ = data.integers(2, 8)
@@ -69,7 +72,7 @@ def _read_array(data: _Bytes) -> Tensor | None:
 
 
 def _read_shape(data: _Bytes) -> list[int]:
-    """Read what stands before the context; the first generation has no magic number."""
+    """Read the fields before the context; the first generation has no magic number."""
     magic = data.integer(4)
     if magic == V2_MAGIC:
         storage = data.integer(4)

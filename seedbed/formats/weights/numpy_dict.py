@@ -1,4 +1,4 @@
-"""NumPy's .npy and .npz as they hold networks: layers' weights and biases, in TensorFlow's axes."""
+"""Reads .npy and .npz files of networks: weights and biases in TensorFlow's axes."""
 
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -8,28 +8,31 @@ from typing import IO
 import numpy as np
 from torch import Tensor
 
-from seedbed.formats.pickles import restricted as restricted_pickle
+from seedbed.formats.pickles import restricted
 from seedbed.formats.weights.reading import by_name, reader, tensor
 
 PAIR = {0: "w", 1: "b"}
-# Weights hardly shrink. More can be zeros by the gigabyte, packed into a few kilobytes.
+# Weights hardly compress, but a few kilobytes can hold gigabytes of zeros.
 GROWTH = 8
 SLACK = 1 << 24  # bytes
 
 
-# Broken archives and headers fail in every way there is.
+# Broken archives and headers raise exceptions of any type.
 @reader("NumPy file of weights", Exception)
 def read_numpy(path: Path) -> dict[str, Tensor]:
-    """Arrays as float32 tensors, their axes as in the file (TensorFlow: height, width, in, out).
+    """Read all arrays as float32 tensors with the file's axes (TensorFlow: height, width, in, out).
 
-    An .npy of a dict {layer: {"w": …, "b": …}} or {layer: [weights, biases]} gives "{layer}.w"
-    and "{layer}.b"; other keys, nested at any depth, are joined by dots, and what is no array is
-    left out. An .npz of plain arrays gives its own names. Raises UserError for a file that is
-    missing, damaged, or made of anything but arrays and plain containers.
+    An .npy file holds a dict {layer: {"w": …, "b": …}} or {layer: [weights, biases]}; both give
+    the names "{layer}.w" and "{layer}.b". Keys of other nested dicts are joined by dots. Values
+    that are not arrays are left out. An .npz file holds plain arrays by name.
+
+    Raises:
+        UserError: if the file is missing, damaged, or holds other types.
+
     """
     if path.suffix == ".npz":
         return _read_npz(path)
-    content = restricted_pickle.load(path)
+    content = restricted.load(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"a {type(content).__name__} without names")
     return by_name((name, tensor(array, array.shape)) for name, array in _named_arrays(content))
@@ -58,7 +61,7 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
-    # Python sets memory aside for a stored member before it looks for its bytes.
+    # zipfile allocates a stored member's claimed size before it reads.
     if member.compress_size > Path(archive.filename).stat().st_size:
         raise ValueError(f"{member.filename} is longer than the archive")
     with archive.open(member) as file:
@@ -66,8 +69,8 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
 
 
 def _read_array(file: IO[bytes]) -> Tensor:
-    """Read an array from its bytes; np.load would set memory aside for what the header claims."""
-    shape, fortran, dtype = restricted_pickle.read_npy_header(file)
+    """Read an array; np.load would allocate whatever size the header claims."""
+    shape, fortran, dtype = restricted.read_npy_header(file)
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     return tensor(np.frombuffer(file.read(), dtype), shape, "F" if fortran else "C")

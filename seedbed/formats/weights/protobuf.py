@@ -1,8 +1,7 @@
-"""Protocol Buffers' wire format, read without the schema's compiler and without copies.
+"""Reads Protocol Buffers' wire format without a compiled schema and without copies.
 
-A message is a row of fields: a key (field number and wire type, one varint) and a value. Which
-number means what is the reader's business; this module knows only how the bytes are cut.
-Source: Protocol Buffers documentation, "Encoding".
+A message is a sequence of fields, each a key (field number and wire type in one varint) and a
+value. Source: Protocol Buffers documentation, "Encoding".
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,11 +13,11 @@ Value = int | memoryview
 
 
 class Wire(IntEnum):
-    """How a field's value is written; the two types of groups are long out of use."""
+    """How a field's value is encoded; the two deprecated group types are not supported."""
 
     VARINT = 0
     FIXED64 = 1
-    BYTES = 2  # text, a message of its own, packed numbers
+    BYTES = 2  # text, nested messages, packed numbers
     FIXED32 = 5
 
 
@@ -27,15 +26,15 @@ VARINT_BYTES = 10
 
 
 class WireError(ValueError):
-    """Bytes that are no Protocol Buffers message, or not all of one."""
+    """Bytes that are not a complete Protocol Buffers message."""
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, Wire, Value]]:
-    """Cut a message into (field number, wire type, value), in the order of the file.
+    """Iterate over the fields of a message: (field number, wire type, value).
 
-    A varint is an unsigned 64-bit int, all else a view of `data`: 4 or 8 little-endian bytes of a
-    fixed type, or the contents of a BYTES field. Raises WireError where the message breaks; what
-    came before is given first.
+    The value of a varint is an unsigned 64-bit int; of other types it is a view of `data`: 4 or 8
+    little-endian bytes of a fixed type, or the contents of a BYTES field. Raises WireError at the
+    first field that is broken.
     """
     position = 0
     while position < len(data):
@@ -59,9 +58,10 @@ def fields(data: memoryview) -> Iterator[tuple[int, Wire, Value]]:
 
 
 def varint(data: memoryview, position: int) -> tuple[int, int]:
-    """Read an unsigned 64-bit int of 7 bits a byte, least first → (int, position after it).
+    """Read an unsigned 64-bit varint; returns the number and the position after it.
 
-    A negative number is its two's complement, so it comes as 2⁶³ or more. Raises WireError.
+    Bytes hold 7 bits each, the lowest first; negative numbers come as their two's complement.
+    Raises WireError if the number does not end.
     """
     value = 0
     for place, byte in enumerate(data[position : position + VARINT_BYTES]):
@@ -72,7 +72,7 @@ def varint(data: memoryview, position: int) -> tuple[int, int]:
 
 
 def packed_varints(data: memoryview) -> list[int]:
-    """Numbers of a packed field, which stand end to end. Raises WireError."""
+    """The numbers of a packed field. Raises WireError."""
     numbers, position = [], 0
     while position < len(data):
         number, position = varint(data, position)
@@ -81,11 +81,19 @@ def packed_varints(data: memoryview) -> list[int]:
 
 
 def fixed(pieces: Sequence[memoryview], dtype: str) -> np.ndarray:
-    """Numbers of a repeated field of a fixed type, from the values that `fields` gave for it.
+    """The numbers of a repeated field of a fixed type.
 
-    Writers pack them in one BYTES value or give each a value of its own; both may be mixed.
-    `dtype` is NumPy's, with its byte order ("<f4"). The array is read-only, and a view of the
-    file if there is a single piece. Raises WireError if the last number is cut.
+    Args:
+        pieces: the field's values from `fields`; writers may pack numbers in one BYTES value, or
+            write each number as a value of its own, or mix both.
+        dtype: NumPy's type with byte order, such as "<f4".
+
+    Returns:
+        A read-only array, which is a view of the file if there is a single piece.
+
+    Raises:
+        WireError: if the last number is incomplete.
+
     """
     data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
     if len(data) % np.dtype(dtype).itemsize:

@@ -1,8 +1,8 @@
-"""PyTorch's files: what torch.save wrote in either of its formats, read without torch.load.
+"""Reads both formats of torch.save without torch.load.
 
-Even restricted to weights, torch.load can be made to hang or to fill memory by a short file. A file
-holds a pickle and the storages, flat rows of numbers that tensors are views of: members of a zip
-archive, or since before version 1.6 one after the other behind the pickle.
+Even with weights_only, a short malicious file can make torch.load hang or fill memory. A file holds
+a pickle and the storages, flat arrays that tensors are views of: as members of a zip archive, or
+before PyTorch 1.6 one after the other behind the pickle.
 Source: PyTorch, torch/serialization.py and torch/_utils.py.
 """
 
@@ -26,12 +26,12 @@ from seedbed.formats.weights.sstable import cut
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 ZIP = b"PK\3\4"
-SHARED = 1 << 30  # bytes of tensors beyond the file's own: several may be views of one storage
-LOCAL_HEADER = 30  # bytes before a member's name; the lengths of name and extra field end it
+SHARED = 1 << 30  # bytes of tensors beyond the file's size: tensors may share a storage
+LOCAL_HEADER = 30  # bytes before a member's name; ends with the lengths of name and extra field
 
 
 class Type(NamedTuple):
-    """A type of numbers: PyTorch's, and NumPy's as its bytes are stored."""
+    """A type of numbers: PyTorch's, and NumPy's of the stored bytes."""
 
     torch: torch.dtype
     stored: str
@@ -52,7 +52,7 @@ STORAGES = {
 
 
 class _Storage(NamedTuple):
-    """Where a tensor's numbers are: their type, the storage's key, how many it has."""
+    """A storage: the type of its numbers, its key and its number of elements."""
 
     type: Type
     key: str
@@ -60,7 +60,7 @@ class _Storage(NamedTuple):
 
 
 class _View(StandIn):
-    """Stands for a tensor: every so manieth number of a storage, from an offset on."""
+    """Stands in for a tensor, a strided view of a storage."""
 
     def __init__(
         self, storage: _Storage, offset: int, shape: Tuple, strides: Tuple, *_: object
@@ -68,7 +68,7 @@ class _View(StandIn):
         self.storage, self.offset, self.shape, self.strides = storage, offset, shape, strides
 
     def plain(self, unpickler: "_TorchUnpickler") -> Tensor:
-        """Give the tensor, a copy."""
+        """The tensor, a copy."""
         (kind, key, size), shape, strides = self.storage, self.shape, self.strides
         numbers = (self.offset, *shape, *strides)
         if len(shape) != len(strides) or len(shape) > MAX_AXES or min(numbers) < 0:
@@ -80,10 +80,10 @@ class _View(StandIn):
         if last >= size:
             raise ValueError(f"a tensor that ends at {last}, in a storage of {size} numbers")
         flat = np.frombuffer(cut(unpickler.storage(key), 0, size * item), kind.stored)
-        found = np.lib.stride_tricks.as_strided(
+        strided = np.lib.stride_tricks.as_strided(
             flat[self.offset :], shape, [stride * item for stride in strides], writeable=False
         )
-        return torch.from_numpy(found.copy()).view(kind.torch)
+        return torch.from_numpy(strided.copy()).view(kind.torch)
 
 
 def _parameter(data: object, *_: object) -> object:
@@ -91,7 +91,7 @@ def _parameter(data: object, *_: object) -> object:
 
 
 class _TorchUnpickler(Unpickler):
-    """Knows PyTorch's names as well; `storage` must give the bytes of a storage by its key."""
+    """Also accepts PyTorch's names; `storage` must return the bytes of a storage by its key."""
 
     names = {  # noqa: RUF012 - never changed
         **NAMES,
@@ -115,20 +115,20 @@ class _TorchUnpickler(Unpickler):
             raise pickle.UnpicklingError("tensors of much more than the file holds")
 
     def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401 - as its parent
-        """A storage: (word, type, key, device, size), perhaps a view of another one."""
+        """Read a storage: (word, type, key, device, size), and a view in old files."""
         word, kind, key, _, size, *view = pid
-        known = word == "storage" and isinstance(kind, Type) and isinstance(key, str)
-        if not known or not isinstance(size, int) or any(view):
+        valid = word == "storage" and isinstance(kind, Type) and isinstance(key, str)
+        if not valid or not isinstance(size, int) or any(view):
             raise pickle.UnpicklingError(f"a storage {word}")
         self.types[key] = kind
         return _Storage(kind, key, size)
 
 
 def read_pytorch(path: Path) -> object:
-    """The content of a file of torch.save: tensors on the CPU, numbers, text, containers.
+    """Read a file written by torch.save: tensors (on the CPU), numbers, text and containers.
 
-    Raises OSError for a file that cannot be opened, and whatever a file that is damaged, or holds
-    anything else, causes; nothing in it is executed.
+    Nothing in the file is executed. Raises OSError if it cannot be opened; a file that is damaged
+    or has other types raises exceptions of any type.
     """
     with path.open("rb") as file:
         data = mmap(file.fileno(), 0, access=ACCESS_READ)
@@ -152,14 +152,14 @@ def _read_archive(data: mmap) -> object:
 
 
 def _place(data: mmap, member: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member begin."""
+    """The position of a member's first byte."""
     header = cut(memoryview(data), member.header_offset, LOCAL_HEADER)
     lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     return member.header_offset + LOCAL_HEADER + lengths
 
 
 def _stored(data: mmap, member: zipfile.ZipInfo) -> memoryview:
-    """The bytes of a member, in place."""
+    """A view of a member's bytes."""
     if member.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")
     return cut(memoryview(data), _place(data, member), member.file_size)

@@ -1,4 +1,4 @@
-"""What all readers of published weights share: a file's bytes, a tensor, and one line of error."""
+"""What the readers of weight files share: mapping a file, making tensors, and error messages."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -17,14 +17,18 @@ Reader = Callable[[Path], dict[str, Tensor]]
 Name = TypeVar("Name")
 Item = TypeVar("Item")
 FAILURES = (ValueError, OverflowError, OSError)
-MAX_AXES = 32  # of Caffe and MXNet; the product of a million would take hours
+MAX_AXES = 32  # of Caffe and MXNet; multiplying a million sizes takes hours
 
 
 def reader(kind: str, *failures: type[Exception]) -> Callable[[Reader], Reader]:
-    """Make a reader raise UserError where it fails on a file that is missing, damaged or foreign.
+    """Decorator of a reader that turns its exceptions into UserErrors of one line.
 
-    `kind` says in words what the reader reads; `failures` are what else than ValueError,
-    OverflowError and OSError its libraries raise. A file without any tensor is an error too.
+    A file without tensors is an error too.
+
+    Args:
+        kind: what the reader reads, in words.
+        failures: exceptions of the reader's libraries beside ValueError, OverflowError, OSError.
+
     """
 
     def decorate(read: Reader) -> Reader:
@@ -51,12 +55,12 @@ def reader(kind: str, *failures: type[Exception]) -> Callable[[Reader], Reader]:
 
 
 def _line(error: Exception) -> str:
-    """Say what an error says in one line."""
+    """An error's message in one line."""
     return " ".join(str(error).splitlines()) or type(error).__name__
 
 
 def by_name(items: Iterable[tuple[Name, Item]]) -> dict[Name, Item]:
-    """A dict of pairs; raises ValueError where two have one name, for one would be lost."""
+    """A dict of (name, item) pairs; raises ValueError if a name occurs twice."""
     named: dict[Name, Item] = {}
     for name, item in items:
         if name in named:
@@ -66,7 +70,7 @@ def by_name(items: Iterable[tuple[Name, Item]]) -> dict[Name, Item]:
 
 
 def view(path: Path) -> memoryview:
-    """Bytes of a file, mapped into memory: pages that no one looks at are never read."""
+    """A file mapped into memory; pages that are not accessed are never read."""
     with path.open("rb") as file:
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
@@ -74,7 +78,8 @@ def view(path: Path) -> memoryview:
 def tensor(numbers: np.ndarray, shape: Sequence[int], order: str = "C") -> Tensor:
     """Copy numbers of any real type into a contiguous float32 tensor of `shape`.
 
-    Raises ValueError if they are no numbers or not as many as the shape says, or if it is absurd.
+    Raises ValueError if the type is not numeric, the shape has too many axes, or it does not fit
+    the number of elements.
     """
     if numbers.dtype.kind not in "fiub":
         raise ValueError(f"an array of {numbers.dtype}")

@@ -1,4 +1,4 @@
-"""Safetensors files: a JSON header and raw numbers, so nothing in them can be executed."""
+"""Reads safetensors files."""
 
 from pathlib import Path
 
@@ -12,11 +12,13 @@ from seedbed.formats.weights.reading import reader
 
 @reader("safetensors file", SafetensorError, NotImplementedError)
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a file under its names, as contiguous float32 on the CPU.
+    """Read all tensors by name as contiguous float32 on the CPU.
 
-    Raises UserError for a file that is missing, damaged or of another format.
+    Raises:
+        UserError: if the file is missing, damaged or of another format.
+
     """
-    # A copy, for the library's tensors live on the file.
+    # Copied, because the library's tensors are views of the mapped file.
     return {
         name: value.to(torch.float32, copy=True).contiguous()
         for name, value in load_file(path).items()

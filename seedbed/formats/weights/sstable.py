@@ -1,7 +1,7 @@
-"""Sorted tables of keys and values (SSTable), as LevelDB and TensorFlow write them.
+"""Reads sorted tables of keys and values (SSTable) as LevelDB and TensorFlow write them.
 
-Entries stand in blocks, an index block says where those are, a footer says where the index is.
-Each block has a checksum, and may be compressed by Snappy.
+The entries are in blocks, whose positions are in an index block, whose position is in the footer.
+Each block has a checksum and may be compressed with Snappy.
 Sources: LevelDB, "Table format"; Snappy, "Format description"; RFC 3720, B.4 (CRC32C).
 """
 
@@ -14,30 +14,30 @@ from seedbed.formats.weights.protobuf import varint
 
 FOOTER_BYTES = 48
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
-TRAILER_BYTES = 5  # after each block: how it is compressed (1), its checksum (4)
+TRAILER_BYTES = 5  # after each block: its compression (1) and its checksum (4)
 PLAIN, SNAPPY = 0, 1
-LONGEST_KEY = 1 << 12  # a byte of the file can make a key that is longer by one than the last
+MAX_KEY = 1 << 12  # bytes; each byte of a file can make a key longer than the one before
 
-POLYNOMIAL = 0x82F63B78  # CRC32C, bits reflected: bit 31 stands for x⁰, bit 0 for x³¹
+POLYNOMIAL = 0x82F63B78  # CRC32C with reflected bits: bit 31 is x⁰, bit 0 is x³¹
 CHECKSUM_MASK = 0xA282EAD8
 CHUNK_WORDS = 1 << 20
 
 
 def read_table(file: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Entries (key, value) of a whole table file, in the order of the file.
+    """Iterate over the entries (key, value) of a table file.
 
-    Values are views of `file`, or of a block's decompressed copy. Raises ValueError for a file
-    that is cut, damaged or no table, blocks out of order included; what came before is given first.
+    Values are views of `file` or of a decompressed block. Raises ValueError at the first entry that
+    is damaged or cut off, for blocks out of order, and for a file that is not a table.
     """
     footer = file[-FOOTER_BYTES:]
     if len(footer) < FOOTER_BYTES or footer[-len(MAGIC) :] != MAGIC:
         raise ValueError("no table's footer at its end")
-    _, position = _handle(footer, 0)  # of the blocks of filters, which TensorFlow does not write
+    _, position = _handle(footer, 0)  # of the filter blocks, which TensorFlow does not write
     index, _ = _handle(footer, position)
     end = 0
     for _, value in _entries(_block(file, *index)):
         (offset, size), _ = _handle(value, 0)
-        if offset < end:  # a block read again and again would never end
+        if offset < end:  # else the same block could be read endlessly
             raise ValueError(f"a block at {offset}, after one that ends at {end}")
         end = offset + size
         yield from _entries(_block(file, offset, size))
@@ -50,7 +50,7 @@ def _handle(data: memoryview, position: int) -> tuple[tuple[int, int], int]:
 
 
 def cut(data: memoryview, offset: int, size: int) -> memoryview:
-    """Bytes [offset, offset + size) of `data`; raises ValueError if it does not have them."""
+    """Bytes [offset, offset + size) of `data`; raises ValueError if they are not all there."""
     if offset + size > len(data):
         raise ValueError(f"{size} bytes at {offset}, the file ends at {len(data)}")
     return data[offset : offset + size]
@@ -68,7 +68,8 @@ def _block(file: memoryview, offset: int, size: int) -> memoryview:
 
 
 def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    restarts = int.from_bytes(block[-4:], "little")  # entries with whole keys, for binary search
+    # Restart points, positions of entries with complete keys, serve binary search.
+    restarts = int.from_bytes(block[-4:], "little")
     end = len(block) - 4 * (restarts + 1)
     if end < 0:
         raise ValueError(f"a block of {len(block)} bytes with {restarts} restart points")
@@ -81,7 +82,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
             raise ValueError(f"{shared} bytes shared with a key of {len(key)}")
         key = key[:shared] + bytes(cut(entries, position, unshared))
         position += unshared
-        if len(key) > LONGEST_KEY:
+        if len(key) > MAX_KEY:
             raise ValueError(f"a key of {len(key)} bytes")
         yield key, cut(entries, position, size)
         position += size
@@ -90,7 +91,7 @@ def _entries(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
 def unsnappy(data: memoryview) -> bytearray:
     """Decompress Snappy's raw format. Raises ValueError for damaged data.
 
-    Memory grows as data come, not by the length declared: to 22 times `data` at the most.
+    Memory grows with the output, at most 22 times `data`, whatever length the data claim.
     """
     length, position = varint(data, 0)
     out = bytearray()
@@ -98,7 +99,7 @@ def unsnappy(data: memoryview) -> bytearray:
         tag = data[position]
         kind, high = tag & 3, tag >> 2
         position += 1
-        # What follows the tag: of a literal its length if that does not fit, of a copy its offset.
+        # The tag is followed by the length of a long literal or by the offset of a copy.
         extra = (max(0, high - 59), 1, 2, 4)[kind]
         number = int.from_bytes(cut(data, position, extra), "little")
         position += extra
@@ -118,7 +119,7 @@ def unsnappy(data: memoryview) -> bytearray:
 
 
 def _repeat(out: bytearray, offset: int, size: int) -> None:
-    """Append `size` bytes from `offset` bytes before the end, where they may still be to come."""
+    """Append `size` bytes that start `offset` before the end; they may overlap the new ones."""
     if not 0 < offset <= len(out):
         raise ValueError(f"a copy from {offset} bytes back, {len(out)} are there")
     start = len(out) - offset
@@ -127,11 +128,11 @@ def _repeat(out: bytearray, offset: int, size: int) -> None:
 
 
 def masked_crc32c(data: memoryview) -> int:
-    """CRC32C of bytes, rotated and shifted as LevelDB stores it; some 100 MB a second.
+    """CRC32C, rotated and shifted as LevelDB stores it; about 100 MB per second.
 
-    The bytes are a polynomial over GF(2), the checksum its remainder. Words far from the end are
-    multiplied by a power of x and added to those nearer to it, which halves their number, until
-    one is left: all in a few steps on whole arrays.
+    The bytes are a polynomial over GF(2) and the checksum is its remainder. The first half of the
+    words, multiplied by a power of x, is added to the second half until one word is left, so that
+    a few operations on whole arrays suffice.
     """
     whole = len(data) // 4 * 4
     words = np.frombuffer(data[:whole], "<u4")
@@ -161,7 +162,7 @@ def _times_power(words: np.ndarray, distance: int) -> np.ndarray:
 
 @functools.cache
 def _power_tables(distance: int) -> np.ndarray:
-    """(4, 256): byte j of a word as a polynomial, times x^(32 · `distance`), a power of two."""
+    """Byte j of a word times x^(32 · `distance`), (4, 256); `distance` is a power of two."""
     power = _multiply(1 << 30, 1)  # x · x³¹
     for _ in range(distance.bit_length() - 1):
         power = _multiply(power, power)

@@ -1,8 +1,7 @@
-"""TensorFlow's checkpoints → tensors under TensorFlow's names, without TensorFlow.
+"""Reads TensorFlow's checkpoints without TensorFlow.
 
-Version 1 is one table file: a list of the variables, then their slices. Version 2, of `tf.train`
-since 2017 and of TensorFlow 2, is a table `NAME.index` and the bytes in
-`NAME.data-00000-of-00001` and so on.
+Version 1 is one table file: a list of the variables, then their slices. Version 2 (`tf.train` since
+2017 and TensorFlow 2) is a table `NAME.index` and data files `NAME.data-00000-of-00001` and so on.
 Sources: TensorFlow's saved_tensor_slice.proto, tensor_bundle.proto, tensor.proto, types.proto.
 """
 
@@ -24,15 +23,15 @@ from seedbed.formats.weights.sstable import cut, masked_crc32c, read_table
 from seedbed.runtime.errors import UserError
 
 Message = dict[int, list[Value]]
-Extents = list[tuple[int, int]]  # start and length of a slice, a dimension; ALL of it is (0, ALL)
+Extents = list[tuple[int, int]]  # start and length of a slice per dimension; (0, ALL) is all
 ALL = -1
 NEGATIVE_ONE = (1 << 64) - 1  # −1 as an unsigned varint
-SLICE_KEY = b"\0"  # begins the keys of version 2's slices; a variable's own key is its name
+SLICE_KEY = b"\0"  # prefix of keys of slices in version 2; a variable's key is its name
 V2_FILE = re.compile(r"(.+)\.(?:index|data-\d{5}-of-\d{5})")
 
 
 class Type(NamedTuple):
-    """A type of numbers: PyTorch's, NumPy's as its bytes are stored, its field of TensorProto."""
+    """A type of numbers: PyTorch's, NumPy's of the stored bytes, its field in TensorProto."""
 
     torch: torch.dtype
     stored: str
@@ -53,11 +52,11 @@ TYPES = {
 }
 FIXED_FIELDS = (5, 6)  # the others are varints
 CONTENT_FIELD = 4
-MOST_USES = 8  # of a byte of a data file; entries without end would fill memory with its copies
+MAX_USES = 8  # of a data file's bytes; entries that share them could fill memory with copies
 
 
 class Variable(NamedTuple):
-    """A variable and the slices it is made of: where each lies, and its numbers row by row."""
+    """A variable's type, shape and slices: the extents of each and its numbers in C order."""
 
     type: Type
     shape: tuple[int, ...]
@@ -66,13 +65,21 @@ class Variable(NamedTuple):
 
 @reader("TensorFlow checkpoint")
 def read_tensorflow(path: Path) -> dict[str, Tensor]:
-    """Variables of a checkpoint by name, on the CPU, contiguous, axes as TensorFlow has them.
+    """Read all variables of a checkpoint, also optimiser slots and step counters.
 
-    `path` is a version 1 file, or of version 2 the prefix, the index or any data file.
-    Floating types come as float32, integers and booleans as they are; partitioned variables are
-    put together; optimiser slots and step counters are among them. Strings, complex and quantised
-    numbers are left out. All checksums are verified, but those of what is left out. Raises
-    UserError for a file that is missing, damaged, cut short, something else or without numbers.
+    Partitioned variables are joined. Strings, complex and quantised numbers are left out. The
+    checksums of everything that is read are verified.
+
+    Args:
+        path: a version 1 file, or the prefix, the index or a data file of version 2.
+
+    Returns:
+        Contiguous tensors on the CPU by name, with TensorFlow's axes; floating types are converted
+        to float32, integers and booleans are kept.
+
+    Raises:
+        UserError: if the file is missing, damaged, cut short, of another format or without numbers.
+
     """
     index = _index_of(path)
     variables = _version1(path) if index is None else _version2(index)
@@ -80,7 +87,7 @@ def read_tensorflow(path: Path) -> dict[str, Tensor]:
 
 
 def _index_of(path: Path) -> Path | None:
-    """The index file of a version 2 checkpoint, None for a version 1 file."""
+    """The index file of a version 2 checkpoint; None for a version 1 file."""
     if match := V2_FILE.fullmatch(path.name):
         return _beside(path, f"{match[1]}.index")
     index = path.with_name(f"{path.name}.index")
@@ -135,7 +142,7 @@ def _version2(index: Path) -> dict[str, Variable]:
     def stored(entry: Message, dtype: Type) -> np.ndarray:
         number = _number(entry, 3)
         used[number] += _number(entry, 5)
-        if used[number] > MOST_USES * len(shard(number)):
+        if used[number] > MAX_USES * len(shard(number)):
             raise ValueError("many tensors share the bytes of a data file")
         return _stored(entry, dtype, shard(number))
 
@@ -157,16 +164,19 @@ def _version2(index: Path) -> dict[str, Variable]:
 
 
 def _slice_key(key: bytes, extents: Extents) -> bytes:
-    """The key under which a slice of a partitioned variable has its own entry.
+    """The key of the entry of a slice of a partitioned variable.
 
-    It sorts as (0, name, rank, start, length, …) does; source: TensorFlow's ordered_code.cc.
+    Keys sort like tuples (0, name, rank, start, length, …); source: TensorFlow's ordered_code.cc.
     """
     numbers = b"".join(_ordered(number) for extent in extents for number in extent)
     return SLICE_KEY + key + b"\0\1" + bytes([1, len(extents)]) + numbers
 
 
 def _ordered(number: int) -> bytes:
-    """A signed number in bytes that sort alike: leading ones say how many, 7 bits are in each."""
+    """Encode a signed number so that bytes sort like numbers.
+
+    The number of leading ones is the number of bytes, and each byte adds 7 bits.
+    """
     size = (number if number >= 0 else ~number).bit_length() // 7 + 1
     ones = (1 << size) - 1 << 7 * size
     return ((number ^ ones) & (1 << 8 * size) - 1).to_bytes(size, "big")
@@ -181,7 +191,7 @@ def _stored(entry: Message, dtype: Type, shard: memoryview) -> np.ndarray:
 
 def _assemble(variable: Variable) -> Tensor:
     dtype, shape, slices = variable
-    # Before any memory is taken: a shape may say more than the file holds.
+    # Checked before memory is allocated: the shape may claim more than the file holds.
     if sum(numbers.size for _, numbers in slices) != math.prod(shape):
         raise ValueError(f"another count of numbers than a variable of shape {shape} has")
     whole, filled = np.empty(shape, dtype.stored), np.zeros(shape, bool)
@@ -222,7 +232,7 @@ def _views(message: Message, field: int) -> list[memoryview]:
 
 
 def _view(message: Message, field: int) -> memoryview:
-    """The last value of a field, as Protocol Buffers want it, or an empty one."""
+    """The last value of a field, as Protocol Buffers specify, or an empty one."""
     return (_views(message, field) or [memoryview(b"")])[-1]
 
 
@@ -251,7 +261,7 @@ def _extents(data: memoryview) -> Extents:
 
 
 def _numbers(proto: Message, dtype: Type) -> np.ndarray:
-    """Values of a TensorProto, flat, as NumPy's type of stored bytes."""
+    """The values of a TensorProto, flat, in NumPy's type of the stored bytes."""
     if CONTENT_FIELD in proto:
         return fixed([_view(proto, CONTENT_FIELD)], dtype.stored)
     if dtype.field in FIXED_FIELDS:

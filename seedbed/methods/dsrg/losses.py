@@ -1,4 +1,8 @@
-"""DSRG's losses: the balanced seed loss and the constraint loss (Huang et al., CVPR 2018)."""
+"""DSRG's losses: balanced seed loss and constraint loss.
+
+Huang et al., CVPR 2018, with the details of pylayers.py of the authors' code. The constraint loss
+is that of SEC (Kolesnikov & Lampert, ECCV 2016, section 3.3).
+"""
 
 import math
 from typing import Any, Literal
@@ -8,17 +12,26 @@ from torch import Tensor
 
 
 def smooth_softmax(logits: Tensor, floor: float = 1e-4) -> Tensor:
-    """Softmax over the classes of (N, C, …), lifted by `floor` and normalised again: never 0."""
-    lifted = logits.softmax(dim=1) + floor
-    return lifted / lifted.sum(dim=1, keepdim=True)
+    """Softmax over the classes, plus `floor`, renormalised: (N, C, …) → (N, C, …) in (0, 1).
+
+    Source: SoftmaxLayer of pylayers.py, floor 1e-4.
+    """
+    raised = logits.softmax(dim=1) + floor
+    return raised / raised.sum(dim=1, keepdim=True)
 
 
 def balanced_seed_loss(probs: Tensor, seeds: Tensor) -> Tensor:
-    """Cross entropy at the seeds, foreground and background each averaged by themselves.
+    """Cross entropy at the seeds, averaged separately over background and foreground seeds.
 
-    probs (N, C, H, W) in (0, 1], seeds (N, C, H, W), non-zero = seed → scalar: the mean over the
-    images of the mean −log p over background seeds plus that over foreground seeds; a part
-    without seeds is 0. Source: Huang et al., CVPR 2018, eq. 2.
+    Args:
+        probs: (N, C, H, W) in (0, 1].
+        seeds: (N, C, H, W), non-zero where a class has a seed.
+
+    Returns:
+        Scalar: per image the mean −log p over its background seeds plus the mean over its
+        foreground seeds (0 where there are none), averaged over the batch. Source: Huang et al.,
+        CVPR 2018, equation 2.
+
     """
     seeds = (seeds != 0).to(probs.dtype)
     log_likelihood = (seeds * probs.log()).sum(dim=(2, 3))
@@ -32,21 +45,22 @@ def constraint_loss(
     probs: Tensor,
     refined: Tensor,
     *,
-    clip: tuple[float, float] | None = (0.05, 20.0),
-    crf_gradient: Literal["one_minus_q", "none"] = "one_minus_q",
+    clip: tuple[float, float] | None,
+    crf_gradient: Literal["one_minus_q", "none"],
 ) -> Tensor:
-    """Pull the probabilities p to what the CRF made of them, q: mean over cells of KL(q ‖ p).
+    """Kullback-Leibler divergence KL(q ‖ p) of the network's p from the CRF's q, mean over cells.
 
     Args:
         probs: p, (N, C, H, W) in (0, 1].
-        refined: q, (N, C, H, W) in [0, 1]; nothing is differentiated through it.
-        clip: bounds of q / p; beyond them a cell gives no gradient (DSRG's Caffe code). None is
-            Σ q·log(q / (p + 1e-8) + 1e-8) without bounds (its TensorFlow port).
-        crf_gradient: "one_minus_q" lets ∂L/∂log q reach p through the CRF, times (1 − q), as
-            DSRG's Caffe code does; "none" does not, as SEC and the port.
+        refined: q, the CRF's output for p, (N, C, H, W) in [0, 1]; treated as a constant.
+        clip: bounds of q / p, outside of which the gradient is 0. DSRG's Caffe code: (0.05, 20).
+            None computes Σ q·log(q / (p + 1e-8) + 1e-8), as its TensorFlow port.
+        crf_gradient: gradient through the CRF: "one_minus_q" adds (1 − q)·∂L/∂log q to the
+            gradient of p, as DSRG's Caffe code; "none" adds nothing, as SEC and the TensorFlow
+            port.
 
     Returns:
-        Scalar. Source: Kolesnikov & Lampert, ECCV 2016, sec. 3.3; Huang et al., CVPR 2018.
+        Scalar. Source: Kolesnikov & Lampert, ECCV 2016, section 3.3; Huang et al., CVPR 2018.
 
     Raises:
         ValueError: if `crf_gradient` is neither of the two.
@@ -67,16 +81,16 @@ def constraint_loss(
 
 
 class _RefinedLog(torch.autograd.Function):
-    """log q, whose gradient goes to p times (1 − q), as if q were the softmax of log p."""
+    """log q whose gradient, times (1 − q), is passed to p: CRFLayer.backward of pylayers.py."""
 
     @staticmethod
     def forward(ctx: Any, probs: Tensor, refined: Tensor) -> Tensor:  # noqa: ANN401
-        """Return log q; p is only where the gradient goes."""
+        """Return log q; `probs` only receives the gradient."""
         ctx.save_for_backward(refined)
         return refined.log()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
-        """∂L/∂log q → (1 − q)·∂L/∂log q at p."""
+        """Return (1 − q)·∂L/∂log q as the gradient of p."""
         (refined,) = ctx.saved_tensors
         return (1 - refined) * gradient, None

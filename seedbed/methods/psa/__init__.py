@@ -1,1 +1,4 @@
-"""PSA: pixel affinities and the random walk (Ahn & Kwak, CVPR 2018)."""
+"""PSA: AffinityNet and its random walk (Ahn & Kwak, CVPR 2018).
+
+Its networks are in `seedbed.models.heads.affinity` and `seedbed.models.backbones.resnet38`.
+"""

@@ -1,6 +1,6 @@
-"""What AffinityNet learns from: which cells of an image surely are of one class, or of two.
+"""Labels for AffinityNet: which pairs of cells are certainly of one class, which of two.
 
-Source: Ahn & Kwak, CVPR 2018 (PSA).
+Ahn & Kwak, CVPR 2018 (PSA); voc12/data.py of the authors' code.
 """
 
 from typing import NamedTuple
@@ -8,14 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seedbed.formats.masks import VOID
 from seedbed.methods.psa.pairs import RADIUS, pair_offsets
 from seedbed.methods.psa.walk import pool_to_grid
 
-VOID = 255
-
 
 class PairLabels(NamedTuple):
-    """Three kinds of pairs, bool (…, 34, sources) each; a pair with a void end is of none."""
+    """Masks of the three kinds of pairs, bool (…, 34, sources); pairs with void are in none."""
 
     background: Tensor
     foreground: Tensor
@@ -23,19 +22,20 @@ class PairLabels(NamedTuple):
 
 
 def grid_labels(low: Tensor, high: Tensor) -> Tensor:
-    """Label each cell of 8 x 8 pixels by the classes on which a strict and a lax score agree.
+    """Label the grid cells on which the scores of low and of high alpha agree.
 
-    A cell is foreground where it wins against much background (PSA's alpha 4), background where it
-    wins against little (alpha 32), and void between. The scores are averaged before they compete.
+    A cell is foreground where a class wins against the strong background of the low alpha (PSA: 4),
+    background where background wins with the high alpha (PSA: 32), and void otherwise. Scores are
+    averaged over each cell of 8 x 8 pixels first.
 
     Args:
-        low: (…, 1 + K, H, W) in [0, 1], background first: scores of the low alpha, which PSA
-            refines with a dense CRF. 0 in all channels, here and in `high`, is beyond the image.
-        high: the same of the high alpha, the classes in the same order.
+        low: (…, 1 + K, H, W) in [0, 1], background first: scores of the low alpha (in PSA, after a
+            dense CRF). Pixels at which all scores, here and in `high`, are 0 are outside the image.
+        high: scores of the high alpha, same shape and classes.
 
     Returns:
-        (…, ⌈H/8⌉, ⌈W/8⌉) uint8: channel numbers, 0 = background, and 255 = void; of equal scores
-        the lowest channel wins.
+        (…, ⌈H/8⌉, ⌈W/8⌉) uint8 channel numbers, 0 = background, 255 = void. Ties go to the lowest
+        channel.
 
     Raises:
         ValueError: if the shapes differ.
@@ -52,14 +52,18 @@ def grid_labels(low: Tensor, high: Tensor) -> Tensor:
 
 
 def pair_labels(labels: Tensor) -> PairLabels:
-    """Compare each cell with its partners, both ends labelled: alike or different.
+    """Classify the pairs of cells that are both labelled.
 
-    labels (…, h, w), integer, 255 = void → masks (…, 34, sources), pairs in the order of
-    `pair_offsets()`, their first cells row by row. Those are the cells that have all partners: not
-    the last 4 rows, nor 4 columns at either side, so (h − 4)·(w − 8) sources.
+    Args:
+        labels: (…, h, w) integer, 0 = background, 255 = void.
+
+    Returns:
+        Masks (…, 34, sources): pairs in the order of `pair_offsets()`, source cells in row-major
+        order. Source cells are those with all partners inside the grid, so without the last 4 rows
+        and 4 columns at each side: (h − 4)·(w − 8).
 
     Raises:
-        ValueError: if the grid is too small to have any.
+        ValueError: if the grid is too small for one source cell.
 
     """
     margin = RADIUS - 1
@@ -67,12 +71,12 @@ def pair_labels(labels: Tensor) -> PairLabels:
     if height < 1 or width < 1:
         raise ValueError(f"labels must be larger than 4 x 8 cells, not {tuple(labels.shape[-2:])}")
 
-    def window(down: int, right: int) -> Tensor:
-        right += margin
-        return labels[..., down : down + height, right : right + width].flatten(-2)
+    def shifted(down: int, right: int) -> Tensor:
+        left = right + margin
+        return labels[..., down : down + height, left : left + width].flatten(-2)
 
-    partner = torch.stack([window(*offset) for offset in pair_offsets()], dim=-2)
-    source = window(0, 0).unsqueeze(-2)
+    partner = torch.stack([shifted(*offset) for offset in pair_offsets()], dim=-2)
+    source = shifted(0, 0).unsqueeze(-2)
     known = (source != VOID) & (partner != VOID)
-    alike = known & (source == partner)
-    return PairLabels(alike & (source == 0), alike & (source != 0), known & ~alike)
+    same = known & (source == partner)
+    return PairLabels(same & (source == 0), same & (source != 0), known & ~same)

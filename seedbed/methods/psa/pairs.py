@@ -1,14 +1,18 @@
-"""Which pairs of grid cells AffinityNet compares (Ahn & Kwak, CVPR 2018: PSA)."""
+"""The pairs of grid cells whose affinity AffinityNet predicts.
 
-RADIUS = 5
+Ahn & Kwak, "Learning Pixel-level Semantic Affinity", CVPR 2018 (PSA); network/resnet38_aff.py of
+the authors' code.
+"""
+
+RADIUS = 5  # cells
 
 
 def pair_offsets(radius: int = RADIUS) -> list[tuple[int, int]]:
-    """Steps (rows, columns) from a cell to its partners, each pair of cells once.
+    """Offsets (rows, columns) from a cell to its partners, each unordered pair once.
 
-    Those less than `radius` cells away in the half disc below and to the right, in PSA's order:
-    along the row, then row by row. Radius 5 gives 34.
+    The partners are the cells at a distance below `radius` in the half disc to the right and below,
+    in PSA's order: same row first, then row by row. Radius 5 gives 34.
     """
-    along = [(0, column) for column in range(1, radius)]
+    same_row = [(0, column) for column in range(1, radius)]
     below = [(row, column) for row in range(1, radius) for column in range(1 - radius, radius)]
-    return along + [(r, c) for r, c in below if r * r + c * c < radius * radius]
+    return same_row + [(r, c) for r, c in below if r * r + c * c < radius * radius]

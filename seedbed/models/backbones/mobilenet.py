@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
-from seedbed.models.network import Backbone, FrozenBatchNorm, conv
+from seedbed.models.layers import FrozenBatchNorm, conv
+from seedbed.models.network import Backbone
 
-# Expansion, output channels, number of blocks, stride of the first: table 2 of the paper.
+# Expansion, output channels, number of blocks, stride of the first block: table 2 of the paper.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -31,7 +32,7 @@ def _conv_norm_relu(*sizes: int, stride: int = 1, dilation: int = 1, groups: int
 
 
 class InvertedResidual(nn.Module):
-    """Expand by 1x1, filter each channel by 3x3, project by 1x1; added to the input if it fits."""
+    """1x1 expansion, depthwise 3x3 and 1x1 projection, added to the input if the shape is kept."""
 
     def __init__(
         self, inputs: int, outputs: int, expansion: int, *, stride: int, dilation: int
@@ -53,12 +54,12 @@ class InvertedResidual(nn.Module):
 
 
 def _blocks(output_stride: int) -> list[nn.Module]:
-    """The stages of the table; a stride beyond `output_stride` becomes a dilation."""
+    """All stages; strides beyond `output_stride` become dilations."""
     blocks: list[nn.Module] = []
     inputs, reached, dilation = 32, 2, 1
     for expansion, outputs, repeats, stride in STAGES:
         kept = stride if reached * stride <= output_stride else 1
-        # The layer that loses its stride still sees the grid it knows: dilate after it.
+        # Where a layer loses its stride, only the layers after it are dilated.
         blocks.append(InvertedResidual(inputs, outputs, expansion, stride=kept, dilation=dilation))
         reached, dilation = reached * kept, dilation * stride // kept
         blocks += [
@@ -69,8 +70,8 @@ def _blocks(output_stride: int) -> list[nn.Module]:
     return blocks
 
 
-def mobilenet_v2(output_stride: int = 32) -> Backbone:
-    """1280 channels at stride 32, 16 or 8, the finer two by dilation."""
+def mobilenet_v2(output_stride: int) -> Backbone:
+    """1280 channels at stride 32 or, by dilation, 16 or 8."""
     if output_stride not in (8, 16, 32):
         raise ValueError(f"output_stride: mobilenet_v2 has 8, 16 or 32, not {output_stride}")
     features = nn.Sequential(

@@ -2,18 +2,20 @@
 
 from torch import nn
 
-from seedbed.models.network import Backbone, conv_relu
+from seedbed.models.layers import conv_relu
+from seedbed.models.network import Backbone
 
 
-def tiny(output_stride: int = 8) -> Backbone:
-    """Batch-normalised 3x3 convolutions of 16, 32 and 64 channels, at stride 8 or 4.
+def tiny(output_stride: int) -> Backbone:
+    """3x3 convolutions with batch norm and 16, 32 and 64 channels, at stride 8 or 4.
 
-    At stride 8 there are eight, the last two dilated by 2 and 4 (as in Yu & Koltun, ICLR 2016),
-    so that a cell sees about 160 px: what a mask wants. At stride 4 there are six and a cell sees
-    35 px: trained on few images, it learns a class by its telling parts, not by its background.
+    At stride 8 there are eight, the last two with dilation 2 and 4 (as in Yu & Koltun, ICLR 2016):
+    the receptive field of about 160 px suits segmentation. At stride 4 there are six, and the
+    receptive field is 35 px: with few training images, a classifier then learns the objects'
+    parts rather than their backgrounds.
     """
     if output_stride not in (4, 8):
-        raise ValueError(f"output_stride: tiny has stride 8 or 4, not {output_stride}")
+        raise ValueError(f"output_stride: tiny has 4 or 8, not {output_stride}")
     wide = output_stride == 8
     features = nn.Sequential(
         conv_relu(3, 16, stride=2, norm=True),

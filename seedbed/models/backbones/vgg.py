@@ -1,54 +1,14 @@
 """VGG-16 (Simonyan & Zisserman, ICLR 2015) with the layer names of torchvision's release."""
 
-from typing import Literal
+from torch import nn
 
-from torch import Tensor, nn
-from torch.nn import functional as F
-
-from seedbed.models.network import conv
-
-Padding = Literal["caffe", "tf"]
+from seedbed.models.layers import Padding, conv, max_pool
+from seedbed.models.network import SEC_MEAN, Backbone, Preprocessing
 
 # Output channels of the convolutions of conv1 to conv5: configuration D of the paper.
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-
-
-def pad_same(features: Tensor, kernel: int, stride: int, value: float = 0.0) -> Tensor:
-    """Pad (N, c, H, W) for TensorFlow's SAME grid: ceil(size / stride) cells, odd pads at the end.
-
-    A convolution or pool of that kernel and stride, without padding of its own, comes next.
-    """
-
-    def pads(size: int) -> tuple[int, int]:
-        cells = -(-size // stride)
-        total = max(0, (cells - 1) * stride + kernel - size)
-        return total // 2, total - total // 2
-
-    height, width = features.shape[2:]
-    return F.pad(features, (*pads(width), *pads(height)), value=value)
-
-
-class SameMaxPool2d(nn.MaxPool2d):
-    """Max pooling on TensorFlow's SAME grid."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(N, c, H, W) → (N, c, ceil(H / stride), ceil(W / stride))."""
-        return super().forward(
-            pad_same(features, self.kernel_size, self.stride, value=-float("inf"))
-        )
-
-
-def max_pool(kernel: int, stride: int, *, ceil_mode: bool, padding: Padding) -> nn.MaxPool2d:
-    """Max pooling; in Caffe's networks a 3x3 kernel is padded by 1, a 2x2 one not at all.
-
-    `ceil_mode` says whether a last, incomplete window of Caffe's grid counts; TensorFlow's
-    grid has no such choice. Raises ValueError for another padding.
-    """
-    if padding not in ("caffe", "tf"):
-        raise ValueError(f"padding: {padding!r} is neither 'caffe' nor 'tf'")
-    if padding == "tf":
-        return SameMaxPool2d(kernel, stride)
-    return nn.MaxPool2d(kernel, stride, padding=(kernel - 1) // 2, ceil_mode=ceil_mode)
+CONV3 = 10  # index of the first module of conv3
+PSA_CHANNELS = 1024
 
 
 def vgg16_features(
@@ -62,11 +22,11 @@ def vgg16_features(
     """conv1_1 to the ReLU of conv5_3, modules 0 to 29; (N, 3, H, W) → (N, 512, ~H/8, ~W/8).
 
     Args:
-        pool_kernel: 3 (DeepLab) or 2 (the paper), of the pools that halve the grid; one of
-            stride 1 is always 3x3, because a 2x2 one would shift the grid.
+        pool_kernel: 3 (DeepLab) or 2 (the paper) for the pools that halve the grid; pools of
+            stride 1 are always 3x3, because a 2x2 one would shift the grid.
         strides: of the pools after conv1 to conv4; 0 leaves that pool out.
-        conv5_dilation: of the three convolutions of conv5.
-        ceil_mode: as in `max_pool`.
+        conv5_dilation: dilation of the three convolutions of conv5.
+        ceil_mode: see `max_pool`.
         padding: of the pools, Caffe's or TensorFlow's SAME.
 
     Raises:
@@ -81,11 +41,42 @@ def vgg16_features(
             layers += [conv(inputs, outputs, dilation=dilation), nn.ReLU(inplace=True)]
             inputs = outputs
         if block < 4:
-            layers.append(_pool_after(strides[block], pool_kernel, ceil_mode, padding))
+            layers.append(_pool(strides[block], pool_kernel, ceil_mode, padding))
     return nn.Sequential(*layers)
 
 
-def _pool_after(stride: int, kernel: int, ceil_mode: bool, padding: Padding) -> nn.Module:
+def _pool(stride: int, kernel: int, ceil_mode: bool, padding: Padding) -> nn.Module:
     if stride == 0:
-        return nn.Identity()  # so that the later layers keep their published numbers
+        return nn.Identity()  # so that later layers keep their published numbers
     return max_pool(kernel if stride > 1 else 3, stride, ceil_mode=ceil_mode, padding=padding)
+
+
+def vgg16(features: nn.Sequential, preprocessing: Preprocessing, least_side: int = 1) -> Backbone:
+    """The backbone of `vgg16_features`: 512 channels at stride 8."""
+    return Backbone(
+        features,
+        512,
+        8,
+        low_layers=16,  # before the third pool
+        low_channels=256,
+        preprocessing=preprocessing,
+        least_side=least_side,
+    )
+
+
+def psa_vgg16(*, fc6_dilation: int) -> Backbone:
+    """PSA's VGG-16 (Ahn & Kwak, CVPR 2018): 1024 channels at stride 8, no pool before fc6.
+
+    fc6 and fc7 are those of DeepLab-LargeFOV, whose weights (`vgg16_20M.caffemodel`) fit.
+    conv1 and conv2 are frozen.
+    """
+    features = vgg16_features(ceil_mode=False)
+    features[:CONV3].requires_grad_(False)
+    features.add_module("fc6", conv(512, PSA_CHANNELS, dilation=fc6_dilation))
+    features.add_module("relu6", nn.ReLU(inplace=True))
+    features.add_module("drop6", nn.Dropout2d(0.5))
+    features.add_module("fc7", conv(PSA_CHANNELS, PSA_CHANNELS, 1))
+    features.add_module("relu7", nn.ReLU(inplace=True))
+    return Backbone(
+        features, PSA_CHANNELS, 8, low_layers=CONV3, low_channels=128, preprocessing=SEC_MEAN
+    )

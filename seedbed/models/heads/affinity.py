@@ -1,4 +1,4 @@
-"""AffinityNet: do two neighbouring cells belong together? (Ahn & Kwak, CVPR 2018: PSA)."""
+"""AffinityNet: do two neighbouring grid cells have the same class? (PSA: Ahn & Kwak, CVPR 2018)."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.methods.psa.pairs import RADIUS, pair_offsets
+from seedbed.models.backbones.resnet38 import CHANNELS as RESNET38_CHANNELS
+from seedbed.models.backbones.resnet38 import freeze_first_stages, resnet38
+from seedbed.models.backbones.vgg import PSA_CHANNELS, psa_vgg16
 from seedbed.models.network import Backbone, Network
+
+VGG_CONV4_3, VGG_CONV5_3 = "22", "29"  # the ReLUs after these layers
 
 Levels = tuple[Tensor, Tensor, Tensor]
 
@@ -15,13 +20,18 @@ Levels = tuple[Tensor, Tensor, Tensor]
 def pair_affinities(features: Tensor, radius: int = RADIUS) -> Tensor:
     """exp(-mean over channels of |f_i - f_j|) for every cell i and each of its partners j.
 
-    (N, C, h, w) → float32 (N, pairs, h, w) in [0, 1]: [n, p, y, x] is the affinity of the cell
-    (y, x) and its partner (y, x) + pair_offsets(radius)[p], or 0 where that lies outside the
-    grid: its features count as infinitely different, so that no walk leads there.
+    Args:
+        features: (N, C, h, w).
+        radius: partners are less than this many cells apart, see `pair_offsets`.
+
+    Returns:
+        float32 (N, pairs, h, w) in [0, 1]: element [n, p, y, x] is the affinity of cell (y, x) and
+        cell (y, x) + pair_offsets(radius)[p], 0 where the latter is outside the grid.
+
     """
     height, width = features.shape[2:]
     reach = radius - 1
-    # Half precision would round away what the loss of unlike pairs, log(1 - w), lives on.
+    # In half precision log(1 - w), the loss of unlike pairs, would lose its small values.
     features = features.float()
     around = F.pad(features, (reach, reach, 0, reach), value=torch.inf)
     distances = []
@@ -33,9 +43,9 @@ def pair_affinities(features: Tensor, radius: int = RADIUS) -> Tensor:
 
 
 def inner_cells(pairs: Tensor, radius: int = RADIUS) -> Tensor:
-    """The cells (…, h, w) whose partners all lie within the grid, a view (…, h - r, w - 2r).
+    """The cells of (…, h, w) whose partners are all inside the grid: PSA's source cells.
 
-    These, all but the last r = radius - 1 rows and r columns at both sides, are PSA's sources.
+    A view (…, h - r, w - 2r) without the last r = radius - 1 rows and r columns on both sides.
     """
     height, width = pairs.shape[-2:]
     reach = radius - 1
@@ -49,9 +59,9 @@ def _projection(inputs: int, outputs: int) -> nn.Conv2d:
 
 
 class AffinityHead(nn.Module):
-    """Three levels of a backbone, projected, joined and mixed to 448 channels on one grid.
+    """Projects three levels of a backbone and mixes them to 448 channels; layer names are PSA's.
 
-    `norm`: group-normalise the projections, as PSA does with VGG. Layer names are PSA's.
+    `norm`: group-normalise the projections, as PSA does with VGG-16.
     """
 
     def __init__(self, channels: tuple[int, int, int], *, norm: bool) -> None:
@@ -76,11 +86,17 @@ class AffinityHead(nn.Module):
 
 
 class AffinityNetwork(Network):
-    """Affinities in [0, 1] of cells less than 5 apart.
+    """Affinities in [0, 1] of cells less than 5 cells apart.
 
-    `levels` takes the backbone's features and preprocessed images to three maps of `channels`
-    channels on one grid; `norm` as in `AffinityHead`. PSA trains the group norms at the
-    backbone's learning rate, so they are no new parts.
+    The group norms do not count as new parts: PSA trains them at the backbone's learning rate.
+
+    Args:
+        backbone: the features.
+        levels: function of the backbone's `features` and preprocessed images; returns the three
+            maps that the head compares, all on the same grid.
+        channels: numbers of channels of these maps.
+        norm: see `AffinityHead`.
+
     """
 
     def __init__(
@@ -96,31 +112,67 @@ class AffinityNetwork(Network):
         self.head = AffinityHead(channels, norm=norm)
         self.new_parts = ("head.f8_", "head.f9.")
 
-    def embedded(self, images: Tensor) -> Tensor:
-        """Preprocessed images (N, 3, H, W) → the features compared, (N, 448, h, w)."""
+    def embed(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → the features that are compared, (N, 448, h, w)."""
         return self.head(*self.levels(self.features, images))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Preprocessed images (N, 3, H, W) → (N, 34, sources), what PSA trains on.
+        """Preprocessed images (N, 3, H, W) → affinities (N, 34, source cells), for training.
 
-        Sources are the `inner_cells`, row by row; partners follow `pair_offsets`.
-        Raises ValueError where there is none.
+        Source cells are the `inner_cells`, row by row; partners are in the order of
+        `pair_offsets`. Raises ValueError if an image is too small to have a source cell.
         """
-        pairs = inner_cells(pair_affinities(self.embedded(images)))
+        pairs = inner_cells(pair_affinities(self.embed(images)))
         if pairs.numel() == 0:
             size = "x".join(map(str, images.shape[2:]))
             raise ValueError(f"images: {size} px hold no cell whose partners all lie within")
         return pairs.flatten(2)
 
     def affinities(self, images: Tensor, *, border_sources: bool = True) -> Tensor:
-        """Preprocessed images (N, 3, H, W) → (N, 34, h, w), as `pair_affinities` describes.
+        """Preprocessed images (N, 3, H, W) → affinities (N, 34, h, w), see `pair_affinities`.
 
-        `border_sources` False: 0 for all cells but the `inner_cells`, as in PSA's random walk,
-        where neighbours in the last rows, say, are not linked at all.
+        With `border_sources=False` all cells but the `inner_cells` get 0, as in PSA's random walk,
+        which does not connect neighbours in the last rows, for example.
         """
-        pairs = pair_affinities(self.embedded(images))
+        pairs = pair_affinities(self.embed(images))
         if border_sources:
             return pairs
         kept = torch.zeros_like(pairs)
         inner_cells(kept).copy_(inner_cells(pairs))
         return kept
+
+
+def _vgg16_levels(features: nn.Sequential, images: Tensor) -> Levels:
+    """The outputs of conv4 (512 channels), conv5 (512) and fc7 (1024)."""
+    levels, current = [], images
+    for name, layer in features.named_children():
+        current = layer(current)
+        if name in (VGG_CONV4_3, VGG_CONV5_3):
+            levels.append(current)
+    conv4, conv5 = levels
+    return conv4, conv5, current
+
+
+def vgg16_affinity(num_classes: int) -> AffinityNetwork:
+    """PSA's AffinityNet on VGG-16; `num_classes` is unused, as pairs have no classes."""
+    return AffinityNetwork(
+        psa_vgg16(fc6_dilation=4), _vgg16_levels, channels=(512, 512, PSA_CHANNELS), norm=True
+    )
+
+
+def _resnet38_levels(features: nn.Sequential, images: Tensor) -> Levels:
+    """conv4 and conv5, the normalised inputs of b5 and b6, and conv6, the final features."""
+    levels, current = [], images
+    for name, layer in features.named_children():
+        if name in ("b5", "b6"):
+            levels.append(layer.normalised(current))
+        current = layer(current)
+    conv4, conv5 = levels
+    return conv4, conv5, current
+
+
+def resnet38_affinity(num_classes: int, *, checkpointing: bool = False) -> AffinityNetwork:
+    """PSA's AffinityNet on ResNet-38, its first stages frozen; `num_classes` is unused."""
+    backbone = resnet38(checkpointing=checkpointing)
+    freeze_first_stages(backbone.features)
+    return AffinityNetwork(backbone, _resnet38_levels, channels=(512, 1024, RESNET38_CHANNELS))

@@ -1,4 +1,4 @@
-"""Classification of a group of images that pass messages (Li et al., AAAI 2021: Group-WSSS)."""
+"""Group-WSSS' graph network, which classifies a group of images together (Li et al., AAAI 2021)."""
 
 from itertools import permutations
 from typing import NamedTuple
@@ -6,16 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seedbed.models.heads.plain import Pooling
-from seedbed.models.network import Backbone, Network, conv_relu, output_conv
+from seedbed.models.backbones.vgg import vgg16, vgg16_features
+from seedbed.models.heads.classification import Pooling
+from seedbed.models.layers import conv_relu, output_conv
+from seedbed.models.network import IMAGENET, Backbone, Network
 
-ROUNDS = 3
+MESSAGE_ROUNDS = 3
 DROP_PROBABILITY = 0.8
 DROP_THRESHOLD = 0.7
 
 
 class GroupOutput(NamedTuple):
-    """Scores (N, G, K) read before and after the graph; class maps (N, G, K, h, w), any sign."""
+    """Scores (N, G, K) before and after the graph; class maps (N, G, K, h, w), any sign."""
 
     scores_before: Tensor
     scores_after: Tensor
@@ -23,7 +25,7 @@ class GroupOutput(NamedTuple):
 
 
 class ConvGRU(nn.Module):
-    """A gated recurrent unit (Cho et al., 2014) on maps, its gates 1x1 convolutions."""
+    """A gated recurrent unit (Cho et al., 2014) on maps; its gates are 1x1 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,11 +42,11 @@ class ConvGRU(nn.Module):
 
 
 def graph_dropout(states: Tensor) -> Tensor:
-    """Weaken states (N, G, K, h, w) where they are strongest, or by how strong they are.
+    """Group-WSSS' graph dropout on states (N, G, K, h, w): the mean of a state and a masked copy.
 
-    Each node draws by itself (on the CPU, so that a seed means the same on every device): with
-    probability 0.8 the cells whose channel mean reaches 0.7 of its maximum are masked, else the
-    mask is the sigmoid of that mean. The masked and the whole state are averaged.
+    With probability 0.8, drawn for each node, the mask removes the cells whose mean over channels
+    is at least 0.7 of the node's maximum; otherwise the mask is the sigmoid of that mean.
+    The draws are made on the CPU, so that a seed gives the same masks on every device.
     """
     strength = states.mean(dim=2, keepdim=True)
     drop = torch.rand(*states.shape[:2], 1, 1, 1).to(states.device) < DROP_PROBABILITY
@@ -53,15 +55,15 @@ def graph_dropout(states: Tensor) -> Tensor:
     return (states * mask + states) / 2
 
 
-def between(before: Tensor, after: Tensor) -> Tensor:
-    """The class maps that are read out: the mean of both ends of the graph."""
+def mean_maps(before: Tensor, after: Tensor) -> Tensor:
+    """The network's class maps: the mean of those before and after the graph."""
     return (after + before) / 2
 
 
 class MessagePassing(nn.Module):
-    """One round of the graph; every node is an image's class maps and hears all others.
+    """One round of messages between all nodes; the state of a node is an image's class maps.
 
-    A message is the sender's state, attended from each of the receiver's positions and gated.
+    A message is the sender's state, attended to from each position of the receiver, and gated.
     """
 
     def __init__(self, channels: int, group_size: int) -> None:
@@ -76,8 +78,8 @@ class MessagePassing(nn.Module):
         self.receivers = [receiver for receiver, _ in pairs]
         self.senders = [sender for _, sender in pairs]
 
-    def attended(self, states: Tensor) -> Tensor:
-        """States (N, G, K, h, w) → what each pair sends, ungated (N · G · (G - 1), K, h, w)."""
+    def attend(self, states: Tensor) -> Tensor:
+        """States (N, G, K, h, w) → messages of all pairs before the gate (N·G·(G - 1), K, h, w)."""
         n, g, k, h, w = states.shape
         nodes = states.flatten(0, 1)
         queries = self.receiver(nodes).view(n, g, -1, h * w)[:, self.receivers]
@@ -87,16 +89,16 @@ class MessagePassing(nn.Module):
         return (values @ attention.transpose(2, 3)).reshape(-1, k, h, w)
 
     def forward(self, states: Tensor) -> Tensor:
-        """States (N, G, K, h, w) → new states, all made from the old ones."""
+        """States (N, G, K, h, w) → the states after a synchronous update of all nodes."""
         n, g, k, h, w = states.shape
-        attended = self.attended(states)
+        attended = self.attend(states)
         messages = attended * self.gate(attended).sigmoid()
-        heard = self.fuse(messages.reshape(n * g, (g - 1) * k, h, w))
-        return self.gru(heard, states.flatten(0, 1)).unflatten(0, (n, g))
+        received = self.fuse(messages.reshape(n * g, (g - 1) * k, h, w))
+        return self.gru(received, states.flatten(0, 1)).unflatten(0, (n, g))
 
 
 class GroupHead(nn.Module):
-    """Features → class maps `x`; their graph is `self.graph`, used anew in every round."""
+    """Convolutions `extra` that make class maps, and one round of messages, `graph`."""
 
     def __init__(self, backbone: Backbone, num_classes: int, width: int, group_size: int) -> None:
         super().__init__()
@@ -112,10 +114,15 @@ class GroupHead(nn.Module):
 class GroupNetwork(Network):
     """Scores of K classes for every image of a group, before and after three rounds of messages.
 
-    `width` channels of the three convolutions that make the class maps; `group_size` images a
-    group, at least two. `graph_dropout_in_eval=True` drops in evaluation as the authors' code
-    does; else evaluation leaves the states whole, as training does outside the masked region
-    four times in five. Pooling options as in `Pooling`.
+    Args:
+        backbone: the features.
+        num_classes: number of classes K, without background.
+        width: channels of the three convolutions that make the class maps.
+        group_size: images in a group, at least two.
+        graph_dropout_in_eval: apply graph dropout in evaluation too, as the authors' code does.
+        top_weight: see `Pooling`.
+        top_fraction: see `Pooling`.
+
     """
 
     def __init__(
@@ -138,24 +145,39 @@ class GroupNetwork(Network):
         self.graph_dropout_in_eval = graph_dropout_in_eval
 
     def forward(self, images: Tensor) -> GroupOutput:
-        """Preprocessed groups (N, G, 3, H, W) → scores and maps; maps are the mean of both ends."""
+        """Preprocessed groups of images (N, G, 3, H, W) → scores and maps."""
         if images.shape[1] != self.group_size:
             raise ValueError(f"images: groups of {images.shape[1]}, not of {self.group_size}")
-        maps = self.nodes(images.flatten(0, 1))
+        maps = self.maps(images.flatten(0, 1))
         before = maps.unflatten(0, images.shape[:2])
-        after = self.mined(before)
+        after = self.pass_messages(before)
         scores = self.pool(after.flatten(0, 1)).unflatten(0, images.shape[:2])
         first = self.pool(maps).unflatten(0, images.shape[:2])
-        return GroupOutput(first, scores, between(before, after))
+        return GroupOutput(first, scores, mean_maps(before, after))
 
-    def nodes(self, images: Tensor) -> Tensor:
-        """Preprocessed images (N, 3, H, W) → class maps (N, K, h, w), each image's own."""
-        return self.head.extra(self.described(images))
+    def maps(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → class maps (N, K, h, w) before the graph."""
+        return self.head.extra(self.extract_features(images))
 
-    def mined(self, states: Tensor) -> Tensor:
-        """Class maps of groups (N, G, K, h, w) → the same after the graph."""
-        for _ in range(ROUNDS):
+    def pass_messages(self, states: Tensor) -> Tensor:
+        """Class maps of groups (N, G, K, h, w) → class maps after the graph, same shape."""
+        for _ in range(MESSAGE_ROUNDS):
             states = self.head.graph(states)
             if self.training or self.graph_dropout_in_eval:
                 states = graph_dropout(states)
         return states
+
+
+def vgg16_group(num_classes: int, **options: bool | int | float) -> GroupNetwork:
+    """Group-WSSS' network on VGG-16; `options` are those of `GroupNetwork`.
+
+    The head's weights are drawn from N(0, 0.01²), its biases as PyTorch draws them.
+    """
+    features = vgg16_features(pool_kernel=2, ceil_mode=False)
+    # Three pools round down, so that an image needs 8 pixels.
+    network = GroupNetwork(vgg16(features, IMAGENET, least_side=8), num_classes, **options)
+    for layer in network.head.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.reset_parameters()
+            nn.init.normal_(layer.weight, std=0.01)
+    return network

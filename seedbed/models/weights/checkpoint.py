@@ -1,4 +1,4 @@
-"""A trained network in one file: how to build it, its weights and its class names."""
+"""Our own checkpoints: a network's name and options, its weights and its class names."""
 
 import functools
 import io
@@ -10,11 +10,12 @@ import torch
 from torch import nn
 
 from seedbed.formats.weights.files import read_file
-from seedbed.models import Network, Option, build
+from seedbed.models.network import Network
+from seedbed.models.registry import Option, build
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
-MOST_CLASSES = 256  # masks have 8 bits
+MAX_CLASSES = 256  # masks have 8 bits
 META = ("name", "num_classes", "options", "classes")
 
 
@@ -27,13 +28,22 @@ def save_network(
     classes: Sequence[str],
     source_ids: Sequence[int] | None = None,
 ) -> None:
-    """Write a `model` made by `build(name, num_classes, **options)`; the same gives the same bytes.
+    """Write a network that `build(name, num_classes, **options)` made.
 
-    `options` values are plain (numbers, strings, booleans); `classes` are class names,
-    `source_ids` the ids that the data set's own masks give them, background's 0 first.
+    The same network always gives the same bytes.
+
+    Args:
+        path: the file to write.
+        model: the network.
+        name: its name in `NETWORKS`.
+        num_classes: its number of classes.
+        options: its options.
+        classes: names of its classes.
+        source_ids: ids of its classes in the data set's own masks, starting with background's 0.
+
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    # Through memory, because torch writes the file's own name into the archive.
+    # Written to memory first: torch.save puts the file's name into the archive.
     buffer = io.BytesIO()
     torch.save(
         {
@@ -51,16 +61,22 @@ def save_network(
 
 
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
-    """What `save_network` wrote: the network in evaluation mode, and {name, num_classes, …}.
+    """Read what `save_network` wrote.
 
-    `source_ids` is None where the file does not say them. Raises UserError for any other file.
+    Returns:
+        The network in evaluation mode, and a dict of name, num_classes, options, classes and
+        source_ids (None if the file does not have them).
+
+    Raises:
+        UserError: if the file was not written by `save_network`.
+
     """
     content = read_file(path)
     if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
         raise UserError(f"{path} is not a network saved by this program; make it again")
     meta = {key: content[key] for key in META} | {"source_ids": content.get("source_ids")}
-    if not isinstance(meta["num_classes"], int) or not 1 <= meta["num_classes"] <= MOST_CLASSES:
-        raise UserError(f"{path} has no number of classes within {MOST_CLASSES}; make it again")
+    if not isinstance(meta["num_classes"], int) or not 1 <= meta["num_classes"] <= MAX_CLASSES:
+        raise UserError(f"{path} has no number of classes within {MAX_CLASSES}; make it again")
     try:
         model = build(meta["name"], meta["num_classes"], **meta["options"])
         model.load_state_dict(content["state_dict"])
@@ -73,5 +89,5 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
 @functools.cache
 def network_on(path: Path, device: torch.device) -> Network:
-    """The network of a file in evaluation mode on a device, read once a process."""
+    """The network of a file in evaluation mode on a device; each process reads a file once."""
     return load_network(path)[0].to(device)

@@ -1,4 +1,4 @@
-"""Published names of our networks' layers.
+"""The names that published checkpoints give to the layers of our networks.
 
 Sources: the network definitions of DSRG and its TensorFlow port, SEC, PSA (which also reads
 ademxapp's names), ResNet38-Semantic-Segmentation, Group-WSSS, SPSM's author and torchvision.
@@ -9,22 +9,22 @@ from collections.abc import Collection
 from seedbed.models.backbones import resnet, resnet38
 from seedbed.models.backbones.vgg import BLOCKS
 
-LayerNames = dict[str, tuple[str, ...]]  # published names by ours, the preferred one first
+LayerNames = dict[str, tuple[str, ...]]  # our name → published names, the preferred one first
 
 
 def _vgg16() -> LayerNames:
-    """Caffe's names of the convolutions; a ReLU follows each, a pool each block."""
-    names, place = {}, 0
+    """Caffe's names; each convolution is followed by a ReLU, each block by a pool."""
+    names, index = {}, 0
     for block, channels in enumerate(BLOCKS, start=1):
         for number in range(1, len(channels) + 1):
-            names[f"features.{place}"] = (f"conv{block}_{number}",)
-            place += 2
-        place += 1
+            names[f"features.{index}"] = (f"conv{block}_{number}",)
+            index += 2
+        index += 1
     return names
 
 
 def _aspp() -> LayerNames:
-    """Four branches, which begin as DeepLab's single one if they have no weights of their own."""
+    """Four branches; in DeepLab's initial weights, which have one branch, all start from it."""
     names: LayerNames = {}
     for place in range(4):
         number = place + 1
@@ -35,7 +35,7 @@ def _aspp() -> LayerNames:
 
 
 def _resnet101() -> LayerNames:
-    """Names of torchvision, and of Caffe's release as TensorFlow's converter keeps them."""
+    """Torchvision's names, and those of Caffe's release, which its TensorFlow converter keeps."""
     names: LayerNames = {"features.conv1": ("conv1",), "features.bn1": ("bn1", "bn_conv1")}
     for stage, (blocks, *_) in enumerate(resnet.STAGES, start=1):
         for index in range(blocks):
@@ -51,14 +51,14 @@ def _resnet101() -> LayerNames:
 
 
 def _letter(index: int, blocks: int) -> str:
-    """A block's name in its stage: a, b, c where there are three, else a, b1, b2 and so on."""
+    """A block's name in its stage: a, b, c if there are three blocks, else a, b1, b2 and so on."""
     if blocks == 3:
         return "abc"[index]
     return f"b{index}" if index else "a"
 
 
 def _resnet38() -> LayerNames:
-    """PSA's names of the backbone, and ademxapp's."""
+    """PSA's names of the backbone's layers, and ademxapp's."""
     names: LayerNames = {"features.conv1a": ("conv1a",), "features.bn7": ("bn7",)}
     stages = {stage: blocks for stage, blocks, *_ in resnet38.STAGES} | {"b6": 1, "b7": 1}
     for stage, blocks in stages.items():
@@ -76,7 +76,7 @@ PSA_HEADS: LayerNames = {
     f"head.{layer}": (layer,)
     for layer in ("fc8", "f8_3", "f8_4", "f8_5", "gn8_3", "gn8_4", "gn8_5", "f9")
 }
-# DeepLab's, which ImageNet's VGG-16 lacks.
+# Layers of DeepLab's VGG-16 that ImageNet's VGG-16 does not have.
 PSA_VGG16: LayerNames = {"features.fc6": ("fc6",), "features.fc7": ("fc7",)}
 SEC: LayerNames = {"head.fc6": ("fc6_CAM",), "head.fc7": ("fc7_CAM",), "head.fc8": ("scores",)}
 GROUP: LayerNames = {
@@ -92,8 +92,8 @@ GROUP: LayerNames = {
 }
 SEGMENTATION: LayerNames = {"head.0": ("fc8_seg_conv1",), "head.2": ("fc8_seg_conv2",)}
 
-# By a layer that tells the networks of these names. Four branches have a first one too: the
-# later names replace those of a single branch.
+# Each table belongs to the networks that have the layer of this name. Networks with four branches
+# have a first branch too: later tables replace the names of earlier ones.
 NAMES_BY_MARK: dict[str, LayerNames] = {
     "features.28": _vgg16(),
     "features.fc6": PSA_VGG16 | PSA_HEADS,
@@ -107,7 +107,7 @@ NAMES_BY_MARK: dict[str, LayerNames] = {
 
 
 def published_layers(ours: Collection[str]) -> LayerNames:
-    """Names of the layers of the network that has the layers `ours`."""
+    """The published names of the layers of a network, given all its layers' names."""
     names: LayerNames = {}
     for mark, table in NAMES_BY_MARK.items():
         if mark in ours:

@@ -1,87 +1,101 @@
 """Published checkpoints → the parameters of a network, by name and shape."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from seedbed.formats.weights.files import read_tensors
-from seedbed.models import Network
-from seedbed.models.weights.names import find_sources, is_counter, required
+from seedbed.models.network import Network
+from seedbed.models.weights.names import Source, find_sources, is_counter, required_names
 from seedbed.runtime.errors import UserError
 
 BACKBONE = "features."
 
 
 @dataclass(frozen=True)
-class Report:
-    """Names of tensors: placed in the network and missing from it, ours; left over in the file.
+class LoadReport:
+    """What `load_weights` did with each tensor.
 
-    Batch norm's counters are never missed: they say nothing where statistics are frozen.
+    Attributes:
+        placed: names of the network's tensors that were filled from the file.
+        missing: names of the network's tensors that the file does not have. Batch norm's counters
+            are not listed: they have no effect on frozen statistics.
+        unused: names of the file's tensors that were not used.
+
     """
 
     placed: tuple[str, ...]
     missing: tuple[str, ...]
-    left_over: tuple[str, ...]
+    unused: tuple[str, ...]
 
 
-def load(model: Network, path: str | Path, *, new_head: bool = False) -> Report:
-    """Fill `model` in place with what `path` (see `read_tensors`) holds under a known name.
+def load_weights(model: Network, path: str | Path, *, new_head: bool = False) -> LoadReport:
+    """Fill a network's parameters in place from a checkpoint of any published format.
 
-    Known are our own names and the published ones of `models.weights.names`. Half precision is
-    widened to that of the network. `new_head`: the parts after the backbone that learn faster stay
-    as they are, whatever the file holds for them, even for another number of classes.
+    Tensors are found by our own names and by the published ones (`models.weights.layer_names`).
+
+    Args:
+        model: the network.
+        path: the checkpoint, see `read_tensors`.
+        new_head: leave the parts after the backbone that start from random values as they are,
+            even if the file has them, and even if it has them for another number of classes.
 
     Raises:
-        UserError: for an unreadable file, one that fits nothing or lacks a part of the backbone,
-            and a wrong shape, that of a head for other classes included. Nothing is placed then.
+        UserError: if the file cannot be read, has no tensor of the network's backbone or not all
+            of them, or if a tensor has the wrong shape. The network is unchanged then.
 
     """
     tensors = read_tensors(path)
     state = model.state_dict()
-    wanted = [name for name in state if not (new_head and _in_head(name, model))]
+    wanted = [name for name in state if not (new_head and _in_new_head(name, model))]
     sources = find_sources(wanted, tensors)
     _check_backbone(sources, state, path)
-    placed = {}
-    for name, source in sources.items():
-        placed[name] = _shaped(source.convert(tensors[source.name]), state[name].shape)
-        if placed[name].shape != state[name].shape:
-            remedy = "or set new_head" if _in_head(name, model) else "with as many classes"
-            raise UserError(
-                f"weights {path}: {source.name} has shape {tuple(placed[name].shape)}, the"
-                f" network's {name} {tuple(state[name].shape)}; choose the network they were made"
-                f" for, {remedy}"
-            )
-    model.load_state_dict(placed, strict=False)
-    used = {sources[name].name for name in placed}
-    return Report(
-        placed=tuple(placed),
-        missing=tuple(name for name in state if name not in placed and not is_counter(name)),
-        left_over=tuple(name for name in tensors if name not in used),
+    values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
+    _check_shapes(values, sources, model, path)
+    model.load_state_dict(values, strict=False)
+    used = {source.name for source in sources.values()}
+    return LoadReport(
+        placed=tuple(values),
+        missing=tuple(name for name in state if name not in values and not is_counter(name)),
+        unused=tuple(name for name in tensors if name not in used),
     )
 
 
-def _shaped(values: Tensor, shape: torch.Size) -> Tensor:
-    """A matrix where a 1x1 convolution is wanted becomes one; all else stays as it is."""
-    return values[..., None, None] if (*values.shape, 1, 1) == shape else values
+def _convert(tensors: Mapping[str, Tensor], source: Source, parameter: Tensor) -> Tensor:
+    """A tensor of the file in PyTorch's axes; a matrix becomes a 1x1 convolution if needed."""
+    values = source.convert(tensors[source.name])
+    return values[..., None, None] if (*values.shape, 1, 1) == parameter.shape else values
 
 
-def _in_head(name: str, model: Network) -> bool:
-    """Whether a parameter belongs to what is new beside the backbone, the classes among it."""
+def _in_new_head(name: str, model: Network) -> bool:
     return name.startswith(model.new_parts) and not name.startswith(BACKBONE)
 
 
-def _check_backbone(found: Collection[str], state: Collection[str], path: str | Path) -> None:
-    # The counters are placed too, but alone they say nothing about the network.
-    if not any(name.startswith(BACKBONE) and not is_counter(name) for name in found):
+def _check_backbone(placed: Collection[str], state: Collection[str], path: str | Path) -> None:
+    # Counters have the same names in many networks.
+    if not any(name.startswith(BACKBONE) and not is_counter(name) for name in placed):
         raise UserError(
             f"weights {path} hold no tensor of this network's backbone; name its own weights"
         )
-    absent = [name for name in required(state) if name not in found]
+    absent = [name for name in required_names(state) if name not in placed]
     if absent:
         raise UserError(
-            f"weights {path} lack {absent[0]} and all told {len(absent)} tensors of this"
-            " network's backbone; choose the network they were made for"
+            f"weights {path} lack {absent[0]} of this network's backbone (tensors missing:"
+            f" {len(absent)}); choose the network they were made for"
         )
+
+
+def _check_shapes(
+    values: Mapping[str, Tensor], sources: Mapping[str, Source], model: Network, path: str | Path
+) -> None:
+    state = model.state_dict()
+    for name, value in values.items():
+        if value.shape != state[name].shape:
+            remedy = "or set new_head" if _in_new_head(name, model) else "with as many classes"
+            raise UserError(
+                f"weights {path}: {sources[name].name} has shape {tuple(value.shape)}, the"
+                f" network's {name} {tuple(state[name].shape)}; choose the network they were made"
+                f" for, {remedy}"
+            )

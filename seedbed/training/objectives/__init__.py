@@ -1,1 +1,1 @@
-"""What trainings minimise."""
+"""What trainings minimise: the published losses on a batch."""

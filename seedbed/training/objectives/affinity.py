@@ -1,25 +1,25 @@
-"""What AffinityNet's training minimises."""
+"""The objective of AffinityNet (PSA)."""
 
 import torch
 from torch import Tensor, nn
 
 from seedbed.methods.psa.labels import pair_labels
 from seedbed.methods.psa.loss import affinity_loss
-from seedbed.training.objectives.supervision import Stateless
+from seedbed.training.objectives.objective import Objective
 from seedbed.training.samples import Batch
 
 
-class AffinityObjective(Stateless):
-    """Affinities of neighbouring cells against their labels (Ahn & Kwak, CVPR 2018: PSA).
+class AffinityObjective(Objective):
+    """Cross entropy of pixel affinities against pairs of labels (Ahn & Kwak, CVPR 2018: PSA).
 
     The batch's targets are the labels of the network's cells: uint8 (N, h, w), 0 = background,
-    1.. the image's own classes, 255 = void.
+    from 1 on the image's own classes in order, 255 = void.
     """
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Figures of one step: loss, its three parts, and the shares of the kinds of pairs.
+        """The loss, the three parts that it is the sum of, and the share of each kind of pairs.
 
-        The parts add up to the loss; what a kind's share lacks to 1 in all is void.
+        The shares add up to less than 1: the other pairs have a void end.
         """
         pairs = pair_labels(batch.targets)
         affinities = model(model.preprocess(batch.images))

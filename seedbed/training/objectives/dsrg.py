@@ -1,4 +1,4 @@
-"""What a training on seeds minimises, the seeds growing with the network."""
+"""The objective of deep seeded region growing (DSRG)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,19 +7,24 @@ from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.methods.resampling import resize
-from seedbed.training.objectives.supervision import Stateless
+from seedbed.training.objectives.objective import Objective
 from seedbed.training.samples import Batch
 
-FLOOR = 1e-4  # of a posterior that a logarithm is taken of (SEC, DSRG)
+FLOOR = 1e-4  # lowest probability before a logarithm is taken (SEC, DSRG)
 
 
-class SeedGrowingObjective(Stateless):
-    """Deep seeded region growing with balanced seed and constraint loss (Huang et al. 2018).
+class SeedGrowingObjective(Objective):
+    """Balanced seed loss and constraint loss of seeds that grow (Huang et al., CVPR 2018).
 
-    The seeds grow anew from the cues in every step; the CRF, whose sigmas are in cells of the
-    network's grid, serves both the growth and the constraint. crf_image: how the image comes to
-    that grid, as in `resampling.resize`; levels are rounded, but after "tf_legacy", as the
-    TensorFlow port does, truncated.
+    The batch's targets are the cues, bool (N, C, h, w) on the network's grid. In every iteration
+    the seeds grow anew from them. One dense CRF, whose sigmas are in cells of that grid, serves
+    both the growing and the constraint.
+
+    grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
+    train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF port).
+    crf_image: how the image is resized to the grid, a mode of `methods.resampling.resize`; levels
+    are rounded, but truncated after "tf_legacy" (TF port). The thresholds and prefill_seeds are
+    those of `grow_seeds`, crf_gradient and constraint_clip those of `constraint_loss`.
     """
 
     def __init__(
@@ -49,26 +54,26 @@ class SeedGrowingObjective(Stateless):
         self.constraint_weight = constraint_weight
 
     def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Figures of one step: loss, its two parts, and the share of cells with a seed."""
+        """The loss, its two parts, and the shares of cells with a cue and with a grown seed."""
         logits = model(model.preprocess(batch.images)).float()
         probs = smooth_softmax(logits, FLOOR)
-        # The port takes the logarithm of the softmax itself, which the floor does not stop.
+        # The TF port takes the logarithm of the softmax without the floor.
         unary = -probs if self.train_unary == "prob" else -logits.log_softmax(1)
         refined = self._refine(batch.images, unary.detach())
-        certain = refined if self.grow_on == "crf" else probs.detach()
-        grown = grow_seeds(batch.cues, certain, batch.tags, **self.growing)
+        confidence = refined if self.grow_on == "crf" else probs.detach()
+        grown = grow_seeds(batch.targets, confidence, batch.tags, **self.growing)
         seed = balanced_seed_loss(probs, grown)
         constraint = constraint_loss(probs, refined, **self.constraint)
         return {
             "loss": seed + self.constraint_weight * constraint,
             "seed_loss": seed,
             "constraint_loss": constraint,
-            "cues": batch.cues.any(1).float().mean(),
+            "cues": batch.targets.any(1).float().mean(),
             "grown": grown.any(1).float().mean(),
         }
 
     def _refine(self, images: Tensor, unary: Tensor) -> Tensor:
-        """Posterior of the CRF on the grid, floored and renormalised; no gradient."""
+        """The CRF's posterior on the grid, at least FLOOR and renormalised; without a gradient."""
         small = resize(images, unary.shape[-2:], self.crf_image)
         levels = small.floor() if self.crf_image == "tf_legacy" else small.round()
         refined = self.crf(levels.clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)

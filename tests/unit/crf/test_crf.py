@@ -1,4 +1,4 @@
-"""Dense CRF: against an exact mean field, at its limits, and what it refuses."""
+"""Dense CRF: against an exact mean field, at its limits, and the inputs that it refuses."""
 
 import numpy as np
 import pytest
@@ -85,14 +85,14 @@ def test_cleans_a_noisy_square():
     assert (dense_crf(image, unary_from_probabilities(probs), PARAMS).argmax(0) == truth).all()
 
 
-def test_pixel_hears_itself():
-    # Normalised, a kernel narrower than a pixel is the identity: q grows by its own weight alone.
+def test_message_includes_the_pixel_itself():
+    # Normalised, a kernel narrower than a pixel is the identity: the message is weight · q.
     image = np.zeros((4, 4, 3), np.uint8)
     unary = unary_from_probabilities(scene(3, 4, 4, 2)[1])
-    lone = GRID | {"bilateral_weight": 0, "gaussian_sxy": 0.1, "iterations": 1}
+    identity = GRID | {"bilateral_weight": 0, "gaussian_sxy": 0.1, "iterations": 1}
     q = softmax(-unary)
     expected = softmax(3 * q - unary)
-    np.testing.assert_allclose(dense_crf(image, unary, lone), expected, atol=1e-3)
+    np.testing.assert_allclose(dense_crf(image, unary, identity), expected, atol=1e-3)
 
 
 def test_no_iterations_is_softmax():
@@ -125,7 +125,7 @@ def test_shape_is_height_then_width():
     assert (upright.argmax(0) == turned.argmax(0).T).mean() > 0.97
 
 
-def test_inputs_stay_and_bytes_repeat():
+def test_inputs_are_not_changed_and_bytes_repeat():
     image, probs = scene(4)
     unary = unary_from_probabilities(probs)
     copies = image.copy(), unary.copy()
@@ -139,8 +139,8 @@ def test_tensors_and_lists():
     images = [image for image, _ in scenes]
     unaries = [unary_from_probabilities(probs) for _, probs in scenes]
     alone = [dense_crf(*pair, PARAMS) for pair in zip(images, unaries, strict=True)]
-    for one, many in zip(alone, dense_crf(images, unaries, PARAMS), strict=True):
-        np.testing.assert_array_equal(one, many)
+    for single, listed in zip(alone, dense_crf(images, unaries, PARAMS), strict=True):
+        np.testing.assert_array_equal(single, listed)
     leaf = torch.from_numpy(unaries[0]).requires_grad_()
     tensor = dense_crf(torch.from_numpy(images[0]), leaf, PARAMS)
     assert isinstance(tensor, torch.Tensor) and not tensor.requires_grad
@@ -195,8 +195,8 @@ def test_grid_is_dense_crf_of_each_image(batch):
     leaf = probs.clone().requires_grad_()
     posterior = DenseCRFGrid(**GRID)(images, -leaf)
     assert posterior.shape == probs.shape and not posterior.requires_grad
-    for image, one, ours in zip(images, probs, posterior, strict=True):
-        expected = dense_crf(image.permute(1, 2, 0).numpy(), -one.numpy(), GRID)
+    for image, prob, ours in zip(images, probs, posterior, strict=True):
+        expected = dense_crf(image.permute(1, 2, 0).numpy(), -prob.numpy(), GRID)
         np.testing.assert_array_equal(ours.numpy(), expected)
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.regions import Segmentation, region_of
-from seedbed.data.source import decode, refuse
+from seedbed.data.source import decode, raise_problem
 from seedbed.runtime.errors import UserError
 
 SIZE = HEIGHT, WIDTH = 4, 6
@@ -122,15 +122,15 @@ def files(tmp_path):
     return {"train": train, "val": val, "folder": tmp_path}
 
 
-def read(files, complain=refuse, **options):
+def read(files, on_problem=raise_problem, **options):
     folder = files["folder"]
     for split in ("train", "val"):
         (folder / f"{split}.json").write_text(json.dumps(files[split]))
     names = (folder / "train.json", folder, folder / "val.json")
-    return coco_source(*names, complain=complain, **options)
+    return coco_source(*names, on_problem=on_problem, **options)
 
 
-def complaints(files):
+def problems_of(files):
     found = []
     read(files, found.append)
     return [line.replace(f"{files['folder']}/", "") for line in found]
@@ -191,7 +191,7 @@ def test_boxes_label_train_images_but_val_images_need_regions(files):
 def test_a_byte_order_mark_is_fine(files):
     path = files["folder"] / "bom.json"
     path.write_text(json.dumps(files["train"]), encoding="utf-8-sig")
-    assert set(coco_source(path, files["folder"], complain=refuse).splits) == {"a", "b"}
+    assert set(coco_source(path, files["folder"], on_problem=raise_problem).splits) == {"a", "b"}
 
 
 def test_val_is_optional_and_may_lie_in_its_own_folder(files):
@@ -199,7 +199,7 @@ def test_val_is_optional_and_may_lie_in_its_own_folder(files):
     (folder / "held out").mkdir()
     (folder / "d.jpg").rename(folder / "held out" / "d.jpg")
     assert read(files, val_images=folder / "held out").images["d"].is_file()
-    alone = coco_source(folder / "train.json", folder, complain=refuse)
+    alone = coco_source(folder / "train.json", folder, on_problem=raise_problem)
     assert set(alone.splits.values()) == {"train"}
 
 
@@ -213,23 +213,23 @@ def test_images_may_lie_in_folders_below(files):
 )
 def test_names_that_leave_the_folder_are_refused(files, name):
     files["train"]["images"][2]["file_name"] = name
-    (line,) = complaints(files)
+    (line,) = problems_of(files)
     assert line.startswith(f"{name!r} in train.json is no name of a file in ")
 
 
 @pytest.mark.parametrize(
     ("split", "part", "more", "expected"),
     [
-        ("train", "images", image(9, "b.png"), "image b, number 9, stands twice in train.json"),
-        ("train", "images", image(1, "z.jpg"), "image z, number 1, stands twice in train.json"),
+        ("train", "images", image(9, "b.png"), "image b, number 9, is in train.json twice"),
+        ("train", "images", image(1, "z.jpg"), "image z, number 1, is in train.json twice"),
         ("val", "images", image(5, "a.jpg"), "image a is in train.json and in val.json"),
         ("train", "annotations", thing(99, 3), "annotations.4 of train.json is of image 99 and"),
         ("val", "annotations", thing("x", 99), "annotations.2 of val.json is of image x and"),
     ],
 )
-def test_what_does_not_fit_is_complained_about(files, split, part, more, expected):
+def test_what_does_not_fit_is_reported(files, split, part, more, expected):
     files[split][part].append(more)
-    (line,) = complaints(files)
+    (line,) = problems_of(files)
     assert line.startswith(expected)
 
 
@@ -256,7 +256,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        coco_source(path, tmp_path, complain=refuse)
+        coco_source(path, tmp_path, on_problem=raise_problem)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="gone"):
-        coco_source(tmp_path / "gone", tmp_path, complain=refuse)
+        coco_source(tmp_path / "gone", tmp_path, on_problem=raise_problem)

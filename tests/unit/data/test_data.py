@@ -11,14 +11,12 @@ from seedbed.data.classes import VOC_CLASSES, ClassInfo, ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.layouts.voc import (
-    image_id_of,
-    image_numbers,
     read_annotation,
     read_cls_labels,
-    read_list,
     read_source_mask,
     read_train_cls,
 )
+from seedbed.data.lists import image_id_of, image_numbers, read_list
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.pickles import restricted as restricted_pickle
 from seedbed.runtime.errors import UserError
@@ -218,7 +216,7 @@ class TestLists:
 
     def test_duplicates_and_nothing(self, tmp_path):
         (tmp_path / "a.txt").write_text("x\ny\nx\n")
-        with pytest.raises(UserError, match="x stands twice"):
+        with pytest.raises(UserError, match=r"x is in .* twice"):
             read_list(tmp_path / "a.txt")
         (tmp_path / "a.txt").write_text("\n")
         with pytest.raises(UserError, match="empty"):

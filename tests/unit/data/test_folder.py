@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.classes import ClassInfo
+from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.source import is_image_id, own_classes, refuse
+from seedbed.data.source import raise_problem
+from seedbed.data.text import is_image_id
 from seedbed.formats.masks import write_mask
 from seedbed.runtime.errors import UserError
 
@@ -33,18 +34,22 @@ def add_image(folder, name):
 TABLE = "image,labels\ncat 1.jpg,cat\ndög.PNG,dog\nboth.v2,dog cat\n"
 
 
-def read(folder, table, complain=refuse, masks=True, **options):
+def read(folder, table, on_problem=raise_problem, masks=True, **options):
     """The source of a table, given as text (UTF-8) or bytes."""
     path = folder / "labels.csv"
     path.write_bytes(table if isinstance(table, bytes) else table.encode())
     return folder_source(
-        folder / "images", path, folder / "masks" if masks else None, complain=complain, **options
+        folder / "images",
+        path,
+        folder / "masks" if masks else None,
+        on_problem=on_problem,
+        **options,
     )
 
 
-def complaints(folder, table, **options):
+def problems_of(folder, table, **options):
     found = []
-    read(folder, table, complain=found.append, **options)
+    read(folder, table, on_problem=found.append, **options)
     return [line.replace(str(folder / "labels.csv"), "labels.csv") for line in found]
 
 
@@ -121,7 +126,7 @@ def test_masks_hold_class_ids_background_and_void(folder):
         ("\n../images/dög.PNG,dog\n", "row 6 of labels.csv: there is no image '../images/dög.PNG'"),
         ("..,dog\n", "row 5 of labels.csv: there is no image '..'"),
         (",dog\n", "row 5 of labels.csv: there is no image ''"),
-        ("cat 1,dog\n", "row 5 of labels.csv: cat 1 stands in row 2 of labels.csv: join them"),
+        ("cat 1,dog\n", "row 5 of labels.csv: cat 1 is also in row 2 of labels.csv: join them"),
         ("c.jpg,dog,cat\n", "row 5 of labels.csv has 3 cells: separate labels by blanks or ;"),
         ("a.b,\n", "row 5 of labels.csv: train image a.b has no label: name one, or take it out"),
         ("a.b\n", "row 5 of labels.csv: train image a.b has no label"),
@@ -133,7 +138,7 @@ def test_masks_hold_class_ids_background_and_void(folder):
 def test_a_wrong_row_is_named(folder, rows, expected):
     for name in ("a.b.jpg", "twice.jpg", "twice.png", "a\\b.jpg"):
         add_image(folder, name)
-    (line,) = complaints(folder, TABLE + rows)
+    (line,) = problems_of(folder, TABLE + rows)
     assert line.startswith(expected)
     with pytest.raises(UserError):
         read(folder, TABLE + rows)
@@ -141,19 +146,19 @@ def test_a_wrong_row_is_named(folder, rows, expected):
 
 def test_every_wrong_row_is_told_and_the_others_stay(folder):
     table = TABLE.replace("labels", "labels,split").replace("dog\n", "dog,Train\n")
-    found = complaints(folder, table + "nine,cat,\n")
+    found = problems_of(folder, table + "nine,cat,\n")
     assert [line.split(":")[0] for line in found] == [f"row {n} of labels.csv" for n in (3, 5)]
     assert "'Train' is no split: write train, val or test" in found[0]
 
 
 def test_a_val_image_needs_a_mask(folder):
     table = "image,labels,split\ncat 1,cat,val\ndög,dog,val\nboth.v2,cat dog,\n"
-    (line,) = complaints(folder, table)
+    (line,) = problems_of(folder, table)
     assert line == "row 3 of labels.csv: val image dög has no mask dög.png: paint one"
 
 
 def test_labels_beside_the_given_classes_are_told(folder):
-    found = complaints(folder, TABLE, classes=["dog"])
+    found = problems_of(folder, TABLE, classes=["dog"])
     assert [line[:43] for line in found] == [
         f"row {n} of labels.csv: 'cat' is none of the c" for n in (2, 4)
     ]
@@ -185,7 +190,7 @@ def test_a_missing_folder_or_table_is_named(folder):
         (folder / "masks").rename(folder / "elsewhere")
         read(folder, TABLE)
     with pytest.raises(UserError, match=r"cannot read .*gone\.csv"):
-        folder_source(folder / "images", folder / "gone.csv", complain=refuse)
+        folder_source(folder / "images", folder / "gone.csv", on_problem=raise_problem)
 
 
 def test_images_and_masks_without_a_row_are_counted(folder):
@@ -198,9 +203,9 @@ def test_images_and_masks_without_a_row_are_counted(folder):
 
 
 def test_own_classes_have_their_own_ids_even_with_vocs_names():
-    assert [info.source_id for info in own_classes(["cat", "dog"]).classes] == [1, 2]
+    assert [info.source_id for info in ClassTable.own(["cat", "dog"]).classes] == [1, 2]
     with pytest.raises(UserError, match="254 at most"):
-        own_classes([f"c{k}" for k in range(255)])
+        ClassTable.own([f"c{k}" for k in range(255)])
 
 
 @pytest.mark.parametrize(

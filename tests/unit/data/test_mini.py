@@ -11,8 +11,9 @@ from PIL import Image
 from scipy import ndimage
 
 from seedbed.data.mini import dataset as mini
-from seedbed.data.mini import scenes as mini_scenes
-from seedbed.data.mini.dataset import CLASSES, draw_scene, write_mini
+from seedbed.data.mini.animals import ANIMALS, CLASSES, COATS, draw_animal
+from seedbed.data.mini.dataset import write_mini
+from seedbed.data.mini.scenes import Scene, choose_classes, draw_scene, void_ring
 
 SEED, TRAIN, VAL = 3, 10, 12
 
@@ -24,7 +25,7 @@ def scene_of(number, seed=SEED, size=128):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mini") / "data"
-    write_mini(folder, seed=SEED, train=TRAIN, val=VAL)
+    write_mini(folder, seed=SEED, train=TRAIN, val=VAL, size=128)
     return folder
 
 
@@ -71,7 +72,7 @@ def test_a_void_ring_parts_all_regions_and_is_thin(number):
 def test_the_ring_of_a_square_is_one_pixel_on_each_side():
     instances = np.zeros((8, 8), np.uint8)
     instances[2:6, 2:6] = 1
-    ring = mini_scenes._ring(instances)
+    ring = void_ring(instances)
     assert not ring[3:5, 3:5].any()
     assert ring[2:6, 2].all() and ring[2:6, 1].all() and not ring[:, 0].any()
     assert not ring[1, 1]
@@ -87,22 +88,21 @@ def test_heads_are_small_and_classes_balanced():
     centre = np.array([64.0, 64.0])
     for class_id in range(1, 7):
         rngs = [np.random.default_rng((class_id, k)) for k in range(8)]
-        figures = [mini_scenes._draw_animal(rng, class_id, 70, centre, 128) for rng in rngs]
+        figures = [draw_animal(rng, class_id, 70, centre, 128) for rng in rngs]
         shares = [(f.head > 0.5).sum() / (f.cover > 0.5).sum() for f in figures]
         assert 0.1 < np.mean(shares) < 0.2
     rng = np.random.default_rng(0)
-    drawn = [one for _ in range(3000) for one in set(mini_scenes._choose_classes(rng))]
+    drawn = [one for _ in range(3000) for one in set(choose_classes(rng))]
     counts = np.bincount(drawn, minlength=7)[1:]
     assert counts.min() > 0.85 * counts.max()
 
 
 def test_classes_share_bodies_and_coats_but_never_both_marks_and_body():
-    animals = mini_scenes.ANIMALS
-    for body in {animal.body for animal in animals}:
-        assert len([animal for animal in animals if animal.body == body]) == 2
-    for coat in mini_scenes.COATS:
-        assert len([animal for animal in animals if coat in animal.coats]) == 4
-    assert len({(animal.body, animal.marks) for animal in animals}) == 6
+    for body in {animal.body for animal in ANIMALS}:
+        assert len([animal for animal in ANIMALS if animal.body == body]) == 2
+    for coat in COATS:
+        assert len([animal for animal in ANIMALS if coat in animal.coats]) == 4
+    assert len({(animal.body, animal.marks) for animal in ANIMALS}) == 6
 
 
 def test_lists(root, devkit):
@@ -167,11 +167,11 @@ def test_annotations_name_each_object_with_a_tight_box(devkit):
 def test_a_box_counts_from_one_and_holds_its_half_of_the_ring():
     instances = np.full((10, 12), 0, np.uint8)
     instances[3:7, 4:12] = 1  # cut off on the right
-    ring = mini_scenes._ring(instances)
+    ring = void_ring(instances)
     instances[ring] = 255
     image = np.zeros((10, 12, 3), np.uint8)
     mask = np.where(instances == 1, 2, instances)
-    found = mini._annotation("a.jpg", mini.Scene(image, mask, instances, (2,))).find("object")
+    found = mini._annotation("a.jpg", Scene(image, mask, instances, (2,))).find("object")
     assert [int(leaf.text) for leaf in found.find("bndbox")] == [5, 4, 12, 7]
     assert found.findtext("truncated") == "1"
     assert found.findtext("name") == "dappit"
@@ -195,14 +195,14 @@ def everything(folder: Path):
 
 
 def test_bytes_hang_on_the_seed_alone(root, tmp_path):
-    write_mini(tmp_path / "again", seed=SEED, train=TRAIN, val=VAL)
+    write_mini(tmp_path / "again", seed=SEED, train=TRAIN, val=VAL, size=128)
     names = everything(root)
     assert everything(tmp_path / "again") == names
     assert filecmp.cmpfiles(root, tmp_path / "again", names, shallow=False)[1:] == ([], [])
 
 
 def test_counts_do_not_change_scenes(devkit, tmp_path):
-    write_mini(tmp_path / "few", seed=SEED, train=2, val=1)
+    write_mini(tmp_path / "few", seed=SEED, train=2, val=1, size=128)
     few = tmp_path / "few" / "VOCdevkit" / "VOC2012"
     for name in everything(few):
         if name.parts[0] != "ImageSets":
@@ -218,5 +218,5 @@ def test_small_scenes_still_work():
 def test_nothing_is_left_of_a_write_that_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(mini, "_write_sbd_mask", lambda path, mask: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_mini(tmp_path / "data", seed=1, train=2, val=1)
+        write_mini(tmp_path / "data", seed=1, train=2, val=1, size=128)
     assert list(tmp_path.iterdir()) == []

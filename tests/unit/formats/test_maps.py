@@ -53,9 +53,9 @@ def test_atomic_folder_replaces_or_leaves_alone(tmp_path):
 
 @pytest.fixture
 def events(monkeypatch):
-    """What is brought to the disk, and what gets its name, in order."""
+    """Syncs and renames, in order."""
     events = []
-    fsync, syncfs, renames = os.fsync, atomic_module._sync_all, (Path.replace, Path.rename)
+    fsync, syncfs, renames = os.fsync, atomic_module._sync_file_system, (Path.replace, Path.rename)
 
     def record(kind, path):
         events.append((kind, re.sub(r"\.([0-9a-f]{14})", ".x", Path(path).name)))
@@ -66,19 +66,19 @@ def events(monkeypatch):
     monkeypatch.setattr(
         os, "fsync", lambda n: (record("sync", Path(f"/proc/self/fd/{n}").readlink()), fsync(n))
     )
-    monkeypatch.setattr(atomic_module, "_sync_all", lambda f: (record("all", f), syncfs(f)))
+    monkeypatch.setattr(atomic_module, "_sync_file_system", lambda f: (record("all", f), syncfs(f)))
     for name, rename in zip(("replace", "rename"), renames, strict=True):
         monkeypatch.setattr(Path, name, recorded(rename))
     return events
 
 
-def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_we_go_on(tmp_path, events):
+def test_a_file_is_synced_before_it_is_renamed_and_its_name_after(tmp_path, events):
     folder = tmp_path / "results"
-    after = [("name", "a.h5"), ("sync", "results")]
+    renamed = [("name", "a.h5"), ("sync", "results")]
     for write in (lambda path: write_text(path, "a"), write_some):
         events.clear()
         write(folder / "a.h5")
-        assert events == [("sync", ".a.x.h5"), *after]
+        assert events == [("sync", ".a.x.h5"), *renamed]
     events.clear()
     with atomic_folder(folder / "masks") as temporary:
         (temporary / "a").touch()

@@ -1,7 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.overlay import overlay, write_overlay
+from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.overlay import cue_preview, overlay, write_overlay
 
 CAT, DOG = (128, 0, 0), (0, 128, 0)  # VOC's colours of 1 and 2
 
@@ -44,3 +45,15 @@ def test_the_file_is_a_jpeg_of_that(tmp_path):
         found = np.array(file).astype(int)
     assert abs(found - overlay(image, mask)).max() < 12
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.jpg"]
+
+
+def test_cue_preview_shows_cells_in_place():
+    image = np.full((6, 9, 3), 200, np.uint8)
+    cues = np.zeros((3, 2, 3), bool)
+    cues[1, 0, 0] = cues[2, 1, 2] = cues[0, 1, 0] = True
+    picture = cue_preview(image, cues)
+    assert picture.dtype == np.uint8 and picture.shape == image.shape
+    one, two = (picture[at].astype(int) for at in ((0, 0), (5, 8)))
+    assert one[0] > one[1] and two[1] > two[0]  # maroon and green, as VOC has them
+    assert VOC_PALETTE[1].tolist() == [128, 0, 0]
+    assert (picture[5, 0] < picture[0, 8]).all()  # background is darker than no cue

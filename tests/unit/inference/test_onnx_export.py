@@ -8,8 +8,8 @@ import torch
 from seedbed.inference import onnx_export
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.models import build
-from seedbed.models.backbones.vgg import SameMaxPool2d
-from seedbed.models.heads.vgg import Dropout
+from seedbed.models.heads.deeplab import Dropout
+from seedbed.models.layers import SameMaxPool2d
 from seedbed.runtime.errors import UserError
 
 onnx = pytest.importorskip("onnx")

@@ -1,4 +1,4 @@
-"""Resizing against hand-worked rows, SciPy and Pillow."""
+"""Resizing against rows by hand, SciPy and Pillow."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from seedbed.methods.resampling import label_pixels, resize, resize_image
 
 torch.set_num_threads(1)
 
-HOW = ["half_pixel", "corner_aligned", "tf_legacy", "antialias", "bicubic", "nearest"]
+METHODS = ["half_pixel", "corner_aligned", "tf_legacy", "antialias", "bicubic", "nearest"]
 
 
 @pytest.fixture
@@ -18,17 +18,17 @@ def noise():
     return torch.rand(2, 3, 9, 14, generator=torch.Generator().manual_seed(0))
 
 
-def row(values, length, how):
+def row(values, length, method):
     """A row resized: what the columns of a map that is the same in all rows become."""
     maps = torch.tensor(values, dtype=torch.float32).expand(1, 1, 3, -1)
-    wide = resize(maps, (3, length), how)[0, 0, 0]
-    tall = resize(maps.mT, (length, 3), how)[0, 0, :, 0]
+    wide = resize(maps, (3, length), method)[0, 0, 0]
+    tall = resize(maps.mT, (length, 3), method)[0, 0, :, 0]
     torch.testing.assert_close(wide, tall)  # rows and columns are treated alike
     return wide.tolist()
 
 
 @pytest.mark.parametrize(
-    ("how", "larger", "smaller"),
+    ("method", "larger", "smaller"),
     [
         ("half_pixel", [0, 2.5, 7.5, 12.5, 17.5, 22.5, 27.5, 30], [5, 25]),
         ("corner_aligned", [30 * i / 7 for i in range(8)], [0, 30]),
@@ -38,28 +38,28 @@ def row(values, length, how):
         ("nearest", [0, 0, 10, 10, 20, 20, 30, 30], [0, 30]),
     ],
 )
-def test_rows_by_hand(how, larger, smaller):
+def test_rows_by_hand(method, larger, smaller):
     values = [0, 10, 20, 30]
-    assert row(values, 8, how) == pytest.approx(larger)
-    assert row(values, 2, how) == pytest.approx(smaller)
+    assert row(values, 8, method) == pytest.approx(larger)
+    assert row(values, 2, method) == pytest.approx(smaller)
 
 
 def test_tf_legacy_between_samples():
     assert row([0, 10, 20, 30], 3, "tf_legacy") == pytest.approx([0, 40 / 3, 80 / 3])
 
 
-def test_what_lies_between_the_samples_counts_only_when_smoothed():
+def test_only_low_pass_methods_see_pixels_between_the_samples():
     peak = [0, 0, 0, 0, 90, 0, 0, 0, 0, 0, 0, 0]
-    seen = {how: sum(row(peak, 2, how)) for how in HOW}
+    seen = {method: sum(row(peak, 2, method)) for method in METHODS}
     assert seen["antialias"] > 10 and seen["bicubic"] > 10
     assert seen["half_pixel"] == seen["tf_legacy"] == seen["nearest"] == 0
 
 
 @pytest.mark.parametrize("size", [(9, 14), (41, 27), (4, 5), (1, 1), (18, 3)])
-def test_corner_aligned_is_scipys_zoom(noise, size):
+def test_corner_aligned_and_nearest_equal_scipys_zoom(noise, size):
     factors = (size[0] / 9, size[1] / 14)
-    for how, order in (("corner_aligned", 1), ("nearest", 0)):
-        found = resize(noise.double(), size, how)
+    for method, order in (("corner_aligned", 1), ("nearest", 0)):
+        found = resize(noise.double(), size, method)
         for image, channel in ((0, 1), (1, 2)):
             expected = zoom(noise[image, channel].double().numpy(), factors, order=order)
             np.testing.assert_allclose(found[image, channel], expected, atol=1e-12)
@@ -67,47 +67,47 @@ def test_corner_aligned_is_scipys_zoom(noise, size):
 
 @pytest.mark.parametrize("size", [(20, 31), (5, 6), (9, 5), (30, 9)])
 @pytest.mark.parametrize(
-    ("how", "filters"),
+    ("method", "filters"),
     [("antialias", Image.Resampling.BILINEAR), ("bicubic", Image.Resampling.BICUBIC)],
 )
-def test_antialias_and_bicubic_are_pillows(size, how, filters):
+def test_antialias_and_bicubic_equal_pillow(size, method, filters):
     # Pillow rounds and cuts off after the rows as well: the range leaves room to overshoot
     pixels = np.random.default_rng(0).integers(60, 200, (9, 14, 3), np.uint8)
     expected = np.asarray(Image.fromarray(pixels).resize(size[::-1], filters), float)
     images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    found = resize_image(images, size, how)[0].permute(1, 2, 0).numpy()
+    found = resize_image(images, size, method)[0].permute(1, 2, 0).numpy()
     assert np.abs(found - expected).max() <= 1.01
-    if how == "bicubic":
+    if method == "bicubic":
         assert np.array_equal(found, found.round())
 
 
-def test_bicubic_overshoots_in_maps_alone():
+def test_bicubic_overshoots_in_maps_but_not_in_images():
     edge = torch.tensor([0.0, 0, 255, 255]).expand(1, 3, 4, 4)
     maps, image = (way(edge, (16, 16), "bicubic") for way in (resize, resize_image))
     assert maps.min() < -5 and maps.max() > 260
     assert image.min() == 0 and image.max() == 255
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_maps_of_their_own_size_stay_and_batches_are_apart(noise, how):
-    assert torch.equal(resize(noise, (9, 14), how), noise)
-    whole = resize(noise, (5, 20), how)
+@pytest.mark.parametrize("method", METHODS)
+def test_same_size_is_the_identity_and_batches_are_independent(noise, method):
+    assert torch.equal(resize(noise, (9, 14), method), noise)
+    whole = resize(noise, (5, 20), method)
     assert whole.shape == (2, 3, 5, 20)
-    torch.testing.assert_close(whole[1:, 2:], resize(noise[1:, 2:], (5, 20), how))
+    torch.testing.assert_close(whole[1:, 2:], resize(noise[1:, 2:], (5, 20), method))
 
 
-@pytest.mark.parametrize("how", ["half_pixel", "corner_aligned", "tf_legacy"])
-def test_gradients_pass(noise, how):
+@pytest.mark.parametrize("method", ["half_pixel", "corner_aligned", "tf_legacy"])
+def test_gradients_flow(noise, method):
     maps = noise.requires_grad_()
-    resize(maps, (11, 23), how).sum().backward()
+    resize(maps, (11, 23), method).sum().backward()
     assert float(maps.grad.sum()) == pytest.approx(2 * 3 * 11 * 23, rel=1e-5)
     assert (maps.grad > 0).all()
 
 
-def test_unknown_ways_are_named(noise):
-    with pytest.raises(ValueError, match=r"how must be one of half_pixel.*'bilinear'"):
+def test_unknown_methods_are_refused(noise):
+    with pytest.raises(ValueError, match=r"method must be one of half_pixel.*'bilinear'"):
         resize(noise, (3, 3), "bilinear")
-    with pytest.raises(ValueError, match=r"how must be .*'half_pixel'"):
+    with pytest.raises(ValueError, match=r"method must be .*'half_pixel'"):
         label_pixels(8, 2, "half_pixel")
 
 

@@ -118,7 +118,7 @@ def test_inner_cells(size, inner):
 def test_forward_gives_psas_pairs(model):
     images = noise(2, 3, 96, 104)
     with torch.inference_mode():
-        features, found = model.embedded(images), model(images)
+        features, found = model.embed(images), model(images)
     sources = psa_sources(12, 13)
     assert found.shape == (2, 34, len(sources))
     expected = [
@@ -131,7 +131,7 @@ def test_forward_gives_psas_pairs(model):
 def test_both_forms_agree(model):
     images = noise(1, 3, 96, 104, seed=1)
     with torch.inference_mode():
-        features, pairs = model.embedded(images), model(images)
+        features, pairs = model.embed(images), model(images)
         everywhere = model.affinities(images)
         as_psa = model.affinities(images, border_sources=False)
     assert everywhere.shape == as_psa.shape == (1, 34, 12, 13)

@@ -5,8 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.psa_vgg import vgg16_affinity, vgg16_cls
-from seedbed.training.optimisation import Optimisation, parameter_groups
+from seedbed.models.heads.affinity import vgg16_affinity
+from seedbed.models.heads.classification import vgg16_cls
+from seedbed.training.optimisation import parameter_groups
+from tests.support.training_helpers import optimisation
 
 torch.set_num_threads(1)
 
@@ -120,7 +122,7 @@ def test_conv1_and_conv2_are_frozen_and_the_rest_learns(make):
 
 
 def test_new_layers_learn_at_rates_of_their_own():
-    rates = Optimisation(iterations=1, learning_rate=1.0, multipliers=(1, 2, 10, 20))
+    rates = optimisation(learning_rate=1.0, multipliers=(1, 2, 10, 20))
     for make, new, old in (
         (vgg16_cls, ["fc8"], []),
         (vgg16_affinity, ["f8_3", "f8_4", "f8_5", "f9"], ["gn8_3", "gn8_4", "gn8_5"]),

@@ -6,10 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.resnet import ResNet101DeepLab, resnet101_features
-from seedbed.models.network import FrozenBatchNorm
-from seedbed.training.optimisation import Optimisation, parameter_groups
+from seedbed.models.backbones.resnet import resnet101_features
+from seedbed.models.heads.deeplab import ResNet101DeepLab
+from seedbed.models.layers import FrozenBatchNorm
+from seedbed.training.optimisation import parameter_groups
 from tests.support.network_helpers import on_meta, seeded
+from tests.support.training_helpers import optimisation
 
 torch.set_num_threads(1)
 
@@ -184,7 +186,7 @@ def test_norms_are_frozen_from_the_start():
 def test_learning_rate_groups():
     network = on_meta(ResNet101DeepLab, 3)
     body, weights, biases = parameter_groups(
-        network, Optimisation(1, learning_rate=1.0, multipliers=(1, 2, 10, 20))
+        network, optimisation(learning_rate=1.0, multipliers=(1, 2, 10, 20))
     )
     assert [body["lr"], weights["lr"], biases["lr"]] == [1, 10, 20]
     assert len(body["params"]) == 1 + 3 * 33 + 4, "all convolutions, no norm"

@@ -7,18 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.resnet38 import (
-    Block,
-    Bottleneck,
-    PlainBlock,
-    ResNet38Segmenter,
-    resnet38_affinity,
-    resnet38_cls,
-    resnet38_seg,
-)
-from seedbed.models.network import IMAGENET, Backbone, FrozenBatchNorm
-from seedbed.training.optimisation import Optimisation, parameter_groups
+from seedbed.models.backbones.resnet38 import Block, Bottleneck, PlainBlock
+from seedbed.models.heads.affinity import resnet38_affinity
+from seedbed.models.heads.classification import resnet38_cls
+from seedbed.models.heads.segmentation import ResNet38Segmenter, resnet38_seg
+from seedbed.models.layers import FrozenBatchNorm
+from seedbed.models.network import IMAGENET, Backbone
+from seedbed.training.optimisation import parameter_groups
 from tests.support.network_helpers import on_meta
+from tests.support.training_helpers import optimisation
 
 torch.set_num_threads(1)
 
@@ -323,7 +320,7 @@ def test_what_is_frozen_and_that_the_rest_learns(make, frozen):
 def test_new_layers_learn_at_rates_of_their_own(make, weights, biases):
     model = on_meta(make, CLASSES)
     names = {parameter: name for name, parameter in model.named_parameters()}
-    rates = Optimisation(iterations=1, learning_rate=1.0, multipliers=(1, 2, 10, 20))
+    rates = optimisation(learning_rate=1.0, multipliers=(1, 2, 10, 20))
     groups = {g["lr"]: [names[p] for p in g["params"]] for g in parameter_groups(model, rates)}
     assert groups.get(10) == weights
     assert groups.get(20, []) == biases

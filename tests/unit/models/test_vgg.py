@@ -6,10 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seedbed.models.backbones.vgg import SameMaxPool2d, max_pool, vgg16_features
-from seedbed.models.heads.vgg import Vgg16CAM, vgg16_aspp, vgg16_group, vgg16_largefov
-from seedbed.training.optimisation import Optimisation, parameter_groups
+from seedbed.models.backbones.vgg import vgg16_features
+from seedbed.models.heads.deeplab import vgg16_aspp, vgg16_largefov
+from seedbed.models.heads.group import vgg16_group
+from seedbed.models.heads.sec import Vgg16CAM
+from seedbed.models.layers import SameMaxPool2d, max_pool
+from seedbed.training.optimisation import parameter_groups
 from tests.support.network_helpers import on_meta, seeded
+from tests.support.training_helpers import optimisation
 
 torch.set_num_threads(1)
 
@@ -251,9 +255,7 @@ def test_dropout_after_training_only_by_the_switch():
 
 def learning_rates(network):
     """Rate by parameter: body weights 1, body biases 2, new weights 10, new biases 20."""
-    groups = parameter_groups(
-        network, Optimisation(1, learning_rate=1.0, multipliers=(1, 2, 10, 20))
-    )
+    groups = parameter_groups(network, optimisation(learning_rate=1.0, multipliers=(1, 2, 10, 20)))
     rates = {id(p): group["lr"] for group in groups for p in group["params"]}
     return {name: rates[id(p)] for name, p in network.named_parameters()}
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from seedbed.models import build
-from seedbed.models.weights import load, load_network, save_network
+from seedbed.models.weights import load_network, load_weights, save_network
 from seedbed.runtime.errors import UserError
 
 torch.set_num_threads(1)
@@ -57,17 +57,17 @@ def assert_filled(model, tensors):
 
 def test_report_says_what_went_where(model, tensors, write):
     head = model.state_dict()["head.1.weight"].clone()
-    report = load(model, write(tensors))
+    report = load_weights(model, write(tensors))
     assert len(report.placed) == 50 and report.placed[0] == "features.0.weight"
     assert report.missing == ("head.1.weight",)
-    assert report.left_over == ("classifier.1.weight",)
+    assert report.unused == ("classifier.1.weight",)
     assert_filled(model, tensors)
     assert torch.equal(model.state_dict()["head.1.weight"], head)
 
 
 def test_prefixes_wrappers_and_half_precision(model, tensors, write):
     halves = {f"module.{key}": value.half() for key, value in tensors.items()}
-    load(model, write({"state_dict": halves, "epoch": 3}, "weights.pt"))
+    load_weights(model, write({"state_dict": halves, "epoch": 3}, "weights.pt"))
     assert_filled(model, {key: value.half() for key, value in tensors.items()})
     assert all(value.dtype == torch.float32 for value in model.state_dict().values())
 
@@ -75,28 +75,28 @@ def test_prefixes_wrappers_and_half_precision(model, tensors, write):
 def test_head_for_other_classes(model, tensors, write):
     path = write(tensors | {"head.1.weight": torch.zeros(7, 512, 1, 1)})
     with pytest.raises(UserError, match=r"weights.pth: head.1.weight.*\(7, 512, 1, 1\).*new_head"):
-        load(model, path)
-    report = load(model, path, new_head=True)
-    assert report.missing == ("head.1.weight",) and "head.1.weight" in report.left_over
+        load_weights(model, path)
+    report = load_weights(model, path, new_head=True)
+    assert report.missing == ("head.1.weight",) and "head.1.weight" in report.unused
 
 
 def test_wrong_shape_in_the_backbone(model, tensors, write):
     before = model.features[0].weight.clone()
     tensors["features.12.squeeze.weight"] = torch.zeros(64, 512, 3, 3)
     with pytest.raises(UserError, match=r"features.12.*\(64, 512, 3, 3\).*\(64, 512, 1, 1\)"):
-        load(model, write(tensors))
+        load_weights(model, write(tensors))
     assert torch.equal(model.features[0].weight, before), "nothing is placed on an error"
 
 
 @pytest.mark.parametrize("content", [{"fc.weight": torch.zeros(2)}, {}, {"state_dict": {"a": 1}}])
 def test_nothing_fits(model, write, content):
     with pytest.raises(UserError, match=r"weights.pth hold no tensor of this network"):
-        load(model, write(content))
+        load_weights(model, write(content))
 
 
 def test_batch_norm_counters_alone_are_no_fit(write):
     with pytest.raises(UserError, match="no tensor of this network"):
-        load(
+        load_weights(
             build("mobilenet_v2_cls", 2),
             write({"features.0.1.num_batches_tracked": torch.tensor(3)}),
         )
@@ -104,7 +104,7 @@ def test_batch_norm_counters_alone_are_no_fit(write):
 
 def test_no_state_dict(model, write):
     with pytest.raises(UserError, match=r"weights.pth hold no state dict but a list"):
-        load(model, write([torch.zeros(2)]))
+        load_weights(model, write([torch.zeros(2)]))
 
 
 @pytest.mark.parametrize("size", [0, 10, 2000, 100_000, -100])
@@ -112,12 +112,12 @@ def test_truncated_file(model, tensors, write, size):
     path = write(tensors)
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(UserError, match=r"weights.pth.*cut short"):
-        load(model, path)
+        load_weights(model, path)
 
 
 def test_no_file(model, tmp_path):
     with pytest.raises(UserError, match=r"none.pth do not exist"):
-        load(model, tmp_path / "none.pth")
+        load_weights(model, tmp_path / "none.pth")
 
 
 class Payload:
@@ -132,7 +132,7 @@ class Payload:
 
 def test_nothing_is_executed(model, tmp_path, write):
     with pytest.raises(UserError, match="no plain PyTorch file"):
-        load(model, write({"features.0.weight": Payload(tmp_path / "trace")}))
+        load_weights(model, write({"features.0.weight": Payload(tmp_path / "trace")}))
     assert not (tmp_path / "trace").exists()
 
 
@@ -174,9 +174,9 @@ def test_own_networks_bytes_are_fixed(tmp_path):
 def test_own_file_starts_another_network(tmp_path):
     trained = saved(tmp_path / "weights.pt", name="tiny_cls")
     model = build("tiny_seg", 4)
-    report = load(model, tmp_path / "weights.pt")
+    report = load_weights(model, tmp_path / "weights.pt")
     assert all(name.startswith("features.") for name in report.placed)
-    assert report.left_over == ("head.1.weight",)
+    assert report.unused == ("head.1.weight",)
     assert torch.equal(model.features[5][0].weight, trained.features[5][0].weight)
 
 
@@ -203,8 +203,8 @@ def test_files_of_another_version_are_refused(tmp_path, write, change):
 @needs(MOBILENET)
 def test_published_mobilenet_fills_the_backbone():
     model = build("mobilenet_v2_seg", 3)
-    report = load(model, MOBILENET)
-    assert report.left_over == () and all(name.startswith("head.") for name in report.missing)
+    report = load_weights(model, MOBILENET)
+    assert report.unused == () and all(name.startswith("head.") for name in report.missing)
     assert len(report.placed) == 312
 
 
@@ -226,11 +226,11 @@ def best_five(model, classifier, image):
 
 @needs(SQUEEZENET, VOC)
 def test_published_squeezenet_knows_dogs_and_cats(model):
-    report = load(model.eval(), SQUEEZENET)
+    report = load_weights(model.eval(), SQUEEZENET)
     assert report.missing == ("head.1.weight",)
-    assert report.left_over == ("classifier.1.weight", "classifier.1.bias")
+    assert report.unused == ("classifier.1.weight", "classifier.1.bias")
     content = torch.load(SQUEEZENET, weights_only=True)
-    classifier = [content[name] for name in report.left_over]
+    classifier = [content[name] for name in report.unused]
     dogs = [best_five(model, classifier, image) for image in photos(11, 20)]
     cats = [best_five(model, classifier, image) for image in photos(7, 20)]
     assert sum(five[0] in DOG for five in dogs) >= 14
@@ -242,7 +242,7 @@ def test_a_safetensors_file_fills_a_network_as_a_pth_does(tmp_path):
     source, target = build("tiny_cls", 3), build("tiny_cls", 3)
     path = tmp_path / "weights.safetensors"
     save_file(source.state_dict(), path)
-    assert not load(target, path).missing
+    assert not load_weights(target, path).missing
     assert all(map(torch.equal, source.state_dict().values(), target.state_dict().values()))
 
 
@@ -253,5 +253,5 @@ def test_a_safetensors_file_fills_a_network_as_a_pth_does(tmp_path):
 def test_files_are_read_by_their_kind(tmp_path, name):
     (tmp_path / name).write_bytes(b"no weights at all")
     with pytest.raises(UserError, match=name) as error:
-        load(build("tiny_cls", 3), tmp_path / name)
+        load_weights(build("tiny_cls", 3), tmp_path / name)
     assert "PyTorch" not in str(error.value) and "\n" not in str(error.value)

@@ -1,46 +1,42 @@
-import json
+"""The report page's parts: pictures, gallery, curves, tables, and the drawing of the rules."""
+
 import os
 import re
 from pathlib import Path
 
-import jinja2
+import networkx as nx
 import numpy as np
 import pytest
 import torch
-from docutils.core import publish_doctree
 from PIL import Image
 
-from seedbed.formats.maps import Maps, write_maps
+from seedbed.evaluation.chain import ChainFiles
+from seedbed.formats.maps import Maps
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.tables import write_tsv
-from seedbed.report.charts import MOST_POINTS, line_chart
+from seedbed.report.charts import MAX_POINTS, line_chart
+from seedbed.report.columns import mask_columns, picture_columns
 from seedbed.report.gallery import Gallery, spread
-from seedbed.report.jobs import read_jobs, rule_edges
+from seedbed.report.job_graph import read_job_graph, rule_edges
+from seedbed.report.layered_drawing import draw
 from seedbed.report.pictures import (
     CONFUSED,
-    FALSE,
-    MISSED,
-    RIGHT_BACKGROUND,
-    RIGHT_OBJECT,
+    CORRECT_BACKGROUND,
+    CORRECT_OBJECT,
+    FALSE_NEGATIVE,
+    FALSE_POSITIVE,
     class_picture,
     error_map,
-    fitted,
+    fit_size,
     grey_picture,
-    sample,
+    resize_nearest,
     write_mask_strip,
 )
-from seedbed.report.rule_graph import draw
-from seedbed.report.steps import best_class, mask_steps, painted_steps
 from seedbed.report.tables import quality_by_list, rule_costs
 from seedbed.runtime.errors import UserError
-from stages.report import report
-from stages.settings import ReportSettings
-from tests.support.report_helpers import CLASSES, IDS, JOBS, entries, write_run
-from tests.support.workflow_helpers import ROOT
+from tests.support.report_helpers import IDS, JOBS, entries, write_run
 
 torch.set_num_threads(1)
-CAPTIONS = sorted((ROOT / "workflow/report").glob("*.rst"))
-WHERE = {"device": "cpu", "workers": 1, "settings": ReportSettings()}
 
 
 @pytest.fixture(scope="module")
@@ -48,29 +44,25 @@ def run(tmp_path_factory):
     return write_run(tmp_path_factory.mktemp("run"))
 
 
-def made(folder: Path, arguments: dict, **others) -> tuple[str, dict]:
-    """The page in a folder of its own, and what its gallery shows."""
-    page = folder / "report.html"
-    report(**{**arguments, **WHERE, "output": page, "files": folder / "report_files", **others})
-    text = page.read_text()
-    content = re.search(r'<script type="application/json" id="content">(.*?)</script>', text)
-    return text, json.loads(content[1])
+def gallery_of(data: Path, files: ChainFiles, *, num_classes: int, truth: list[Path]) -> Gallery:
+    pictures = picture_columns(files, group_cams=(), walks=())
+    return Gallery(data, num_classes, Maps(truth), pictures, mask_columns(files), side=16)
 
 
 def test_sizes_keep_proportions_and_never_grow():
-    assert fitted(500, 250, 100) == (100, 50)
-    assert fitted(40, 30, 100) == (40, 30)
-    assert fitted(1, 1000, 100) == (1, 100)
+    assert fit_size(500, 250, 100) == (100, 50)
+    assert fit_size(40, 30, 100) == (40, 30)
+    assert fit_size(1, 1000, 100) == (1, 100)
 
 
-def test_sampling_takes_the_pixels_in_the_middle():
+def test_nearest_resizing_takes_the_pixels_at_the_centres():
     rows = np.arange(8)[:, None] * 10 + np.arange(4)
-    assert sample(rows, (4, 2)).tolist() == [[11, 13], [31, 33], [51, 53], [71, 73]]
-    assert sample(rows[:1, :2], (2, 4)).tolist() == [[0, 0, 1, 1]] * 2
-    assert sample(np.stack([rows, -rows]), (1, 1)).ravel().tolist() == [42, -42]
+    assert resize_nearest(rows, (4, 2)).tolist() == [[11, 13], [31, 33], [51, 53], [71, 73]]
+    assert resize_nearest(rows[:1, :2], (2, 4)).tolist() == [[0, 0, 1, 1]] * 2
+    assert resize_nearest(np.stack([rows, -rows]), (1, 1)).ravel().tolist() == [42, -42]
 
 
-def test_class_pictures_have_the_colour_of_the_strongest_class_as_bright_as_its_value():
+def test_class_pictures_show_the_best_class_as_bright_as_its_value():
     maps = np.array([[[1.0, 0.5, 0.0]], [[0.5, 0.75, 0.0]]])
     picture = class_picture(maps, [2, 5])
     assert picture.tolist() == [
@@ -80,44 +72,36 @@ def test_class_pictures_have_the_colour_of_the_strongest_class_as_bright_as_its_
     assert grey_picture(np.array([[0, 0.5, 1]])).tolist() == [[[0] * 3, [127] * 3, [255] * 3]]
 
 
-def test_errors_by_hand():
+def test_error_map_by_hand():
     truth = np.uint8([[0, 1, 1, 1, 0, 1, 255, 255, 0]])
     mask = np.uint8([[0, 1, 0, 255, 2, 2, 255, 1, 255]])
     expected = [
-        *(RIGHT_BACKGROUND, RIGHT_OBJECT, MISSED, MISSED, FALSE, CONFUSED),
-        *(255, 255, MISSED),
+        *(
+            CORRECT_BACKGROUND,
+            CORRECT_OBJECT,
+            FALSE_NEGATIVE,
+            FALSE_NEGATIVE,
+            FALSE_POSITIVE,
+            CONFUSED,
+        ),
+        *(255, 255, FALSE_NEGATIVE),
     ]
     assert error_map(truth, mask).tolist() == [expected]
 
 
 def test_mask_strips_keep_every_id(tmp_path):
-    masks = [np.uint8([[0, 20, 255]]), np.uint8([[FALSE, 1, 2]])]
+    masks = [np.uint8([[0, 20, 255]]), np.uint8([[FALSE_POSITIVE, 1, 2]])]
     write_mask_strip(tmp_path / "m.png", masks)
     with Image.open(tmp_path / "m.png") as image:
-        assert np.array(image).tolist() == [[0, 20, 255, FALSE, 1, 2]]
+        assert np.array(image).tolist() == [[0, 20, 255, FALSE_POSITIVE, 1, 2]]
         colours = np.array(image.convert("RGB"))[0]
     assert colours[1].tolist() == VOC_PALETTE[20].tolist()
     assert colours[3].tolist() == [230, 159, 0]
 
 
-def test_the_best_class_is_that_of_the_highest_probability(tmp_path):
-    probabilities = np.random.default_rng(0).dirichlet(np.ones(4), (6, 5)).transpose(2, 0, 1)
-    probabilities = probabilities.astype(np.float16)
-    with write_maps(tmp_path / "p.h5") as maps:
-        maps.put("a", probabilities, classes=[0, 3, 7, 20])
-    expected = np.array([0, 3, 7, 20])[probabilities.astype(float).argmax(0)]
-    assert best_class(Maps(tmp_path / "p.h5"), "a").tolist() == expected.tolist()
-
-
-def test_a_row_names_what_lies_where_in_its_strips(run, tmp_path):
-    gallery = Gallery(
-        run["data"],
-        3,
-        Maps(run["truth"]),
-        painted_steps(cams=run["cams"]),
-        mask_steps(pseudo_labels=run["pseudo_labels"], refined=run["refined"]),
-        side=16,
-    )
+def test_a_row_tells_the_order_of_its_strips(run, tmp_path):
+    files = ChainFiles(cams=run["cams"], pseudo_labels=run["pseudo_labels"], refined=run["refined"])
+    gallery = gallery_of(run["data"], files, num_classes=3, truth=run["truth"])
     assert gallery.columns == [
         *("photo", "CAM", "pseudo label", "round 0 + CRF", "round 1 + CRF", "truth", "error")
     ]
@@ -125,7 +109,7 @@ def test_a_row_names_what_lies_where_in_its_strips(run, tmp_path):
     row = gallery.draw(half, tmp_path)
     assert (row["id"], row["split"], row["tags"], row["size"]) == (IDS[1], "train", [2], [16, 12])
     assert row["pictures"] == [0, 1]
-    # pseudo label: all but nothing missed; final: half of the object is called background
+    # The pseudo label is perfect; in the final mask half of the object is background.
     object_, background = 0.5, 15 / (15 + 8)
     expected = round((object_ + background) / 2, 3)
     assert row["masks"] == [[2, 1.0], [3, expected], [4, expected], [5, None], [6, None]]
@@ -133,7 +117,7 @@ def test_a_row_names_what_lies_where_in_its_strips(run, tmp_path):
     assert strip.shape == (12, 5 * 16)
     truth, error = strip[:, 48:64], strip[:, 64:]
     assert truth[0, [0, 7, 8, 15]].tolist() == [2, 2, 0, 0]  # every second pixel, from the second
-    assert error[[0, 11], 0].tolist() == [RIGHT_OBJECT, MISSED]
+    assert error[[0, 11], 0].tolist() == [CORRECT_OBJECT, FALSE_NEGATIVE]
     assert np.array(Image.open(tmp_path / f"{IDS[1]}.jpg")).shape == (12, 2 * 16, 3)
     row = gallery.draw(val, tmp_path)
     assert row["pictures"] == [0] and [column for column, _ in row["masks"]] == [3, 4, 5, 6]
@@ -149,32 +133,32 @@ def test_images_are_chosen_evenly_from_worst_to_best():
     assert spread([None] * 5, 3) == [0, 2, 4]
 
 
-def test_curves_are_placed_between_round_numbers():
+def test_curves_are_scaled_between_round_numbers():
     rows = [
         {"step": "0", "rate": "9", "a": "0", "b": ""},
         {"step": "10", "rate": "9", "a": "1", "b": "nan"},
     ]
     chart = line_chart("t", rows)
-    (line,) = chart.lines  # the rate is not drawn, nor what has no number
+    (line,) = chart.lines  # neither the rate nor a column without numbers is drawn
     assert (line.name, line.points) == (
         "a",
         f"{chart.left:.1f},{chart.bottom:.1f} {chart.right:.1f},{chart.top:.1f}",
     )
-    assert [tick.text for tick in chart.across][-1] == "10" and chart.up[0].text == "0"
-    assert chart.up[0].place > chart.up[-1].place
+    assert [tick.label for tick in chart.x_ticks][-1] == "10" and chart.y_ticks[0].label == "0"
+    assert chart.y_ticks[0].position > chart.y_ticks[-1].position
 
 
-def test_long_logs_are_thinned_and_their_last_row_kept():
+def test_long_logs_are_subsampled_and_keep_their_last_row():
     rows = [{"step": str(k), "loss": str(k)} for k in range(1, 1002)]
     points = line_chart("t", rows).lines[0].points.split()
     full = line_chart("t", rows[-1:]).lines[0].points
-    assert MOST_POINTS / 2 < len(points) <= MOST_POINTS and len(full.split()) == 1
+    assert MAX_POINTS / 2 < len(points) <= MAX_POINTS and len(full.split()) == 1
     last_x = float(points[-1].split(",")[0])
     assert last_x == max(float(point.split(",")[0]) for point in points)
     assert points[-1] == line_chart("t", [rows[0], rows[-1]]).lines[0].points.split()[-1]
 
 
-def test_logs_without_figures_have_no_curves():
+def test_logs_without_numbers_have_no_curves():
     assert line_chart("t", []) is None
     assert line_chart("t", [{"step": "1", "rate": "2"}]) is None
 
@@ -206,22 +190,24 @@ def test_a_benchmark_file_without_rows_does_not_count(tmp_path):
     assert rule_costs(tmp_path) == []
 
 
-def test_rules_stand_below_what_their_first_jobs_need():
-    drawing = draw(*rule_edges(*read_jobs(JOBS)))
+def test_rules_are_below_those_that_their_first_jobs_need():
+    drawing = draw(*rule_edges(read_job_graph(JOBS)))
     place = {box.name: box.y for box in drawing.boxes}
     assert place["convert"] < place["train"] < place["crf"] < place["all"]
-    assert len(drawing.edges) == 3  # convert → crf follows from convert → train → crf
-    (again,) = drawing.again  # crf → train leads to the next round: up to the lower side of train
+    assert len(drawing.forward) == 3  # convert → crf is implied by convert → train → crf
+    (back,) = drawing.back  # crf → train leads to the next round and ends below train
     x, y = {box.name: (box.x, box.y) for box in drawing.boxes}["train"]
-    assert again.endswith(f" {x:g} {y + drawing.box_height / 2:g}")
+    assert back.endswith(f" {x:g} {y + drawing.box_height / 2:g}")
 
 
 def drawn(*edges: str):
-    pairs = [tuple(edge) for edge in edges]
-    return draw(*rule_edges({name: name for edge in edges for name in edge}, pairs))
+    """The drawing of a run with one job for each rule; "ab" is an edge from rule a to rule b."""
+    graph = nx.DiGraph([tuple(edge) for edge in edges])
+    nx.set_node_attributes(graph, {name: name for name in graph}, "rule")
+    return draw(*rule_edges(graph))
 
 
-def test_rules_of_a_layer_do_not_overlap_and_lie_inside_the_picture():
+def test_rules_of_a_layer_do_not_overlap_and_are_inside_the_picture():
     drawing = drawn("ab", "ac", "bd", "cd", "ax", "xy", "yz", "de", "ze")
     for box in drawing.boxes:
         others = [o for o in drawing.boxes if o.y == box.y and o is not box]
@@ -230,120 +216,27 @@ def test_rules_of_a_layer_do_not_overlap_and_lie_inside_the_picture():
         assert drawing.box_height / 2 < box.y < drawing.height - drawing.box_height / 2
 
 
-def test_a_long_edge_passes_beside_the_rules_between():
+def test_a_long_edge_passes_beside_the_rules_of_the_layers_it_crosses():
     drawing = drawn("ab", "bc", "cd", "ak", "kd")
     place = {box.name: (box.x, box.y) for box in drawing.boxes}
-    (path,) = (p for p in drawing.edges if p.startswith("M{:g} {:g}C".format(*place["k"])))
+    (path,) = (p for p in drawing.forward if p.startswith("M{:g} {:g}C".format(*place["k"])))
     points = re.findall(r"([\d.]+) ([\d.]+)(?=C|$)", path)
     passed = [float(x) for x, y in points if float(y) == place["c"][1]]
     assert len(passed) == 1 and abs(passed[0] - place["c"][0]) > drawing.box_width / 2
 
 
-def test_neighbours_in_the_graph_are_neighbours_in_the_picture():
+def test_layers_are_ordered_to_avoid_crossings():
     drawing = drawn("ab", "ac", "ad", "bz", "cy", "dx")
     place = {box.name: box.x for box in drawing.boxes}
     assert [place[name] for name in "zyx"] == [place[name] for name in "bcd"]
 
 
-def test_a_graph_that_cannot_be_drawn():
+def test_empty_and_cyclic_graphs():
     assert drawn() is None
     with pytest.raises(UserError, match="snakemake --dag"):
         drawn("ab", "bc", "cb")
 
 
-def test_the_page_shows_the_run(run, tmp_path):
-    text, content = made(tmp_path, run)
-    assert "No true masks" not in text and "Errors:" in text
-    assert ">0.500<" in text and "2 val images" in text
-    assert content["columns"] == [
-        *("photo", "CAM", "group CAM", "saliency", "seeds", "pseudo label"),
-        *("round 0", "round 0 + CRF", "round 1 target", "round 1", "round 1 + CRF"),
-        *("truth", "error"),
-    ]
-    assert [row["id"] for row in content["rows"]] == list(IDS)
-    target = content["columns"].index("round 1 target")
-    shown = [target in dict(row["masks"]) for row in content["rows"]]
-    assert shown == [True, False, False, False]  # the second target is not trained on
-    for row in content["rows"]:
-        assert (tmp_path / "report_files" / f"{row['id']}.jpg").exists()
-        assert (tmp_path / "report_files" / f"{row['id']}.png").exists()
-    assert "0:01:30" in text and "700" in text  # cam: 70 s and 20 s
-    assert text.count("<polyline") == 2 and ">round 0</figcaption>" in text
-    assert text.count("<rect") == 4
-
-
-def test_names_from_data_are_text(run, tmp_path):
-    text, content = made(tmp_path, run)
-    assert content["classes"] == ["background", *CLASSES]
-    assert "<script>alert" not in text and "&lt;script&gt;alert(1)" in text
-    assert "<b>" not in text and text.count("<script") == 2
-
-
-def test_the_page_needs_nothing_but_its_pictures(run, tmp_path):
-    text, _ = made(tmp_path, run)
-    assert not re.search(r"""(src|href)=(?!["']?#)|url\((?!#)|@import|https?:""", text)
-
-
-def test_a_step_that_a_recipe_lacks_has_no_column(run, tmp_path):
-    less = {key: run[key] for key in run if key not in ("group_cams", "cues", "predictions")}
-    _, content = made(tmp_path, less)
-    assert content["columns"] == [
-        *("photo", "CAM", "saliency", "pseudo label", "round 0 + CRF"),
-        *("round 1 target", "round 1 + CRF", "truth", "error"),
-    ]
-
-
-def test_without_truth_there_is_no_iou_and_the_page_says_so(run, tmp_path):
-    blind = {key: run[key] for key in run if key not in ("truth", "quality", "metrics")}
-    text, content = made(tmp_path, blind, settings=ReportSettings(images=1))
-    assert "no true masks: no IoU" in text and "No true masks: no IoU and no error maps" in text
-    assert "quality of the steps is unknown" in text and "Errors:" not in text
-    columns = {column for row in content["rows"] for column, _ in row["masks"]}
-    assert columns.isdisjoint(content["columns"].index(name) for name in ("truth", "error"))
-    assert all(iou is None for row in content["rows"] for _, iou in row["masks"])
-
-
-def test_the_page_is_made_of_an_index_alone(run, tmp_path):
-    text, content = made(tmp_path, {key: run[key] for key in ("index", "data")})
-    assert content["rows"] == [] and "This run trained nothing" in text
-
-
-def test_of_many_images_the_setting_says_how_many_are_shown(run, tmp_path):
-    _, content = made(tmp_path, run, settings=ReportSettings(images=1))
-    assert [row["id"] for row in content["rows"]] == [IDS[1], IDS[2]]  # the worst of each split
-
-
-def test_the_same_run_gives_the_same_bytes_with_any_number_of_workers(run, tmp_path):
-    folders = [tmp_path / name / "results" for name in "ab"]
-    for workers, folder in enumerate(folders, start=1):
-        made(folder, run, workers=workers)
-    first, second = (
-        {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-        for folder in folders
-    )
-    assert len(first) == 1 + 2 * len(IDS) and first == second
-
-
-def test_pictures_lie_beside_the_page(run, tmp_path):
-    with pytest.raises(UserError, match="name a folder beside the page"):
-        made(tmp_path, run, files=tmp_path / "elsewhere" / "files")
-
-
 def test_too_many_classes_for_the_error_codes_are_refused(tmp_path):
     with pytest.raises(UserError, match="at most 250 classes, not 251"):
-        Gallery(tmp_path, 251, Maps([]))
-
-
-def test_broken_figures_are_named(run, tmp_path):
-    (tmp_path / "metrics.json").write_text('{"miou": 1}')
-    with pytest.raises(UserError, match=r"metrics\.json: .*remake"):
-        made(tmp_path, run, metrics=tmp_path / "metrics.json")
-
-
-@pytest.mark.parametrize("path", CAPTIONS, ids=lambda path: path.stem)
-def test_captions_are_valid(path):
-    class Job:
-        wildcards = {"round": "3"}  # noqa: RUF012
-
-    text = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(snakemake=Job)
-    publish_doctree(text, settings_overrides={"halt_level": 2, "report_level": 5})
+        gallery_of(tmp_path, ChainFiles(), num_classes=251, truth=[])

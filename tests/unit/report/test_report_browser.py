@@ -33,7 +33,7 @@ return [...document.querySelectorAll('body, .note, .legend, th, td, a, h1, .head
   .map((e) => light(getComputedStyle(e).color))
   .map((l) => (Math.max(l, paper) + 0.05) / (Math.min(l, paper) + 0.05));
 """
-# How long a control takes until the page is laid out anew, in milliseconds.
+# Time from a change of a control until the page is laid out again, in milliseconds.
 TIMED_CHANGE = """
 const control = document.querySelector(arguments[0]), start = performance.now();
 control.value = arguments[1];
@@ -80,7 +80,7 @@ def browser(chromium, page):
     show(chromium, page)
     yield chromium
     messages = [entry["message"] for entry in chromium.get_log("browser")]
-    assert messages == []  # neither errors nor pictures that are missing
+    assert messages == []  # no script errors, no missing pictures
 
 
 def show(driver, page: Path, width: int = 1280, scheme: str = "light") -> None:
@@ -114,7 +114,7 @@ def tile(driver, image: int, title: str):
 
 
 def press(driver, key: str) -> str:
-    """Press a key in the viewer and give its heading."""
+    """Press a key in the viewer; returns its heading."""
     driver.switch_to.active_element.send_keys(key)
     return find(driver, "#viewer-title").text
 
@@ -124,7 +124,7 @@ def set_range(driver, selector: str, value: int) -> None:
     slider.send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * value)
 
 
-def test_the_first_screen_tells_the_result(browser):
+def test_the_first_screen_shows_the_result(browser):
     assert find(browser, ".headline strong").text == "0.500"
     assert texts(browser, "#quality tbody th") == [
         *("cam", "round 0: predictions", "round 1: targets"),  # train
@@ -136,7 +136,7 @@ def test_the_first_screen_tells_the_result(browser):
     assert not find(browser, "#viewer").is_displayed()
 
 
-def test_pictures_are_there_whatever_the_ids(browser):
+def test_pictures_load_with_any_id(browser):
     assert shown(browser) == list(IDS)
     loaded = browser.execute_async_script(
         "const done = arguments[0], images = [...document.querySelectorAll('.tile img')];"
@@ -147,7 +147,7 @@ def test_pictures_are_there_whatever_the_ids(browser):
 
 
 def test_each_tile_shows_its_part_of_the_strip(browser):
-    # The last mask has none of the object of image c: its truth and its error differ from it.
+    # The last mask of image c has no pixel of the object, unlike its ground truth.
     for title, place in {"round 0": 0, "round 1 + CRF": 3, "truth": 4, "error": 5}.items():
         layer = tile(browser, 2, title).find_element(By.CSS_SELECTOR, ".layer")
         box = tile(browser, 2, title).find_element(By.CSS_SELECTOR, ".picture").rect
@@ -155,7 +155,7 @@ def test_each_tile_shows_its_part_of_the_strip(browser):
         assert layer.rect["x"] == pytest.approx(box["x"] - place * box["width"], abs=1)
 
 
-def test_names_from_data_are_shown_and_not_run(browser):
+def test_names_from_data_are_shown_as_text(browser):
     options = [option.text for option in Select(find(browser, "#class")).options]
     assert options == ["all", *CLASSES]
     assert CLASSES[0] in texts(browser, "#quality thead .class")
@@ -180,13 +180,13 @@ def test_images_are_sorted_by_the_iou_of_a_step(browser):
     assert shown(browser) == [IDS[0], IDS[1], "d", "c"]
     for order in ("best IoU first", "worst IoU first"):
         choose(browser, "#order", order)
-        choose(browser, "#by", "pseudo label")  # which val has not
+        choose(browser, "#by", "pseudo label")  # which val lacks
         assert shown(browser) == list(IDS)
     choose(browser, "#order", "as listed")
     assert shown(browser) == list(IDS)
 
 
-def test_the_slider_fades_masks_but_not_photos(browser):
+def test_the_slider_changes_the_opacity_of_masks_only(browser):
     set_range(browser, "#opacity", 20)
     opacity = "return getComputedStyle(document.querySelector(arguments[0])).opacity"
     assert browser.execute_script(opacity, ".layer") == "0.2"
@@ -194,7 +194,7 @@ def test_the_slider_fades_masks_but_not_photos(browser):
     assert find(browser, "#large-opacity").get_attribute("value") == "20"
 
 
-def test_a_click_enlarges_and_keys_walk_through_steps_and_images(browser):
+def test_a_click_enlarges_and_keys_move_through_steps_and_images(browser):
     small = tile(browser, 2, "round 1 + CRF")
     width = small.rect["width"]
     small.click()
@@ -202,7 +202,7 @@ def test_a_click_enlarges_and_keys_walk_through_steps_and_images(browser):
     assert find(browser, "#large .picture").rect["width"] > 3 * width
     assert press(browser, Keys.ARROW_RIGHT) == "c · truth"
     assert press(browser, Keys.ARROW_RIGHT) == "c · error"
-    assert press(browser, Keys.ARROW_RIGHT) == "c · photo"  # round the end
+    assert press(browser, Keys.ARROW_RIGHT) == "c · photo"  # wraps around
     assert press(browser, Keys.ARROW_LEFT) == "c · error"
     assert press(browser, Keys.ARROW_DOWN) == "d · error"
     assert press(browser, Keys.ARROW_UP) == "c · error"
@@ -211,7 +211,7 @@ def test_a_click_enlarges_and_keys_walk_through_steps_and_images(browser):
     assert browser.switch_to.active_element.text == "error"
 
 
-def test_buttons_of_the_viewer_do_the_same(browser):
+def test_buttons_of_the_viewer_work_as_its_keys(browser):
     tile(browser, 1, "photo").click()
     find(browser, "[data-step='1']").click()
     find(browser, "[data-image='1']").click()  # c has no CAM: its photo instead
@@ -219,14 +219,14 @@ def test_buttons_of_the_viewer_do_the_same(browser):
     find(browser, "[data-image='-1']").click()
     find(browser, "[data-step='-1']").click()
     assert find(browser, "#viewer-title").text == f"{IDS[1]} · error"
-    set_range(browser, "#large-opacity", 3)  # the keys move the slider now, not the pictures
+    set_range(browser, "#large-opacity", 3)  # keys move the focused slider, not the pictures
     assert find(browser, "#viewer-title").text == f"{IDS[1]} · error"
     assert find(browser, "#opacity").get_attribute("value") == "3"
     find(browser, "#close").click()
     assert not find(browser, "#viewer").is_displayed()
 
 
-def test_columns_stay_in_line_where_an_image_lacks_a_step(browser):
+def test_columns_stay_aligned_where_an_image_lacks_a_step(browser):
     titles = [texts(row, ".tile") for row in browser.find_elements(By.CSS_SELECTOR, ".row")[:2]]
     first, second = ([text.split("\n")[0] for text in row] for row in titles)
     assert first[8] == "round 1 target" and second[8] == "no round 1 target"
@@ -235,7 +235,7 @@ def test_columns_stay_in_line_where_an_image_lacks_a_step(browser):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
-def test_text_can_be_read_and_nothing_juts_out(browser, page, width, scheme):
+def test_text_has_contrast_and_nothing_overflows(browser, page, width, scheme):
     show(browser, page, width, scheme)
     paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
@@ -247,7 +247,7 @@ def test_text_can_be_read_and_nothing_juts_out(browser, page, width, scheme):
     assert box["width"] <= width and box["height"] <= 900
 
 
-def test_pictures_and_controls_have_names(browser):
+def test_pictures_and_controls_have_accessible_names(browser):
     alts = browser.execute_script(
         "return [...document.querySelectorAll('.tile')].filter((t) => t.querySelector('img'))"
         ".map((t) => [...t.querySelectorAll('img')].map((i) => i.getAttribute('alt')).join(''))"
@@ -302,20 +302,22 @@ def test_many_images_stay_usable(browser, long_page):
     assert set(browser.execute_script(loading)) == {"lazy"}
 
 
-def test_pages_are_turned(browser, long_page):
+def test_pages_of_the_gallery(browser, long_page):
     show(browser, long_page)
-    turn = browser.find_elements(By.CSS_SELECTOR, "[data-turn]")
-    assert [button.is_enabled() for button in turn] == [False, True] * 2
-    turn[3].click()
+    buttons = browser.find_elements(By.CSS_SELECTOR, "[data-page]")
+    assert [button.is_enabled() for button in buttons] == [False, True] * 2
+    buttons[3].click()
     assert texts(browser, ".pager output") == ["21–40 of 1449 images"] * 2
     covered = (
         "const box = document.querySelector('.pager').getBoundingClientRect();"
         "return document.elementFromPoint(box.x + 20, box.y + 5).closest('.pager') === null;"
     )
-    assert not browser.execute_script(covered)  # by the controls, which stay in sight
+    assert not browser.execute_script(covered)  # by the sticky controls
     choose(browser, "#class", CLASSES[0])
     assert texts(browser, ".pager output") == ["1–20 of 725 images"] * 2
     tile(browser, 0, "photo").click()
-    assert press(browser, Keys.ARROW_UP).startswith("c")  # round to the last image
+    assert press(browser, Keys.ARROW_UP).startswith("c")  # wraps around to the last image
     press(browser, Keys.ESCAPE)
-    assert texts(browser, ".pager output") == ["721–725 of 725 images"] * 2  # where one looked
+    assert (
+        texts(browser, ".pager output") == ["721–725 of 725 images"] * 2
+    )  # the page of that image

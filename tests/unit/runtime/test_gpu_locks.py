@@ -1,4 +1,4 @@
-"""Locks of pretended GPUs, held by real processes that are killed."""
+"""Locks of imaginary GPUs, held by real processes that are killed."""
 
 import os
 import signal
@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from seedbed.runtime import gpu_locks as device_lock
+from seedbed.runtime import gpu_locks
 from seedbed.runtime.errors import UserError
-from seedbed.runtime.gpu_locks import take_device, turn
+from seedbed.runtime.gpu_locks import lock_device, selection_lock
 
 ROOT = Path(__file__).parents[3]
 JOB = """
 import os, sys, time
 from pathlib import Path
-from seedbed.runtime import gpu_locks as device_lock
-device_lock.PAUSE_SECONDS = 0.02
+from seedbed.runtime import gpu_locks
+gpu_locks.POLL_SECONDS = 0.02
 folder, *devices = sys.argv[1:]
 """
-TAKE = "print(device_lock.take_device(devices, Path(folder)), flush=True)\n"
+TAKE = "print(gpu_locks.lock_device(devices, Path(folder)), flush=True)\n"
 STAY = "time.sleep(60)\n"
 
 
@@ -44,29 +44,29 @@ def job(tmp_path):
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """What this process takes in a test, it gives back."""
-    monkeypatch.setattr(device_lock, "PAUSE_SECONDS", 0.02)
+    """Release after each test what this process has locked."""
+    monkeypatch.setattr(gpu_locks, "POLL_SECONDS", 0.02)
     yield
-    device_lock._let_go()
+    gpu_locks._release_all()
 
 
-def test_jobs_take_the_devices_that_are_free(job, tmp_path, capsys):
+def test_jobs_lock_free_devices(job, tmp_path, capsys):
     first, second = job(TAKE + STAY, "GPU-a", "GPU-b"), None
     assert first.stdout.readline() == "0\n"
     second = job(TAKE + STAY, "GPU-a", "GPU-b")
     assert second.stdout.readline() == "1\n"
-    # The name counts, not the place: so does CUDA_VISIBLE_DEVICES change nothing.
-    assert take_device(["GPU-b", "GPU-c", "GPU-a"], tmp_path / "locks") == 1
+    # The name counts, not the position, which depends on CUDA_VISIBLE_DEVICES.
+    assert lock_device(["GPU-b", "GPU-c", "GPU-a"], tmp_path / "locks") == 1
     assert capsys.readouterr().err == ""
 
 
-def test_one_process_takes_a_device_once(tmp_path):
+def test_one_process_locks_a_device_once(tmp_path):
     files = len(list(Path("/proc/self/fd").iterdir()))
-    assert [take_device(["a", "b", "c"], tmp_path) for _ in range(3)] == [0, 1, 2]
+    assert [lock_device(["a", "b", "c"], tmp_path) for _ in range(3)] == [0, 1, 2]
     assert len(list(Path("/proc/self/fd").iterdir())) == files + 3
 
 
-def test_a_job_waits_says_so_once_and_goes_on_when_the_holder_is_killed(job):
+def test_a_job_waits_until_the_holder_is_killed_and_says_so_once(job):
     holder = job(TAKE + STAY, "GPU-a")
     assert holder.stdout.readline() == "0\n"
     waiting = job(TAKE, "GPU-a")
@@ -77,7 +77,7 @@ def test_a_job_waits_says_so_once_and_goes_on_when_the_holder_is_killed(job):
     assert waiting.communicate(timeout=10) == ("0\n", "")
 
 
-def test_the_line_says_how_many_are_taken(job):
+def test_the_message_says_how_many_are_in_use(job):
     for number in "01":
         assert job(TAKE + STAY, "a", "b").stdout.readline() == f"{number}\n"
     waiting = job(TAKE, "a", "b")
@@ -85,7 +85,7 @@ def test_the_line_says_how_many_are_taken(job):
 
 
 def test_the_orphan_of_a_killed_job_holds_nothing(job, tmp_path, capsys):
-    # The child speaks, for on a busy machine it may not have run yet when its parent dies.
+    # The child prints, because on a busy machine it may not run before its parent dies.
     forks = "if os.fork() == 0: print(os.getpid(), flush=True); time.sleep(60)\n"
     holder = job(TAKE + forks + STAY, "a")
     assert holder.stdout.readline() == "0\n"
@@ -94,24 +94,24 @@ def test_the_orphan_of_a_killed_job_holds_nothing(job, tmp_path, capsys):
     holder.wait()
     try:
         os.kill(orphan, 0)  # it lives
-        assert take_device(["a"], tmp_path / "locks") == 0
+        assert lock_device(["a"], tmp_path / "locks") == 0
         assert capsys.readouterr().err == ""
     finally:
         os.kill(orphan, signal.SIGKILL)
 
 
-def test_jobs_that_want_several_do_not_wait_for_each_other(job):
-    slow = "device_lock.take_device(devices, Path(folder)); time.sleep(0.2)\n    "
-    both = "with device_lock.turn(Path(folder)):\n    " + 2 * slow + "print('both')\n"
+def test_jobs_that_lock_several_do_not_deadlock(job):
+    slow = "gpu_locks.lock_device(devices, Path(folder)); time.sleep(0.2)\n    "
+    both = "with gpu_locks.selection_lock(Path(folder)):\n    " + 2 * slow + "print('both')\n"
     jobs = [job(both, "a", "b") for _ in range(3)]
     for one in jobs:
         out, _ = one.communicate(timeout=20)
         assert out == "both\n"
 
 
-def test_whose_turn_it_is(job, tmp_path):
-    with turn(tmp_path / "locks"):
-        waiting = job(f"with device_lock.turn(Path(folder)): {TAKE}", "a")
+def test_one_job_at_a_time_chooses_devices(job, tmp_path):
+    with selection_lock(tmp_path / "locks"):
+        waiting = job(f"with gpu_locks.selection_lock(Path(folder)): {TAKE}", "a")
         assert waiting.stderr.readline() == "other jobs wait for a GPU too: waiting\n"
         assert waiting.poll() is None
     assert waiting.communicate(timeout=10)[0] == "0\n"
@@ -121,17 +121,17 @@ def test_the_folder_must_be_ours(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"link: not a folder of this user"):
-        take_device(["a"], tmp_path / "link")
-    take_device(["a"], tmp_path / "locks")
+        lock_device(["a"], tmp_path / "link")
+    lock_device(["a"], tmp_path / "locks")
     assert (tmp_path / "locks").stat().st_mode & 0o777 == 0o700
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     with pytest.raises(UserError, match=r"locks: not a folder of this user"):
-        take_device(["b"], tmp_path / "locks")
+        lock_device(["b"], tmp_path / "locks")
 
 
 def test_a_link_is_not_followed(tmp_path):
     target = tmp_path / "precious"
     (tmp_path / "a.lock").symlink_to(target)
     with pytest.raises(OSError, match="symbolic links"):
-        take_device(["a"], tmp_path)
+        lock_device(["a"], tmp_path)
     assert not target.exists()

@@ -15,13 +15,13 @@ from seedbed.runtime.devices import pick_device as pick
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import available_cpus, ordered_map
 from seedbed.training.determinism import be_deterministic
-from seedbed.training.processes import Team
+from seedbed.training.processes import ProcessGroup
 
 
 @pytest.fixture(autouse=True)
 def two_cpus(monkeypatch):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(device, "available_cpus", lambda: 2)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 2)
     yield
     torch.set_num_threads(threads)
 
@@ -46,7 +46,7 @@ def test_workers_are_other_processes_on_one_thread_each(workers, elsewhere):
 
 
 def test_no_more_workers_than_cpus(monkeypatch):
-    monkeypatch.setattr(device, "available_cpus", lambda: 1)
+    monkeypatch.setattr("seedbed.runtime.pools.available_cpus", lambda: 1)
     assert set(ordered_map(lambda _: os.getpid(), [0, 0], 8)) == {os.getpid()}
 
 
@@ -57,14 +57,14 @@ def test_errors_of_users_come_through(workers):
             raise UserError("file 3 is broken: mend it")
         return item
 
-    seen = []
+    results = []
     with pytest.raises(UserError, match=r"^file 3 is broken: mend it$"):
         for result in ordered_map(fail_at_three, range(9), workers):
-            seen.append(result)
-    assert seen == [0, 1, 2]
+            results.append(result)
+    assert results == [0, 1, 2]
 
 
-def test_items_are_taken_as_results_are(monkeypatch):
+def test_items_are_taken_as_results_are_asked_for(monkeypatch):
     taken = []
 
     def items():
@@ -89,16 +89,18 @@ def test_progress_counts_results(monkeypatch, workers, items, total):
             shown.append(result)
             yield result
 
-    monkeypatch.setattr(device, "progress", record)
+    monkeypatch.setattr("seedbed.runtime.pools.progress", record)
     results = ordered_map(lambda item: [item], items, workers)
     assert next(results) == [next(iter(items))]
-    assert shown == [total, [next(iter(items))]]  # though all of them have been handed out
+    assert shown == [total, [next(iter(items))]]  # though all items have been submitted
     assert len(list(results)) == 2 and len(shown) == 4
 
 
-def test_progress_of_a_number_unknown(monkeypatch):
+def test_progress_of_an_unknown_total(monkeypatch):
     shown = []
-    monkeypatch.setattr(device, "progress", lambda results, total: [shown.append(total)])
+    monkeypatch.setattr(
+        "seedbed.runtime.pools.progress", lambda results, total: [shown.append(total)]
+    )
     list(ordered_map(lambda item: item, iter([1]), 1))
     assert shown == [None]
 
@@ -112,12 +114,14 @@ def pretend_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_properties", hardware.__getitem__)
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    monkeypatch.setattr(device, "take_device", partial(device_lock.take_device, folder=tmp_path))
-    monkeypatch.setattr(device, "turn", partial(device_lock.turn, folder=tmp_path))
-    device._take_gpu.cache_clear()
+    monkeypatch.setattr(device, "lock_device", partial(device_lock.lock_device, folder=tmp_path))
+    monkeypatch.setattr(
+        device, "selection_lock", partial(device_lock.selection_lock, folder=tmp_path)
+    )
+    device._lock_gpu.cache_clear()
     yield current
-    device._take_gpu.cache_clear()
-    device_lock._let_go()
+    device._lock_gpu.cache_clear()
+    device_lock._release_all()
 
 
 def held(path):
@@ -138,7 +142,7 @@ def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
 def test_a_gpu_is_taken_once_and_kept(pretend_gpus, tmp_path, name):
     assert pick(name) == pick(name) == torch.device("cuda", 0)
     assert pretend_gpus == [torch.device("cuda", 0)] * 2
-    assert held(tmp_path / "4f-a.lock") and not held(tmp_path / "turn.lock")
+    assert held(tmp_path / "4f-a.lock") and not held(tmp_path / "selection.lock")
     assert not (tmp_path / "4f-b.lock").exists()
 
 
@@ -156,20 +160,22 @@ def test_who_wants_the_cpu_or_only_asks_takes_no_gpu(pretend_gpus, tmp_path):
 
 def test_a_team_takes_turns_together(pretend_gpus, monkeypatch, tmp_path):
     waits = []
-    monkeypatch.setattr(Team, "wait", lambda team: waits.append(held(tmp_path / "turn.lock")))
-    assert pick("cuda", Team(0, 2)) == torch.device("cuda", 0)
+    monkeypatch.setattr(
+        ProcessGroup, "barrier", lambda group: waits.append(held(tmp_path / "selection.lock"))
+    )
+    assert pick("cuda", ProcessGroup(0, 2)) == torch.device("cuda", 0)
     assert waits == [True, True]  # until the others have theirs
-    device._take_gpu.cache_clear()
+    device._lock_gpu.cache_clear()
 
     @contextmanager
-    def no_turn():
+    def no_lock():
         raise AssertionError
         yield
 
-    monkeypatch.setattr(device, "turn", no_turn)
-    assert pick("cuda", Team(1, 2)) == torch.device("cuda", 1)
+    monkeypatch.setattr(device, "selection_lock", no_lock)
+    assert pick("cuda", ProcessGroup(1, 2)) == torch.device("cuda", 1)
     with pytest.raises(UserError, match=r"run\.training_processes: 3, but 2 GPU\(s\) visible"):
-        pick("cuda", Team(1, 3))
+        pick("cuda", ProcessGroup(1, 3))
 
 
 def test_cuda_asked_for_and_absent(monkeypatch):
@@ -200,5 +206,5 @@ def test_determinism_is_switched_on_and_off(monkeypatch):
     torch.backends.cudnn.benchmark = before
 
 
-def test_there_are_cpus():
+def test_available_cpus():
     assert 1 <= available_cpus() <= (os.cpu_count() or 1)

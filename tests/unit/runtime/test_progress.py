@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from seedbed.runtime import progress as module
-from seedbed.runtime.progress import progress, standing
+from seedbed.runtime.progress import describe, progress
 
 
 class Clock:
@@ -30,20 +30,20 @@ def clock(monkeypatch):
     return clock
 
 
-def worked_on(clock, seconds, items, **options):
-    """The items, each of which takes so long."""
-    found = []
+def iterate(clock, seconds, items, **options):
+    """The items; each takes the given time."""
+    results = []
     for item in progress(items, **options):
         clock.now += seconds
-        found.append(item)
-    return found
+        results.append(item)
+    return results
 
 
-def test_a_line_a_minute_where_nobody_watches(clock, capsys):
-    assert worked_on(clock, 0.5, range(600)) == list(range(600))
-    text = capsys.readouterr()
-    assert text.out == "" and "\r" not in text.err
-    assert text.err.splitlines() == [
+def test_prints_a_line_a_minute_without_a_terminal(clock, capsys):
+    assert iterate(clock, 0.5, range(600)) == list(range(600))
+    captured = capsys.readouterr()
+    assert captured.out == "" and "\r" not in captured.err
+    assert captured.err.splitlines() == [
         "train_round: 120 of 600, 2.0 it/s, 4 min left",
         "train_round: 240 of 600, 2.0 it/s, 3 min left",
         "train_round: 360 of 600, 2.0 it/s, 2 min left",
@@ -52,13 +52,13 @@ def test_a_line_a_minute_where_nobody_watches(clock, capsys):
     ]
 
 
-def test_what_is_soon_done_says_nothing(clock, capsys):
-    assert worked_on(clock, 0.5, range(119)) == list(range(119))
+def test_a_short_loop_prints_nothing(clock, capsys):
+    assert iterate(clock, 0.5, range(119)) == list(range(119))
     assert capsys.readouterr().err == ""
 
 
-def test_slow_items_are_a_line_each(clock, capsys):
-    worked_on(clock, 100, "abc")
+def test_each_slow_item_has_a_line(clock, capsys):
+    iterate(clock, 100, "abc")
     assert capsys.readouterr().err.splitlines() == [
         "train_round: 1 of 3, 100.0 s/it, 3 min left",
         "train_round: 2 of 3, 100.0 s/it, 2 min left",
@@ -66,13 +66,13 @@ def test_slow_items_are_a_line_each(clock, capsys):
     ]
 
 
-def test_what_came_before_counts_for_the_rest_and_not_for_the_rate(clock, capsys):
-    worked_on(clock, 1, iter(range(60)), total=200, done=80)
+def test_earlier_items_count_for_the_time_left_and_not_for_the_rate(clock, capsys):
+    iterate(clock, 1, iter(range(60)), total=200, done=80)
     assert capsys.readouterr().err == "train_round: 140 of 200, 1.0 it/s, 60 s left\n"
 
 
-def test_an_unknown_number(clock, capsys):
-    worked_on(clock, 10, iter("abcdef"))
+def test_an_unknown_total(clock, capsys):
+    iterate(clock, 10, iter("abcdef"))
     assert capsys.readouterr().err == "train_round: 6 done, 10.0 s/it\n"
 
 
@@ -86,7 +86,7 @@ def test_an_item_is_not_done_before_the_next_is_asked_for(clock, capsys):
 
 
 @pytest.mark.parametrize(
-    ("rate", "said"),
+    ("rate", "text"),
     [
         (1, "1.0 it/s, 50 s"),
         (0.6, "1.7 s/it, 83 s"),
@@ -96,8 +96,8 @@ def test_an_item_is_not_done_before_the_next_is_asked_for(clock, capsys):
         (123.44, "123.4 it/s, 0 s"),
     ],
 )
-def test_times_in_words(rate, said):
-    assert standing(50, 100, rate) == f"50 of 100, {said} left"
+def test_format_of_speed_and_time_left(rate, text):
+    assert describe(50, 100, rate) == f"50 of 100, {text} left"
 
 
 def test_a_bar_on_a_terminal(monkeypatch):

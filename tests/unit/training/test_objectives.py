@@ -10,9 +10,11 @@ from torch import nn
 from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
-from seedbed.models import GroupOutput
+from seedbed.models.heads.group import GroupOutput
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
-from seedbed.training.objectives.supervision import GroupObjective, MaskObjective, TagObjective
+from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
+from seedbed.training.objectives.masks import MaskObjective
+from seedbed.training.objectives.tags import TagObjective
 
 torch.set_num_threads(1)
 
@@ -49,7 +51,7 @@ def test_masks_ignore_void(make_batch):
     logits = torch.zeros(1, 2, 2, 2)
     logits[0, 0, 0, 0] = log(3)  # p = 3/4 for the right class
     logits[0, 1, 0, 1] = 99  # on void
-    loss = MaskObjective()(Fixed(logits), batch, 0)["loss"]
+    loss = MaskObjective("half_pixel")(Fixed(logits), batch, 0)["loss"]
     assert float(loss) == pytest.approx((log(4 / 3) + log(2)) / 2)
 
 
@@ -57,7 +59,9 @@ def test_logits_are_brought_to_the_grid_of_the_masks(make_batch):
     targets = torch.ones(1, 4, 4, dtype=torch.uint8)
     batch = make_batch(torch.zeros(1, 3, 8, 8), targets=targets)
     logits = torch.tensor([0.0, log(3)]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
-    assert float(MaskObjective()(Fixed(logits), batch, 0)["loss"]) == pytest.approx(log(4 / 3))
+    assert float(MaskObjective("half_pixel")(Fixed(logits), batch, 0)["loss"]) == pytest.approx(
+        log(4 / 3)
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +107,7 @@ def halves(make_batch):
     images[..., 4:] = 200
     cues = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
     cues[0, 1, 0, 0] = cues[0, 0, 3, 3] = True
-    return logits.requires_grad_(), make_batch(images, [[1, 1]], cues=cues)
+    return logits.requires_grad_(), make_batch(images, [[1, 1]], targets=cues)
 
 
 def test_seeds_grow_over_their_half(halves):
@@ -134,7 +138,7 @@ def test_the_loss_is_that_of_the_parts(halves, grow_on, unary, gradient):
     refined = refined / refined.sum(1, keepdim=True)
     sure = refined if grow_on == "crf" else probs.detach()
     thresholds = {"foreground_threshold": 0.85, "background_threshold": 0.9}
-    grown = grow_seeds(batch.cues, sure, batch.tags, **thresholds)
+    grown = grow_seeds(batch.targets, sure, batch.tags, **thresholds, prefill_seeds=True)
     seed = balanced_seed_loss(probs, grown)
     constraint = constraint_loss(probs, refined, clip=None, crf_gradient=gradient)
     torch.testing.assert_close(figures["seed_loss"], seed)
@@ -157,10 +161,10 @@ def test_what_the_seeds_grow_on(halves, grow_on, unary, share):
 
 def test_seeds_grow_anew_in_every_step(halves):
     logits, batch = halves
-    objective, cues = seed_growing(0), batch.cues.clone()
+    objective, cues = seed_growing(0), batch.targets.clone()
     assert float(objective(Fixed(logits), batch, 0)["grown"]) == 1
     assert float(objective(Fixed(logits * 0), batch, 1)["grown"]) == 2 / 16
-    assert torch.equal(batch.cues, cues) and objective.state_dict() == {}
+    assert torch.equal(batch.targets, cues) and objective.state_dict() == {}
 
 
 class Recording(DenseCRFGrid):
@@ -185,7 +189,7 @@ def test_the_image_of_the_crf(make_batch, how, columns):
     cues = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
     objective = seed_growing(1, crf_image=how)
     objective.crf = Recording(iterations=1, bilateral_srgb=13, **CRF)
-    objective(Fixed(torch.zeros(1, 2, 4, 4)), make_batch(images, [[1, 1]], cues=cues), 0)
+    objective(Fixed(torch.zeros(1, 2, 4, 4)), make_batch(images, [[1, 1]], targets=cues), 0)
     assert objective.crf.images.dtype == torch.uint8
     assert objective.crf.images[0, 0].tolist() == [columns] * 4
 
@@ -254,7 +258,7 @@ def test_the_port_is_what_numpy_makes_of_it(make_batch):
     cues = (rng.random((3, 4, 6, 7)) < 0.12).astype(float) * tags[:, :, None, None]
     seed, constraint, gradient, share = port_by_numpy(images, logits, tags, cues)
 
-    batch = make_batch(torch.from_numpy(images).float(), tags, cues=torch.from_numpy(cues) > 0)
+    batch = make_batch(torch.from_numpy(images).float(), tags, targets=torch.from_numpy(cues) > 0)
     variable = torch.from_numpy(logits).float().requires_grad_()
     figures = seed_growing(5, **PORT)(Fixed(variable), batch, 0)
     assert figures["seed_loss"].item() == pytest.approx(seed, rel=1e-5)
@@ -271,14 +275,9 @@ LABELS = [(1, 2), (2,), (1,)]  # rows 0-1, 2, 3
 
 
 def group_objective(**options):
-    settings = {
-        "group_size": 3,
-        "before_weight": 0.4,
-        "from_step": 0,
-        "last_epoch_from": 100,
-        "least_score": 0.1,
-    }
-    return GroupObjective(LABELS, 3, (1, 4), **{**settings, **options})
+    settings = {"first_step": 0, "last_epoch_step": 100, "min_score": 0.1, **options}
+    accumulator = MapAccumulator(LABELS, 3, (1, 4), settings["min_score"])
+    return GroupObjective(accumulator, Accumulation(**settings), group_size=3, before_weight=0.4)
 
 
 def group_output(first, score=5.0):
@@ -314,8 +313,8 @@ def test_group_loss_by_hand(group_of):
 def keep_step(objective, model, batch, step):
     """A step of one part, and its end."""
     objective(model, batch, step)
-    objective.keep(objective.found)
-    objective.found = []
+    objective.commit(objective.pending)
+    objective.pending = []
 
 
 def test_maps_of_the_first_are_kept_by_maximum(group_of):
@@ -323,22 +322,25 @@ def test_maps_of_the_first_are_kept_by_maximum(group_of):
     keep_step(objective, group_output([[1.0, 4, 0, -9], [0.0, 0, 0, 0]]), group_of(0), 0)
     keep_step(objective, group_output([[8.0, 2, 0, 0], [0.0, 0, 5, 1]]), group_of(0), 1)
     # each map over its own maximum: (64, 255, 0, 0) and (255, 64, 0, 0)
-    assert objective.maps(0, (1, 2)).tolist() == [[[255, 255, 0, 0]], [[0, 0, 255, 51]]]
-    assert objective.maps(0, (2,)).tolist() == [[[0, 0, 255, 51]]]
-    assert not objective.maps(1, (2,)).any() and not objective.maps(2, (1,)).any()
+    assert objective.accumulator.maps(0, (1, 2)).tolist() == [[[255, 255, 0, 0]], [[0, 0, 255, 51]]]
+    assert objective.accumulator.maps(0, (2,)).tolist() == [[[0, 0, 255, 51]]]
+    assert (
+        not objective.accumulator.maps(1, (2,)).any()
+        and not objective.accumulator.maps(2, (1,)).any()
+    )
 
 
 def test_classes_without_a_tag_are_not_kept(group_of):
     objective = group_objective()
     keep_step(objective, group_output([[9.0, 9, 9, 9], [5.0, 0, 0, 1]]), group_of(1), 0)
-    assert objective.maps(1, (2,)).tolist() == [[[255, 0, 0, 51]]]
-    assert objective.kept.sum() == 306
+    assert objective.accumulator.maps(1, (2,)).tolist() == [[[255, 0, 0, 51]]]
+    assert objective.accumulator.kept.sum() == 306
 
 
 def test_maps_of_mirrored_images_are_mirrored_back(group_of):
     objective = group_objective()
     keep_step(objective, group_output([[5.0, 0, 0, 1]] * 2), group_of(0, mirrored=True), 0)
-    assert objective.maps(0, (1,)).tolist() == [[[51, 0, 0, 255]]]
+    assert objective.accumulator.maps(0, (1,)).tolist() == [[[51, 0, 0, 255]]]
 
 
 def test_an_image_that_comes_twice_in_a_batch(make_batch):
@@ -348,7 +350,7 @@ def test_an_image_that_comes_twice_in_a_batch(make_batch):
     batch = make_batch(torch.zeros(6, 3, 2, 8), [[1, 1, 0]] * 6, index=[2] * 6)
     objective = group_objective()
     keep_step(objective, Fixed(output), batch, 0)
-    assert objective.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
+    assert objective.accumulator.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
 
 
 def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):
@@ -364,41 +366,44 @@ def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):
     loss = whole(Fixed(GroupOutput(*scores, maps)), batch, 0)["loss"]
     losses = [
         parts(Fixed(GroupOutput(*scores[:, i : i + 1], maps[i : i + 1])), part, 0)["loss"]
-        for i, part in enumerate(batch.parts(2))
+        for i, part in enumerate(batch.split(2))
     ]
-    assert not parts.kept.any()  # the step is not over
-    parts.keep(parts.found)
-    whole.keep(whole.found)
+    assert not parts.accumulator.kept.any()  # the step is not over
+    parts.commit(parts.pending)
+    whole.commit(whole.pending)
     torch.testing.assert_close(torch.stack(losses).mean(), loss)
-    assert torch.equal(parts.kept, whole.kept) and whole.seen.sum() == 3
+    assert (
+        torch.equal(parts.accumulator.kept, whole.accumulator.kept)
+        and whole.accumulator.seen.sum() == 3
+    )
 
 
 def test_nothing_is_kept_before_its_time(group_of):
-    objective = group_objective(from_step=3)
+    objective = group_objective(first_step=3)
     keep_step(objective, group_output([[1.0] * 4] * 2), group_of(0), 2)
-    assert not objective.kept.any()
+    assert not objective.accumulator.kept.any()
     keep_step(objective, group_output([[1.0] * 4] * 2), group_of(0), 3)
-    assert objective.maps(0, (1, 2)).eq(255).all()
+    assert objective.accumulator.maps(0, (1, 2)).eq(255).all()
 
 
 def test_unsure_maps_are_kept_only_by_the_last_epoch_and_where_none_is(group_of):
-    objective = group_objective(last_epoch_from=2)
+    objective = group_objective(last_epoch_step=2)
     left, right = group_output([[1.0, 0, 0, 0]] * 2), group_output([[0.0, 0, 0, 1]] * 2, -5.0)
     keep_step(objective, right, group_of(0), 0)  # sigmoid(-5) is below 0.1
-    assert not objective.kept.any()
+    assert not objective.accumulator.kept.any()
     keep_step(objective, left, group_of(0), 1)
     keep_step(objective, right, group_of(0), 2)  # image 0 has a map already
     keep_step(objective, right, group_of(2), 2)  # image 2 has none
-    assert objective.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
-    assert objective.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]
+    assert objective.accumulator.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
+    assert objective.accumulator.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]
 
 
 def test_group_state_survives(group_of):
-    objective, other = group_objective(last_epoch_from=1), group_objective(last_epoch_from=1)
+    objective, other = group_objective(last_epoch_step=1), group_objective(last_epoch_step=1)
     keep_step(objective, group_output([[1.0, 0, 0, 0]] * 2), group_of(0), 0)
     other.load_state_dict(objective.state_dict())
     unsure = group_output([[0.0, 0, 0, 1]] * 2, -5.0)
     keep_step(other, unsure, group_of(0), 1)
     keep_step(other, unsure, group_of(2), 1)
-    assert other.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
-    assert other.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]
+    assert other.accumulator.maps(0, (1,)).tolist() == [[[255, 0, 0, 0]]]
+    assert other.accumulator.maps(2, (1,)).tolist() == [[[0, 0, 0, 255]]]

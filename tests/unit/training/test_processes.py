@@ -24,15 +24,21 @@ from seedbed.formats.maps import Maps
 from seedbed.formats.tables import read_tsv
 from seedbed.models.weights import load_network
 from seedbed.runtime.errors import UserError
-from seedbed.training import loop as training
-from seedbed.training.loop import Checkpoint, train
-from seedbed.training.optimisation import Optimisation
-from seedbed.training.processes import ALONE, LOST, Team, launched_team
-from stages import torchrun, training_run
+from seedbed.training import log, loop
+from seedbed.training import network as network_module
+from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.loop import train
+from seedbed.training.processes import (
+    LOST_PEER,
+    SINGLE_PROCESS,
+    ProcessGroup,
+    launched_process_group,
+)
+from stages import torchrun
 from stages.settings import ClassifierSettings, GroupSettings
 from stages.train_classifier import train_classifier
 from stages.train_group import train_group
-from tests.support.network_helpers import Gatherer
+from tests.support.training_helpers import Collector, adamw, optimisation, sgd
 
 torch.set_num_threads(1)
 
@@ -42,15 +48,15 @@ STEPS = 12
 
 
 @pytest.fixture
-def in_team(tmp_path):
-    """function(team) in each of several processes: what each gave back, or its error's text."""
+def in_group(tmp_path):
+    """function(group) in each of several processes: what each gave back, or its error's text."""
     fork = multiprocessing.get_context("fork")
 
     def member(function, rank, size, rendezvous, answers):
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"
         dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=size)
         try:
-            answers.put((rank, function(Team(rank, size))))
+            answers.put((rank, function(ProcessGroup(rank, size))))
         except (UserError, RuntimeError) as error:
             answers.put((rank, f"{type(error).__name__}: {error}"))
         answers.close()
@@ -74,34 +80,36 @@ def in_team(tmp_path):
     return start
 
 
-def test_what_processes_tell_each_other(in_team):
-    def talk(team):
-        tensors = [torch.full((2,), 3.0 + team.rank), torch.tensor(6.0 * team.rank)]
-        team.average(tensors)
-        team.wait()
-        gathered = team.gather([team.rank] * team.rank)
-        asked = [team.any(team.rank == 2), team.any(False)]
-        return [tensor.tolist() for tensor in tensors], gathered, asked, team.leads
+def test_collectives(in_group):
+    def communicate(group):
+        tensors = [torch.full((2,), 3.0 + group.rank), torch.tensor(6.0 * group.rank)]
+        group.average(tensors)
+        group.barrier()
+        gathered = group.gather([group.rank] * group.rank)
+        asked = [group.any(group.rank == 2), group.any(False)]
+        return [tensor.tolist() for tensor in tensors], gathered, asked, group.is_main
 
-    told = [[4.0, 4.0], 6.0], [1, 2, 2], [True, False]
-    assert in_team(talk, 3) == [(*told, True), (*told, False), (*told, False)]
+    expected = [[4.0, 4.0], 6.0], [1, 2, 2], [True, False]
+    assert in_group(communicate, 3) == [(*expected, True), (*expected, False), (*expected, False)]
 
 
-def test_a_process_alone_says_nothing():
+def test_a_single_process_exchanges_nothing():
     tensor = torch.tensor(0.1)
-    ALONE.average([tensor])
-    ALONE.wait()
-    assert tensor == torch.tensor(0.1) and ALONE.gather([1]) == [1] and ALONE.leads
-    assert ALONE.any(True) and not ALONE.any(False)
-    with launched_team() as team:
-        assert team == ALONE
+    SINGLE_PROCESS.average([tensor])
+    SINGLE_PROCESS.barrier()
+    assert (
+        tensor == torch.tensor(0.1) and SINGLE_PROCESS.gather([1]) == [1] and SINGLE_PROCESS.is_main
+    )
+    assert SINGLE_PROCESS.any(True) and not SINGLE_PROCESS.any(False)
+    with launched_process_group() as group:
+        assert group == SINGLE_PROCESS
 
 
 def test_shares_are_neighbours_and_together_the_batch():
     batches = [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-    shares = [list(Team(rank, 3).share(iter(batches))) for rank in range(3)]
+    shares = [list(ProcessGroup(rank, 3).shard(iter(batches))) for rank in range(3)]
     assert shares == [[[0, 1], [6, 7]], [[2, 3], [8, 9]], [[4, 5], [10, 11]]]
-    assert list(ALONE.share(iter(batches))) == batches
+    assert list(SINGLE_PROCESS.shard(iter(batches))) == batches
 
 
 # ------------------------------------------------------------------------------- the training
@@ -130,8 +138,8 @@ class Normed(Plain):
         self.body.insert(1, nn.BatchNorm1d(12))
 
 
-class Regression(Gatherer):
-    """Squared error; gathers positions, and fails as it is told."""
+class Regression(Collector):
+    """Squared error; collects positions, and fails where `fails` raises."""
 
     def __init__(self, fails=lambda step, batch: None):
         super().__init__()
@@ -141,17 +149,17 @@ class Regression(Gatherer):
     def __call__(self, model, batch, step):
         self.fails(step, batch)
         self.shown.append(batch.index.tolist())
-        self.found += batch.index.tolist()
+        self.pending += batch.index.tolist()
         error = model(batch.images) - batch.images.sum((1, 2, 3))
         return {"loss": error.square().mean(), "bias": error.mean()}
 
 
 @pytest.fixture
 def run(make_batch, tmp_path):
-    """A training of twelve steps by one process of a team, with the state that it leaves."""
+    """A training of twelve steps by one process of a group, with the state that it leaves."""
 
     def run(
-        team,
+        group,
         *,
         name="w",
         model=Plain,
@@ -166,22 +174,25 @@ def run(make_batch, tmp_path):
                 images = torch.randn(8, 3, 2, 2, generator=torch.Generator().manual_seed(step))
                 if step == spoilt:
                     images[-1] = float("nan")  # in the share of the last process
-                (places,) = team.share(iter([list(range(8))]))
+                (places,) = group.shard(iter([list(range(8))]))
                 yield make_batch(images[places], index=places)
 
         torch.manual_seed(0)
         network, minimised = model(), objective()
+        options = {"optimizer": adamw(weight_decay=0.01), **options}
         rows = train(
             network,
             minimised,
             batches,
-            Optimisation(STEPS, learning_rate=0.03, weight_decay=0.01, **options),
+            optimisation(
+                STEPS, learning_rate=0.03, **{"optimizer": adamw(weight_decay=0.01), **options}
+            ),
             device=CPU,
             checkpoint=Checkpoint(tmp_path / name, "d"),
             seed=5,
             preview=preview,
             events=events,
-            team=team,
+            processes=group,
         )
         state = {key: value.tolist() for key, value in network.state_dict().items()}
         return {"rows": rows, "state": state, "kept": minimised.kept, "shown": minimised.shown}
@@ -191,7 +202,7 @@ def run(make_batch, tmp_path):
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1)
 
 
 def close(one, other):
@@ -203,12 +214,12 @@ def close(one, other):
 
 @pytest.mark.parametrize(
     ("size", "optimizer", "accumulation", "parts"),
-    [(2, "adamw", 1, 1), (2, "sgd", 2, 1), (2, "adamw", 4, 2), (4, "sgd", 2, 1)],
+    [(2, adamw(), 1, 1), (2, sgd(), 2, 1), (2, adamw(), 4, 2), (4, sgd(), 2, 1)],
 )
-def test_processes_learn_what_one_does(in_team, run, size, optimizer, accumulation, parts):
+def test_processes_learn_what_one_does(in_group, run, size, optimizer, accumulation, parts):
     options = {"optimizer": optimizer, "accumulation": accumulation}
-    alone = run(ALONE, name="alone", **options)
-    first, *others = in_team(lambda team: run(team, **options), size)
+    alone = run(SINGLE_PROCESS, name="alone", **options)
+    first, *others = in_group(lambda group: run(group, **options), size)
     close(first, alone)
     assert first["kept"] == [list(range(8))] * STEPS
     for other in others:
@@ -218,8 +229,8 @@ def test_processes_learn_what_one_does(in_team, run, size, optimizer, accumulati
     assert first["shown"] == cut * STEPS
 
 
-class Chancy(Regression):
-    """Shows what it draws."""
+class Drawing(Regression):
+    """Records a random number of each call."""
 
     def __call__(self, model, batch, step):
         figures = super().__call__(model, batch, step)
@@ -227,10 +238,10 @@ class Chancy(Regression):
         return figures
 
 
-def test_statistics_are_those_of_all_and_chance_is_each_ones_own(in_team, run):
-    options = {"model": Normed, "objective": Chancy}
-    alone = run(ALONE, name="alone", **options)
-    first, second = in_team(lambda team: run(team, **options))
+def test_statistics_are_averaged_and_each_process_has_its_own_dropout(in_group, run):
+    options = {"model": Normed, "objective": Drawing}
+    alone = run(SINGLE_PROCESS, name="alone", **options)
+    first, second = in_group(lambda group: run(group, **options))
     assert first["state"] == second["state"]
     mean = "body.1.running_mean"
     assert first["state"][mean] == pytest.approx(alone["state"][mean], abs=1e-6)
@@ -240,64 +251,64 @@ def test_statistics_are_those_of_all_and_chance_is_each_ones_own(in_team, run):
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 1), (1, 2), (4, 2)])
-def test_what_one_team_began_another_ends(in_team, run, often, before, after):
-    def broken(team):
+def test_another_number_of_processes_resumes_a_training(in_group, run, often, before, after):
+    def broken(group):
         def fails(step, batch):
-            if step == 7 and team.rank == team.size - 1:
+            if step == 7 and group.rank == group.size - 1:
                 raise UserError("killed")
 
-        return run(team, objective=lambda: Regression(fails))
+        return run(group, objective=lambda: Regression(fails))
 
     def start(function, size):
-        return in_team(function, size) if size > 1 else [function(ALONE)]
+        return in_group(function, size) if size > 1 else [function(SINGLE_PROCESS)]
 
     if before == 1:
         with pytest.raises(UserError, match="killed"):
-            broken(ALONE)
+            broken(SINGLE_PROCESS)
     else:
-        ends = in_team(broken, before)
+        ends = in_group(broken, before)
         assert ends[-1] == "UserError: killed" and all(isinstance(end, str) for end in ends)
     first, *_ = start(run, after)
     assert len(first["shown"]) == STEPS - 7
-    undisturbed, *_ = start(lambda team: run(team, name="undisturbed"), before)
+    undisturbed, *_ = start(lambda group: run(group, name="undisturbed"), before)
     if before == after:
         assert {**undisturbed, "shown": 0} == {**first, "shown": 0}
     close(first, undisturbed)
 
 
-def test_memory_that_one_of_them_lacks_cuts_the_batch_for_all(in_team, run, often):
-    def full(team):
+def test_out_of_memory_in_one_process_makes_the_parts_of_all_smaller(in_group, run, often):
+    def full(group):
         def fails(step, batch):
-            if team.rank == 1 and step == 5 and len(batch.images) > 2:
+            if group.rank == 1 and step == 5 and len(batch.images) > 2:
                 raise torch.OutOfMemoryError
 
-        return run(team, objective=lambda: Regression(fails))
+        return run(group, objective=lambda: Regression(fails))
 
-    found, _ = in_team(full)
-    close(found, run(ALONE, name="alone"))
+    found, _ = in_group(full)
+    close(found, run(SINGLE_PROCESS, name="alone"))
     assert found["shown"][5:9] == [[0, 1, 2, 3], [0, 1], [2, 3], [0, 1]]
     assert found["kept"] == [list(range(8))] * STEPS
 
 
-def test_memory_for_no_image_ends_all(in_team, run):
-    def full(team):
+def test_out_of_memory_for_one_image_ends_all(in_group, run):
+    def full(group):
         def fails(step, batch):
-            if team.rank == 1:
+            if group.rank == 1:
                 raise torch.OutOfMemoryError
 
-        return run(team, objective=lambda: Regression(fails))
+        return run(group, objective=lambda: Regression(fails))
 
-    for end in in_team(full):
+    for end in in_group(full):
         assert end.startswith("UserError: GPU out of memory at iteration 1, though")
 
 
-def test_a_loss_that_is_not_finite_in_one_share_ends_all(in_team, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "LOG_EVERY", 1)
-    for end in in_team(lambda team: run(team, spoilt=6)):
+def test_a_loss_that_is_not_finite_in_one_share_ends_all(in_group, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(log, "LOG_EVERY", 1)
+    for end in in_group(lambda group: run(group, spoilt=6)):
         assert end.startswith("UserError: the loss is not finite at iteration 7; no checkpoint")
 
 
-def test_only_the_first_writes_and_speaks(in_team, run, often, monkeypatch, tmp_path):
+def test_only_the_main_process_writes_and_prints(in_group, run, often, monkeypatch, tmp_path):
     class Preview:
         def refresh(self, model):
             done.append("refresh")
@@ -305,19 +316,19 @@ def test_only_the_first_writes_and_speaks(in_team, run, often, monkeypatch, tmp_
         def write(self, model):
             done.append("write")
 
-    def watched(team):
-        run(team, preview=Preview(), events=tmp_path / "events")
+    def watched(group):
+        run(group, preview=Preview(), events=tmp_path / "events")
         return sorted(set(done))
 
     done = []
     monkeypatch.setattr(Checkpoint, "save", lambda *_: done.append("save"))
-    monkeypatch.setattr(training, "progress", lambda items, **_: [done.append("say"), *items][1:])
-    monkeypatch.setattr(training, "EventLog", lambda path, *_: Events(done, path))
-    assert in_team(watched) == [["events", "refresh", "save", "say", "write"], []]
+    monkeypatch.setattr(loop, "progress", lambda items, **_: [done.append("say"), *items][1:])
+    monkeypatch.setattr(loop, "EventLog", lambda path, *_: Events(done, path))
+    assert in_group(watched) == [["events", "refresh", "save", "say", "write"], []]
 
 
 class Events:
-    """Notes that somebody wants some."""
+    """Records that events are wanted."""
 
     def __init__(self, done, path):
         done += ["events"] if path else []
@@ -351,7 +362,14 @@ def project(tmp_path):
 
 
 TORCHRUN = [sys.executable, "-m", "stages.torchrun", "--standalone", "--nproc-per-node", "2"]
-BRIEF = {"iterations": 3, "batch": 4, "crop": 32, "learning_rate": 1e-4, "schedule": "constant"}
+BRIEF = {
+    "network": "tiny_cls",
+    "iterations": 3,
+    "batch": 4,
+    "crop": 32,
+    "learning_rate": 1e-4,
+    "optimizer": {"kind": "adamw"},
+}
 HALVES = {"accumulation": 2}  # what one process needs to normalise over the shares of two
 
 
@@ -376,7 +394,7 @@ def test_torchrun_trains_what_one_process_does(project, tmp_path):
 
 
 @pytest.mark.parametrize("missing", "ad")
-def test_a_team_ends_with_the_line_of_the_one_that_failed(project, tmp_path, missing):
+def test_a_failing_process_ends_all_with_its_line(project, tmp_path, missing):
     (tmp_path / f"{missing}.png").unlink()
     options = [f"--{name}={value}" for name, value in project.items()]
     options += ["--params", json.dumps(BRIEF), "--threads", "1"]
@@ -390,15 +408,15 @@ def test_a_team_ends_with_the_line_of_the_one_that_failed(project, tmp_path, mis
 @pytest.mark.parametrize(
     ("exits", "line"),
     [
-        ((1, LOST), ""),
-        ((LOST, 1), ""),
+        ((1, LOST_PEER), ""),
+        ((LOST_PEER, 1), ""),
         ((-signal.SIGTERM, 1), ""),
-        ((LOST, -signal.SIGKILL), "one was killed (SIGKILL): "),
+        ((LOST_PEER, -signal.SIGKILL), "one was killed (SIGKILL): "),
         ((-signal.SIGSEGV, -signal.SIGTERM), "one was killed (SIGSEGV): "),
-        ((LOST, -signal.SIGTERM), "they lost each other: "),
+        ((LOST_PEER, -signal.SIGTERM), "they lost each other: "),
     ],
 )
-def test_what_is_said_of_the_processes_that_cannot_speak(monkeypatch, exits, line):
+def test_the_message_about_processes_that_died_silently(monkeypatch, exits, line):
     failures = {rank: ProcessFailure(rank, 0, code, "") for rank, code in enumerate(exits)}
 
     def failing():
@@ -439,9 +457,9 @@ def test_whichever_process_is_killed_the_next_run_goes_on(project, tmp_path):
         time.sleep(rng.uniform(0, 0.3))
         members = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
         os.kill(int(rng.choice(members)), signal.SIGKILL)
-        _, told = started.communicate()
-        assert started.returncode == 1 and told.endswith(b"from the last checkpoint\n")
-        assert told.count(b"\n") == 1 and b"one was killed (SIGKILL)" in told
+        _, errors = started.communicate()
+        assert started.returncode == 1 and errors.endswith(b"from the last checkpoint\n")
+        assert errors.count(b"\n") == 1 and b"one was killed (SIGKILL)" in errors
         steps.append(step_of(checkpoint.path))
     assert start("w").wait() == 0
     for suffix in ("pt", "tsv"):
@@ -457,23 +475,23 @@ def step_of(checkpoint):
 
 
 @contextmanager
-def as_launched(team):
-    yield team
+def as_launched(group):
+    yield group
 
 
-def test_a_team_keeps_the_maps_of_all_its_groups(project, tmp_path, in_team, monkeypatch):
-    # Its chance is each process's own.
+def test_maps_of_all_processes_are_accumulated(project, tmp_path, in_group, monkeypatch):
+    # Each process has its own dropout.
     monkeypatch.setattr("seedbed.models.heads.group.graph_dropout", lambda states: states)
     early = {"group_size": 2, "accumulate_from_epoch": 0, "accumulate_score": 0}
 
-    def mine(team, name, **options):
-        monkeypatch.setattr(training_run, "launched_team", lambda: as_launched(team))
+    def mine(group, name, **options):
+        monkeypatch.setattr(network_module, "launched_process_group", lambda: as_launched(group))
         files = {key: tmp_path / f"{name}-{key}" for key in ("weights", "log", "maps")}
-        chosen = GroupSettings(**BRIEF, **early, **options)
+        chosen = GroupSettings(**{**BRIEF, "network": "tiny_group"}, **early, **options)
         train_group(**project, **files, settings=chosen, threads=1, deterministic=1)
 
-    mine(ALONE, "one", **HALVES)
-    in_team(lambda team: mine(team, f"two{team.rank}"))
+    mine(SINGLE_PROCESS, "one", **HALVES)
+    in_group(lambda group: mine(group, f"two{group.rank}"))
     one, two = (Maps(tmp_path / f"{name}-maps") for name in ("one", "two0"))
     assert one.keys() == two.keys() == set("abcd")
     for key in one:
@@ -485,8 +503,10 @@ def test_a_team_keeps_the_maps_of_all_its_groups(project, tmp_path, in_team, mon
     }
 
 
-def test_the_team_must_divide_the_batch(project, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_run, "launched_team", lambda: as_launched(Team(1, 3)))
+def test_the_processes_must_divide_the_batch(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        network_module, "launched_process_group", lambda: as_launched(ProcessGroup(1, 3))
+    )
     files = {"weights": tmp_path / "w.pt", "log": tmp_path / "l.tsv"}
     given = {"settings": ClassifierSettings(**BRIEF), "threads": 1, "deterministic": 1}
     with pytest.raises(UserError, match=r"training_processes: 3 must divide the batch of 4: "):

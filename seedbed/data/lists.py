@@ -1,0 +1,78 @@
+"""Lists of images, as VOC and DSRG have them."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from seedbed.runtime.errors import UserError
+
+IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list, stripped, without blank ones."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read the list {path}: {error}; save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"cannot read the list {path}: {error}; put it there") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def read_list(path: Path) -> list[str]:
+    """The ids of an image list, one per line, in order.
+
+    Raises:
+        UserError: if the list is empty, has an id twice, or an id that is not a plain file name.
+
+    """
+    ids = read_lines(path)
+    for image_id in ids:
+        if not IMAGE_ID.fullmatch(image_id):
+            raise UserError(f"{image_id!r} in {path} is no image id: write one file stem a line")
+    if not ids:
+        raise UserError(f"the list {path} is empty: write one image id a line")
+    if len(set(ids)) < len(ids):
+        twice, _ = Counter(ids).most_common(1)[0]
+        raise UserError(f"{twice} is in {path} twice: take one of them out")
+    return ids
+
+
+def image_id_of(name: str) -> str:
+    """The name of an image or a mask without folders and suffix."""
+    return re.sub(r"\.(jpe?g|png)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+
+
+def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, int]:
+    """The number of each train image in DSRG's files.
+
+    Args:
+        train: ids of the train images.
+        input_list: DSRG's input_list.txt with lines "id.jpg k", which may list other images too;
+            without it, images are numbered in the order of `train`.
+
+    Raises:
+        UserError: if a line has another format, a train image is not listed, or an image or a
+            number occurs twice.
+
+    """
+    if input_list is None:
+        return {image_id: k for k, image_id in enumerate(train)}
+    listed: dict[str, int] = {}
+    for line in read_lines(input_list):
+        match = re.fullmatch(r"(.*\S)\s+([0-9]{1,9})", line)
+        if not match:
+            raise UserError(f"line {line!r} of {input_list} is not 'id.jpg k': mend it")
+        image_id, number = image_id_of(match[1]), int(match[2])
+        if image_id in listed:
+            raise UserError(f"{image_id} is in {input_list} twice: take one of them out")
+        listed[image_id] = number
+    if len(set(listed.values())) < len(listed):
+        number, _ = Counter(listed.values()).most_common(1)[0]
+        raise UserError(f"number {number} is in {input_list} twice: give the list as published")
+    for image_id in train:
+        if image_id not in listed:
+            raise UserError(f"train image {image_id} is not in {input_list}: give the whole list")
+    return {image_id: listed[image_id] for image_id in train}

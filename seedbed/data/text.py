@@ -1,0 +1,40 @@
+"""Checks of names and labels that come from files."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from seedbed.runtime.errors import UserError
+
+MAX_LENGTH = 10_000  # characters
+
+
+def compose(text: str) -> str:
+    """The composed form of a text (Unicode NFC); file systems and spreadsheets differ in it.
+
+    Raises UserError for a very long text: composing it can take quadratic time.
+    """
+    if len(text) > MAX_LENGTH:
+        raise UserError(f"{text[:20]!r}… has {len(text)} characters: shorten the name or label")
+    return unicodedata.normalize("NFC", text)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text is not blank, fits on a line and can be encoded as UTF-8."""
+    return bool(text.strip()) and all(unicodedata.category(c) not in ("Cc", "Cs") for c in text)
+
+
+def is_image_id(text: str) -> bool:
+    """Whether a text is the stem of a visible file; any script and inner blanks are allowed."""
+    return (
+        is_printable(text)
+        and text == text.strip()
+        and text[0] != "."
+        and not set(text) & set("/\\")
+    )
+
+
+def count_with_examples(what: str, names: Iterable[str]) -> list[str]:
+    """A line like "5 files are no images: a, b, c, …"; no line if there are no names."""
+    ordered = sorted(names)
+    more = ", …" if len(ordered) > 3 else ""
+    return [f"{len(ordered)} {what}: {', '.join(ordered[:3])}{more}"] if ordered else []

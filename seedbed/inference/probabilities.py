@@ -1,0 +1,138 @@
+"""Class probabilities of a segmentation network: fusion of its logits over scales and flip.
+
+The fusion rules are those of the published test scripts: DSRG's test-ms.py ("sum"), the metrics
+tool of its TensorFlow port ("max_with_zero", "scaled_then_nearest"), SPSM's test_vocspsm_*.py
+("max", "max_probabilities", on the grid) and ResNet-38's infer_seg.py ("mean").
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seedbed.inference.multiscale import MultiScale, multi_scale
+from seedbed.methods.dsrg.losses import smooth_softmax
+from seedbed.methods.resampling import resize
+from seedbed.models.network import Network
+
+LEAST_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fusion:
+    """How the outputs of several scales become one probability map.
+
+    Attributes:
+        fuse: "mean", "sum" (equivalent to a lower softmax temperature), "max" or "max_with_zero"
+            (maximum of 0 and the logits) of the logits, followed by the softmax; or
+            "max_probabilities": maximum of the smoothed softmax of each output, renormalised.
+        fuse_on: "image": outputs are resized to the image and fused there; "grid": they are fused
+            on the grid of the first output and the result is resized.
+        map_resampling: method of `seedbed.methods.resampling.resize` for the outputs; or
+            "scaled_then_nearest": "tf_legacy" to the size of the network's input, then "nearest".
+
+    """
+
+    fuse: str
+    fuse_on: str
+    map_resampling: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionOptions(MultiScale, Fusion):
+    """Options of `class_probabilities`.
+
+    Attributes:
+        seed: with the image's id determines the draws of a dropout that stays active in evaluation.
+
+    """
+
+    seed: int
+
+
+def fuse_logits(
+    outputs: Sequence[Tensor],
+    size: tuple[int, int],
+    fusion: Fusion,
+    input_sizes: Sequence[tuple[int, int]] = (),
+) -> Tensor:
+    """Class probabilities from the logits of several scales.
+
+    Args:
+        outputs: logits, one (C, h_i, w_i) per scale.
+        size: (H, W) of the image.
+        fusion: the rule.
+        input_sizes: size of the network's input for each output; only needed for
+            "scaled_then_nearest".
+
+    Returns:
+        (C, H, W) that sums to 1 over C.
+
+    """
+    method = fusion.map_resampling
+    if method == "scaled_then_nearest":
+        method = "nearest"
+        outputs = [
+            resize(output[None], input_size, "tf_legacy")[0]
+            for output, input_size in zip(outputs, input_sizes, strict=True)
+        ]
+    fuse_size = size if fusion.fuse_on == "image" else outputs[0].shape[-2:]
+    of_probabilities = fusion.fuse == "max_probabilities"
+    maps = (smooth_softmax(o[None]) if of_probabilities else o[None] for o in outputs)
+    fused = _fuse((resize(each, fuse_size, method) for each in maps), len(outputs), fusion.fuse)
+    fused = resize(fused, size, method)[0]
+    return fused / fused.sum(0) if of_probabilities else fused.softmax(0)
+
+
+def _fuse(maps: Iterable[Tensor], count: int, fuse: str) -> Tensor:
+    """Fuse `count` maps of one shape, one at a time to save memory."""
+    if fuse in ("mean", "sum"):
+        total = reduce(torch.add, maps)
+        return total / count if fuse == "mean" else total
+    maximum = reduce(torch.maximum, maps)
+    return maximum.clamp(min=0) if fuse == "max_with_zero" else maximum
+
+
+@torch.no_grad()
+def class_probabilities(
+    model: Network,
+    image: np.ndarray,
+    image_id: str,
+    options: PredictionOptions,
+    *,
+    keep: Collection[int],
+    device: torch.device,
+) -> tuple[np.ndarray, list[int]]:
+    """Probabilities of the classes that a segmentation network finds in an image.
+
+    Args:
+        model: in evaluation mode, on `device`.
+        image: RGB uint8 (H, W, 3).
+        image_id: see `PredictionOptions.seed`.
+        options: how the image is shown to the network and its outputs are fused.
+        keep: class ids that are returned whatever their probability.
+        device: the model's device.
+
+    Returns:
+        (C', H, W) float16 and the C' class ids in ascending order: background, `keep`, and each
+        class whose probability reaches 0.05 at some pixel.
+
+    """
+    size = image.shape[:2]
+    torch.manual_seed(_image_seed(image_id, options.seed))
+    outputs = multi_scale(lambda images: model(model.preprocess(images)), image, options, device)
+    views = 1 + options.flip  # outputs per scale
+    input_sizes = [each for each in options.input_sizes(*size) for _ in range(views)]
+    probabilities = fuse_logits(outputs, size, options, input_sizes)
+    stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
+    stored[[0, *keep]] = True
+    return probabilities[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
+
+
+def _image_seed(image_id: str, seed: int) -> int:
+    """Seed that depends only on the image and `seed`, not on the process or the order of images."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8])

@@ -1,0 +1,124 @@
+"""Segmentation heads: a slim DeepLabv3+ decoder for small backbones, and ResNet-38's."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seedbed.models.backbones.resnet38 import resnet38
+from seedbed.models.layers import conv_relu, output_conv
+from seedbed.models.network import Backbone, Network
+
+SKIP_CHANNELS = 48
+RESNET38_WIDTH = 512
+RESNET38_RATE = 12
+
+
+class SegmentationHead(nn.Module):
+    """A dilated convolution and, if `skip`, a decoder that adds low-level features.
+
+    The decoder is a slim version of DeepLabv3+'s (Chen et al., ECCV 2018): both inputs are
+    projected to 48 channels, so that the finer grid stays cheap.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        width: int,
+        rate: int,
+        dropout: float,
+        skip: bool,
+    ) -> None:
+        super().__init__()
+        norm, slim = backbone.norm, SKIP_CHANNELS
+        self.context = conv_relu(backbone.channels, width, dilation=rate, norm=norm)
+        self.dropout = nn.Dropout(dropout)
+        if skip:
+            self.high = conv_relu(width, slim, kernel=1, norm=norm)
+            self.low = conv_relu(backbone.low_channels, slim, kernel=1, norm=norm)
+            self.refine = conv_relu(2 * slim, slim, norm=norm)
+        self.classes = output_conv(slim if skip else width, num_classes)
+
+    def forward(self, high: Tensor, low: Tensor | None) -> Tensor:
+        """Features (N, c, h, w) and, with `skip`, low ones (N, c', h', w') → logits.
+
+        The logits have the grid of the low-level features, without `skip` that of the others.
+        """
+        context = self.dropout(self.context(high))
+        if low is None:
+            return self.classes(context)
+        raised = F.interpolate(
+            self.high(context), size=low.shape[2:], mode="bilinear", align_corners=False
+        )
+        return self.classes(self.refine(torch.cat([raised, self.low(low)], dim=1)))
+
+
+class Segmenter(Network):
+    """Logits of C classes, background included, at stride 4 (`skip`) or the backbone's stride.
+
+    Args:
+        backbone: the features.
+        num_classes: number of classes C.
+        width: channels of the dilated convolution.
+        rate: its dilation.
+        dropout: dropout probability after it.
+        skip: whether low-level features refine the result.
+
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        *,
+        width: int = 256,
+        rate: int = 6,
+        dropout: float = 0.0,
+        skip: bool = True,
+    ) -> None:
+        super().__init__(backbone)
+        self.head = SegmentationHead(
+            backbone, num_classes, width=width, rate=rate, dropout=dropout, skip=skip
+        )
+        self.low_layers = backbone.low_layers
+        self.low_scale = backbone.low_scale
+        self.skip = skip
+        if skip:
+            self.stride = 4
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), before a softmax."""
+        low = self.features[: self.low_layers](images)
+        high = self.features[self.low_layers :](low) * self.feature_scale
+        return self.head(high, low * self.low_scale if self.skip else None)
+
+
+class ResNet38Segmenter(Network):
+    """Logits of C classes, background included, by two 3x3 convolutions of dilation 12.
+
+    The head of peihan-miao's ResNet38-Semantic-Segmentation.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__(backbone)
+        self.head = nn.Sequential(
+            _dilated_conv(backbone.channels, RESNET38_WIDTH),
+            nn.ReLU(inplace=True),
+            _dilated_conv(RESNET38_WIDTH, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), before a softmax."""
+        return self.head(self.extract_features(images))
+
+
+def _dilated_conv(inputs: int, outputs: int) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, padding=RESNET38_RATE, dilation=RESNET38_RATE)
+    nn.init.xavier_uniform_(layer.weight)
+    return layer
+
+
+def resnet38_seg(num_classes: int, *, checkpointing: bool = False) -> ResNet38Segmenter:
+    """ResNet-38 segmentation of C classes; only the batch norms are frozen."""
+    return ResNet38Segmenter(resnet38(checkpointing=checkpointing), num_classes)

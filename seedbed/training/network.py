@@ -1,0 +1,185 @@
+"""From a network's name to its trained weights on disk."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seedbed.formats.tables import write_tsv
+from seedbed.models import build
+from seedbed.models.network import Network
+from seedbed.models.registry import Option
+from seedbed.models.weights import load_weights, save_network
+from seedbed.runtime.devices import pick_device
+from seedbed.runtime.errors import UserError
+from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.determinism import be_deterministic
+from seedbed.training.loop import train
+from seedbed.training.objectives.objective import Objective
+from seedbed.training.optimisation import Optimisation
+from seedbed.training.previews import Preview
+from seedbed.training.processes import ProcessGroup, launched_process_group
+from seedbed.training.sampler import Request, batch_requests
+from seedbed.training.samples import Batch, Samples, loader
+
+Requests = Iterator[list[Request]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """What a network is built from, and what its outputs are.
+
+    name, options: of `seedbed.build`; classes: the outputs' names; source_ids: the ids of the
+    classes in the data set's own masks, or None.
+    """
+
+    name: str
+    options: Mapping[str, Option]
+    classes: Sequence[str]
+    source_ids: Sequence[int] | None = None
+
+    def build(self, *, seed: int, initial: Path | None, new_head: bool) -> Network:
+        """The network, initialised from the seed and, if given, a file of weights."""
+        torch.manual_seed(seed)
+        model = build(self.name, len(self.classes), **self.options)
+        if initial is not None:
+            _load_initial(model, initial, new_head=new_head)
+        return model
+
+    def save(self, path: Path, model: Network) -> None:
+        """Write the trained network, so that `load_network` can build it again."""
+        save_network(
+            path, model, self.name, len(self.classes), self.options, self.classes, self.source_ids
+        )
+
+
+def _load_initial(model: Network, path: Path, *, new_head: bool) -> None:
+    """Load initial weights and print what was and what was not used."""
+    report = load_weights(model, path, new_head=new_head)
+    print(f"{path}: {len(report.placed)} tensors placed")
+    print(f"  not in the file: {', '.join(report.missing) or 'none'}")
+    print(f"  not used: {', '.join(report.unused) or 'none'}")
+
+
+def mean_colour(model: Network) -> tuple[float, float, float]:
+    """The RGB levels that the network's preprocessing maps to 0."""
+    preprocessing = model.preprocessing
+    mean = preprocessing.mean[::-1] if preprocessing.bgr else preprocessing.mean
+    red, green, blue = (preprocessing.scale * channel for channel in mean)
+    return red, green, blue
+
+
+def output_side(forward: Callable[[Tensor], Tensor], crop: int) -> int:
+    """Side of the maps (N, C, h, w) that a network in evaluation mode returns for a crop."""
+    with torch.no_grad():
+        return forward(torch.zeros(1, 3, crop, crop)).shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """Where and how a training runs.
+
+    device: "auto", "cpu" or "cuda". threads: of the CPU; with a GPU as many processes load the
+    images. deterministic: the same bytes on every CUDA run, more slowly.
+    """
+
+    device: str
+    threads: int
+    deterministic: bool
+
+
+def train_network(
+    model: Network,
+    objective: Objective,
+    samples: Samples,
+    optimisation: Optimisation,
+    *,
+    execution: Execution,
+    checkpoint: Checkpoint,
+    log: Path,
+    save: Callable[[Network], None],
+    preview: Preview | None = None,
+    regroup: Callable[[Requests], Requests] = iter,
+) -> None:
+    """Train a network to the end; write its log, and TensorBoard's events beside it.
+
+    The samples' seed is also that of their order and of dropout. The checkpoint is kept until
+    everything is written. save: writes the trained network and whatever else the training gives.
+    regroup: turns requests of images into requests of groups. Under torchrun the processes share
+    each batch, and the main process alone writes.
+
+    Raises:
+        UserError: as `train`; or if the processes do not divide the batch, or the GPU has too
+            little memory for the network.
+
+    """
+    torch.set_num_threads(execution.threads)
+    be_deterministic(execution.deterministic)
+    with launched_process_group() as processes, _lock(checkpoint, processes):
+        _check_divides(processes, optimisation.batch)
+        device = pick_device(execution.device, processes)
+        workers = execution.threads if device.type == "cuda" else 0
+        share = _Share(samples, optimisation, processes, regroup, workers)
+        with _memory_errors_explained():
+            rows = train(
+                model,
+                objective,
+                share.batches,
+                optimisation,
+                device=device,
+                checkpoint=checkpoint,
+                seed=samples.seed,
+                events=log.with_name("tensorboard"),
+                preview=preview,
+                processes=processes,
+            )
+        if processes.is_main:
+            write_tsv(log, rows)
+            save(model.cpu())
+
+
+@dataclass(frozen=True)
+class _Share:
+    """The batches of a training, of each the share of this process."""
+
+    samples: Samples
+    optimisation: Optimisation
+    processes: ProcessGroup
+    regroup: Callable[[Requests], Requests]
+    workers: int
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """The batches of the iterations from `start` on."""
+        batch, stop = self.optimisation.batch, self.optimisation.iterations
+        requests = batch_requests(len(self.samples), batch, start, stop, self.samples.seed)
+        share = self.regroup(self.processes.shard(requests))
+        return loader(self.samples, share, workers=self.workers)
+
+
+def _lock(checkpoint: Checkpoint, processes: ProcessGroup) -> AbstractContextManager[None]:
+    """The main process's lock on the training."""
+    return checkpoint.lock() if processes.is_main else nullcontext()
+
+
+def _check_divides(processes: ProcessGroup, batch: int) -> None:
+    """UserError unless the processes can share a batch equally."""
+    if batch % processes.size:
+        raise UserError(
+            f"run.training_processes: {processes.size} must divide the batch of {batch}: change "
+            "one of them in the config"
+        )
+
+
+@contextmanager
+def _memory_errors_explained() -> Iterator[None]:
+    """Turn an error of the GPU's memory outside the computation of a batch into a UserError."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise UserError(
+            "GPU out of memory beside the batch, for the network itself, its optimiser or its "
+            "preview: take another network or a larger GPU"
+        ) from None

@@ -1,0 +1,44 @@
+"""What a training minimises: the interface of all objectives."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from seedbed.training.samples import Batch
+
+
+class Objective(ABC):
+    """What a training minimises.
+
+    An objective that has a state overrides `state_dict` and `load_state_dict`, by which the
+    checkpoint saves and restores it.
+    """
+
+    @abstractmethod
+    def __call__(self, model: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Scalars for the log; "loss" is minimised. `step` counts iterations from 0."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state that the checkpoint saves: none."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - not abstract
+        """Restore what `state_dict` returned: nothing."""
+
+
+class CollectingObjective(Objective):
+    """An objective that collects results while training, of completed iterations only.
+
+    An iteration may be computed in parts, be repeated (when the GPU's memory is short) and be
+    shared by processes. So a call only appends its results to `pending`, on the CPU; after the
+    iteration `commit` gets the results of all parts and all processes.
+    """
+
+    def __init__(self) -> None:
+        self.pending: list[Any] = []
+
+    @abstractmethod
+    def commit(self, results: list[Any]) -> None:
+        """Add the results of a completed iteration to the state, in the order of the batch."""

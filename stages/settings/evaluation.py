@@ -1,0 +1,44 @@
+"""Evaluation, audit and report."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.settings.base import Block, Count, Fraction, PathText
+
+
+class EvaluateSettings(Block):
+    """The final mIoU."""
+
+    split: Literal["train", "val"] = Field("val", description="images to evaluate on")
+    masks: PathText | None = Field(
+        None, description="folder of masks `{id}.png` to evaluate instead of the last round's"
+    )
+    variant: Literal["voc", "dsrg", "psa", "seam", "tf"] = Field(
+        "voc", description="definition of mIoU that comes first in miou.txt"
+    )
+
+
+class AuditSettings(Block):
+    """How scores become masks so that every step can be evaluated."""
+
+    cam_background: Fraction = Field(
+        0.2, description="background score that class activation maps compete with"
+    )
+    saliency_threshold: Fraction = Field(
+        0.5, description="saliency above which a pixel counts as foreground"
+    )
+    label_confidence: Fraction = Field(
+        0.7, description="probability of the given label where a CRF starts from labels"
+    )
+
+
+class ReportSettings(Block):
+    """The HTML page that shows the run."""
+
+    images: Count = Field(
+        1500, description="largest number of images per split, evenly spaced from worst to best"
+    )
+    side: Annotated[int, Field(ge=32)] = Field(
+        320, description="longer side of a picture, in pixels"
+    )

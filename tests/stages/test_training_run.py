@@ -1,0 +1,99 @@
+"""The settings of a training as arguments of the library."""
+
+import pytest
+import torch
+
+from seedbed.models import build
+from seedbed.training.network import NetworkSpec
+from seedbed.training.optimisation import (
+    SGD,
+    AdamW,
+    Constant,
+    MultiStep,
+    OneCycle,
+    Optimisation,
+    Poly,
+    Step,
+)
+from seedbed.training.views import CropView, WarpView
+from stages.settings import TrainingSettings
+from stages.training_run import make_network, make_optimisation, make_view
+from tests.support.training_helpers import SHORT
+
+torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["tiny_seg", "vgg16_largefov"])
+def test_padding_with_the_networks_mean_is_preprocessed_to_zero(name):
+    settings = TrainingSettings(**{**SHORT, "network": name}, view={"padding": "network_mean"})
+    with torch.device("meta"):
+        model = build(name, 3)
+    colour = torch.tensor(make_view(settings, model).padding)
+    assert 100 < colour[2] < colour[1] < colour[0] < 125
+    inputs = model.preprocess(colour.view(1, 3, 1, 1).expand(1, 3, 4, 4))
+    assert inputs.abs().max() < 1e-5
+
+
+def test_the_view_is_the_settings_one():
+    values = {
+        "long_side": (40, 50),
+        "scale": (0.5, 1.5),
+        "rotate": 3,
+        "flip": False,
+        "jitter": 0.2,
+        "hue": 0.1,
+        "placement": "top_left",
+    }
+    model = build("tiny_seg", 3)
+    black = {"kind": "crop", "padding": "black", **values}
+    expected = CropView(crop=33, padding=(0, 0, 0), **values)
+    assert make_view(TrainingSettings(**SHORT, view=black), model) == expected
+    legacy = {"padding": "image_mean", "resampling": "tf_legacy"}
+    warped = make_view(TrainingSettings(**SHORT, view=legacy), model)
+    assert isinstance(warped, WarpView)
+    assert warped.padding is None and warped.resampling == "tf_legacy"
+
+
+def test_the_optimisation_is_the_settings_one():
+    sgd = {"momentum": 0.8, "nesterov": True, "weight_decay": 3e-4, "decay_biases": True}
+    multi_step = {"milestones": [2, 5], "factor": 0.3}
+    values = {
+        "iterations": 7,
+        "batch": 6,
+        "accumulation": 3,
+        "learning_rate": 0.02,
+        "multipliers": (1, 2, 10, 20),
+    }
+    blocks = {"optimizer": {"kind": "sgd", **sgd}, "schedule": {"kind": "multi_step", **multi_step}}
+    optimisation = make_optimisation(TrainingSettings(**{**SHORT, **values, **blocks}))
+    assert optimisation == Optimisation(
+        optimizer=SGD(**sgd), schedule=MultiStep(**multi_step), **values
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"kind": "constant"}, Constant()),
+        ({"kind": "poly", "power": 0.7}, Poly(power=0.7)),
+        ({"kind": "step", "every": 9, "factor": 0.2}, Step(every=9, factor=0.2)),
+        ({"kind": "one_cycle"}, OneCycle()),
+    ],
+)
+def test_schedules_have_the_settings_values(schedule, expected):
+    optimisation = make_optimisation(TrainingSettings(**{**SHORT, "schedule": schedule}))
+    assert optimisation.schedule == expected
+    assert optimisation.optimizer == AdamW(weight_decay=0.01, decay_biases=False)
+
+
+def test_a_new_head_does_not_take_the_files_weights(tmp_path):
+    torch.manual_seed(5)
+    torch.save(build("tiny_seg", 3).state_dict(), tmp_path / "w.pth")
+    spec = NetworkSpec(name="tiny_seg", options={}, classes=["background", "cat", "dog"])
+    whole, new_head = (
+        make_network(TrainingSettings(**SHORT, new_head=new), spec, tmp_path / "w.pth").state_dict()
+        for new in (False, True)
+    )
+    same = {name for name in whole if torch.equal(whole[name], new_head[name])}
+    assert {name for name in whole if name.startswith("features.")} <= same
+    assert "head.classes.weight" not in same

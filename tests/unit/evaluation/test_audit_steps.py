@@ -1,0 +1,65 @@
+"""CAMs, saliency, seeds and pseudo labels as masks, on images of a few pixels."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedbed.data.index import ImageEntry
+from seedbed.evaluation.audit_steps import audit_steps, seed_mask
+from seedbed.evaluation.chain import ChainFiles
+from seedbed.evaluation.common_crf import CommonCRF
+from seedbed.formats.maps import Maps, write_maps
+from stages.settings import CRFSettings
+
+ENTRY = ImageEntry("a", "a.png", 1, 4, (2,), "train", True, "")
+THRESHOLDS = {"cam_background": 0.2, "saliency_threshold": 0.5}
+
+
+def stored(path, array, **attributes):
+    with write_maps(path) as maps:
+        maps.put("a", array, **attributes)
+    return path
+
+
+@pytest.fixture
+def crf(tmp_path):
+    """Make a common CRF with so many iterations; the image is black."""
+    Image.fromarray(np.zeros((1, 4, 3), np.uint8)).save(tmp_path / "a.png")
+
+    def make(iterations):
+        return CommonCRF(tmp_path, CRFSettings(iterations=iterations).model_dump(), 0.7)
+
+    return make
+
+
+def test_seed_cells_of_no_class_or_several_are_void(tmp_path):
+    cues = np.zeros((3, 2, 2), bool)
+    cues[0, 0, 0] = cues[2, 0, 1] = cues[1, 1, 0] = cues[2, 1, 0] = True
+    square = ImageEntry("a", "a.png", 4, 4, (1, 2), "train", True, "")
+    expected = [[0, 0, 2, 2], [0, 0, 2, 2], [255] * 4, [255] * 4]
+    assert seed_mask(Maps(stored(tmp_path / "c.h5", cues)), square).tolist() == expected
+
+
+def test_cue_steps_by_hand(tmp_path, crf):
+    files = ChainFiles(
+        cams=[stored(tmp_path / "c.h5", np.uint8([[[255, 60, 40, 0]]]), classes=[2])],
+        saliency=[stored(tmp_path / "s.h5", np.uint8([[255, 128, 127, 0]]))],
+    )
+    steps = list(audit_steps(files, **THRESHOLDS, crf=crf(0)))
+    assert [step.name for step in steps] == ["cam", "cam + crf", "saliency × tags"]
+    for step in steps:  # 60/255 > 0.2 > 40/255; without an iteration the CRF gives the unary's best
+        assert step.mask(ENTRY).tolist() == [[2, 2, 0, 0]]
+
+
+def test_pseudo_labels_are_a_step_with_and_without_crf(tmp_path, crf):
+    files = ChainFiles(pseudo_labels=[stored(tmp_path / "l.h5", np.uint8([[2, 2, 255, 2]]))])
+    plain, refined = audit_steps(files, **THRESHOLDS, crf=crf(10))
+    assert plain.mask(ENTRY).tolist() == [[2, 2, 255, 2]]
+    assert refined.name == "pseudo_labels + crf"
+    assert refined.mask(ENTRY).tolist() == [
+        [2, 2, 2, 2]
+    ]  # void joins its neighbours of equal colour
+
+
+def test_hard_labels_survive_a_crf_without_iterations(crf):
+    assert crf(0).refine_labels(ENTRY, np.uint8([[2, 0, 2, 0]])).tolist() == [[2, 0, 2, 0]]
