@@ -24,8 +24,8 @@ def stage(name, **values):
 
     Options of the command are `values` (text, in which wildcards are filled in, or a function of
     the wildcards), and the rule's files by their names: `index=…` becomes `--index …`, the one
-    output without a name `--output …`. Other values or other code make the job run again;
-    Snakemake itself compares the files, and of params those alone that do not depend on files.
+    output without a name `--output …`. A job runs again when a value or the code changes;
+    Snakemake compares the files itself, and ignores params that are made from them.
     """
     return {
         "stage": name,
@@ -50,12 +50,12 @@ def settings_json(key, **dump_options):
 
 
 def target_settings(wildcards):
-    """What a round's targets are made by, as JSON."""
+    """The settings of a round's targets, as JSON."""
     return block(f"rounds.{wildcards.round}").targets().model_dump_json()
 
 
 def training_settings(wildcards):
-    """What a round is trained by, as JSON: all but what its targets and its predictions hang on."""
+    """The settings of a round's training, as JSON: not those of its targets and predictions."""
     others = {"masks", "mask_list", "selection", "predict", "crf"}
     return block(f"rounds.{wildcards.round}").model_dump_json(exclude=others)
 

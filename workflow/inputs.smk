@@ -1,4 +1,4 @@
-"""Input functions, named after their rules. Input `from_config`: what the config names."""
+"""Input functions, one for each rule that needs it; `from_config` is what the config names."""
 
 import functools
 import os
@@ -168,7 +168,7 @@ def pseudo_labels_inputs(wildcards):
 
 
 def targets_inputs(wildcards):
-    """What a round's targets are made from: it hangs on the round's `supervise`."""
+    """What the targets of a round are made from, as its `supervise` says."""
     number = int(wildcards.round)
     supervise = SUPERVISION[number]
     if supervise == "given":
