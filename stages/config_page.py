@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic.json_schema import models_json_schema
 
 from seedbed.models.registry import NETWORKS
-from stages import settings
 from stages.settings import (
     PredictImagesSettings,
     PredictSettings,
@@ -16,8 +15,10 @@ from stages.settings import (
     SharedTrainingSettings,
     TrainingSettings,
 )
+from stages.settings.base import Block
 
 Schema = dict[str, Any]  # a part of a JSON schema
+Model = TypeVar("Model", bound=Block)
 
 DOCS = Path(__file__).parents[1] / "docs"
 INTRODUCTION = """\
@@ -120,21 +121,28 @@ def _section(
             parts += [f"`kind: {kind}`: {blocks[name]['description']}"]
             parts += [_table(rows, blocks, places)] if rows else []
         return parts
-    model = getattr(settings, names[0])
     parts.append(blocks[names[0]]["description"])
     if "description" in key:
         parts.append(f"{key['description'][0].upper()}{key['description'][1:]}.")
     rows = blocks[names[0]]["properties"]
-    if issubclass(model, TrainingSettings):
-        kind = model.network_kind
-        parts.append(f"Networks: {_or(n for n, i in NETWORKS.items() if i.kind == kind)}.")
-    base = next((p for p, m in INHERITED.items() if p != place and issubclass(model, m)), None)
+    if training := _models(TrainingSettings).get(names[0]):
+        fitting = (n for n, i in NETWORKS.items() if i.kind == training.network_kind)
+        parts.append(f"Networks: {_or(fitting)}.")
+    base = next((p for p, m in INHERITED.items() if p != place and names[0] in _models(m)), None)
     if base:
         known = blocks[INHERITED[base].__name__]["properties"]
         new = {name: row for name, row in rows.items() if _differs(row, known.get(name, {}))}
         rows = {name: {**known.get(name, {}), **row} for name, row in new.items()}
         parts.append(f"All keys of {_link(base)}, and these, which are new or differ in default:")
     return [*parts, _table(rows, blocks, places)]
+
+
+def _models(base: type[Model]) -> dict[str, type[Model]]:
+    """A model of settings and all that inherit from it, by name."""
+    models = {base.__name__: base}
+    for model in base.__subclasses__():
+        models |= _models(model)
+    return models
 
 
 def _differs(key: Schema, other: Schema) -> bool:

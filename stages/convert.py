@@ -4,6 +4,7 @@ With --check nothing is written: the data set and all its problems are described
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,12 @@ from stages.settings import ConvertSettings
 CuePickle = Annotated[Path | None, "DSRG's pickle, for label_source cues"]
 CueList = Annotated[Path | None, "its input_list.txt; else the train list's order"]
 
+# What reads a data set that is no devkit, by the key of `convert` that holds its paths.
+LAYOUTS: dict[str, Callable[..., Source]] = {
+    "folder": folder_source,
+    "coco": coco_source,
+}
+
 
 def open_source(
     settings: ConvertSettings,
@@ -37,24 +44,10 @@ def open_source(
     cue_list: Path | None = None,
 ) -> Source:
     """Read the lists and labels of a data set in the layout that the settings choose."""
-    if folder := settings.folder:
-        masks = data / folder.masks if folder.masks else None
-        return folder_source(
-            data / folder.images,
-            data / folder.labels,
-            masks,
-            classes=settings.classes,
-            on_problem=on_problem,
-        )
-    if coco := settings.coco:
-        return coco_source(
-            data / coco.instances,
-            data / coco.images,
-            data / coco.val_instances if coco.val_instances else None,
-            data / coco.val_images if coco.val_images else None,
-            classes=settings.classes,
-            on_problem=on_problem,
-        )
+    if settings.layouts:
+        ((key, layout),) = settings.layouts.items()
+        paths = {name: data / path for name, path in layout if path}
+        return LAYOUTS[key](**paths, classes=settings.classes, on_problem=on_problem)
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
     return devkit_source(

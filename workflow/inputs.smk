@@ -73,41 +73,28 @@ def published_cues():
 
 def convert_inputs(wildcards):
     """The lists of images, and where the image-level labels are read from."""
-    layout = block("convert")
-    if layout.folder:
-        files = folder_files(layout.folder)
-    elif layout.coco:
-        files = coco_files(layout.coco)
-    else:
-        files = devkit_lists(layout)
-    cues = published_cues() if layout.label_source == "cues" else {}
-    return {"from_config": files, **cues}
+    data_set = block("convert")
+    files = [file for item in data_set.layouts.items() for file in layout_files(*item)]
+    cues = published_cues() if data_set.label_source == "cues" else {}
+    return {"from_config": files or devkit_lists(data_set), **cues}
 
 
-def folder_files(folder):
-    """The table of labels of a data set in folders, which must be there too."""
-    table = given("convert.folder.labels", folder.labels)
-    for key in ("images", "masks"):
-        if path := getattr(folder, key):
-            given(f"convert.folder.{key}", path, folder=True)
-    return [table]
+def layout_files(key, layout):
+    """The files that a layout names, or else its folders; all of them must be there."""
+    named = [(name, f"convert.{key}.{name}", path) for name, path in layout if path]
+    files = [given(place, path) for name, place, path in named if name in layout.files]
+    folders = [
+        given(place, path, folder=True) for name, place, path in named if name not in layout.files
+    ]
+    return files or folders
 
 
-def coco_files(coco):
-    """The annotations of a data set in COCO's layout, whose folders of images must be there."""
-    files = filter(None, [coco.instances, coco.val_instances])
-    annotations = [given("convert.coco", path) for path in files]
-    for path in filter(None, [coco.images, coco.val_images]):
-        given("convert.coco", path, folder=True)
-    return annotations
-
-
-def devkit_lists(layout):
+def devkit_lists(data_set):
     """The lists of a VOC devkit; only those of a made-up data set need not be there yet."""
-    names = [layout.train_list, layout.val_list, *filter(None, [layout.test_list])]
-    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", layout.devkit)
+    names = [data_set.train_list, data_set.val_list, *filter(None, [data_set.test_list])]
+    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", data_set.devkit)
     made = MINI_LISTS if is_mini else []
-    folder = os.path.join(data_path(layout.devkit), "ImageSets", "Segmentation")
+    folder = os.path.join(data_path(data_set.devkit), "ImageSets", "Segmentation")
     lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
     for name, path in lists.items():
         if name not in made and not os.path.exists(path):
@@ -212,12 +199,12 @@ def masks_inputs(wildcards):
 
 def audit_inputs(wildcards):
     """Every artefact of the recipe that holds masks or is made into some."""
-    layout = block("convert").folder
-    if layout and not layout.masks:
-        sys.exit(
-            "convert.folder.masks: without masks nothing can be scored; name their folder, or ask "
-            f"for {RESULTS}/masks.h5 alone"
-        )
+    for key, layout in block("convert").layouts.items():
+        if not layout.has_masks:
+            sys.exit(
+                f"convert.{key}.masks: without masks nothing can be scored; name their folder, or "
+                f"ask for {RESULTS}/masks.h5 alone"
+            )
     steps = {
         "predictions": of_all_rounds("predictions"),
         "refined": of_all_rounds("masks"),

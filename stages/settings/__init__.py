@@ -9,7 +9,7 @@ here imports PyTorch.
 from stages.settings.affinity import AffinityScoreSettings, AffinitySettings, RandomWalkSettings
 from stages.settings.config import DEFAULT_KINDS, Settings, parse_config
 from stages.settings.cues import CamSettings, ClassifierSettings, SaliencySettings, SeedSettings
-from stages.settings.data import CocoSettings, ConvertSettings, FolderSettings, MiniSettings
+from stages.settings.data import ConvertSettings, MiniSettings
 from stages.settings.errors import explain
 from stages.settings.evaluation import AuditSettings, EvaluateSettings, ReportSettings
 from stages.settings.group import GroupCamSettings, GroupSettings
@@ -23,16 +23,12 @@ from stages.settings.labels import PseudoLabelSettings
 from stages.settings.layers import combine
 from stages.settings.rounds import (
     DSRGSettings,
-    GridCRFSettings,
     RoundSettings,
     SelectionSettings,
     TargetSettings,
 )
-from stages.settings.run import RunSettings
 from stages.settings.training import (
     CropView,
-    NetworkOptions,
-    PoolingSettings,
     SharedTrainingSettings,
     TrainingSettings,
     WarpView,
@@ -46,26 +42,20 @@ __all__ = [
     "CRFSettings",
     "CamSettings",
     "ClassifierSettings",
-    "CocoSettings",
     "ConvertSettings",
     "CropView",
     "DSRGSettings",
     "EvaluateSettings",
-    "FolderSettings",
-    "GridCRFSettings",
     "GroupCamSettings",
     "GroupSettings",
     "MaskCRFSettings",
     "MiniSettings",
-    "NetworkOptions",
-    "PoolingSettings",
     "PredictImagesSettings",
     "PredictSettings",
     "PseudoLabelSettings",
     "RandomWalkSettings",
     "ReportSettings",
     "RoundSettings",
-    "RunSettings",
     "SaliencySettings",
     "SeedSettings",
     "SelectionSettings",

@@ -121,16 +121,16 @@ class Settings(Block):
 
     @model_validator(mode="after")
     def _the_data_set_has_what_is_used(self) -> "Settings":
-        folder, coco = self.convert.folder, self.convert.coco
         if self.convert.label_source == "cues" and not self.seeds.cues:
             raise ValueError("convert.label_source: cues needs seeds.cues")
-        no_masks = folder is not None and not folder.masks
-        if self.evaluate.split == "val" and (no_masks or (coco and not coco.val_instances)):
-            key = "folder.masks" if no_masks else "coco.val_instances"
-            raise ValueError(f"evaluate.split: there are no val images without convert.{key}")
-        for number, item in enumerate(self.rounds):
-            if item.supervise == "ground_truth" and not item.masks and no_masks:
-                raise ValueError(f"rounds.{number}.supervise: the truth needs convert.folder.masks")
+        for key, layout in self.convert.layouts.items():
+            if self.evaluate.split == "val" and not getattr(layout, layout.val_key):
+                needed = f"convert.{key}.{layout.val_key}"
+                raise ValueError(f"evaluate.split: there are no val images without {needed}")
+            for number, item in enumerate(self.rounds):
+                if item.supervise == "ground_truth" and not (item.masks or layout.has_masks):
+                    place = f"rounds.{number}.supervise"
+                    raise ValueError(f"{place}: the truth needs convert.{key}.masks")
         return self
 
     def trainings(self) -> Iterator[tuple[str, TrainingSettings]]:

@@ -1,6 +1,6 @@
 """The data set: made up, or read from disk."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -15,8 +15,28 @@ class MiniSettings(Block):
     size: Annotated[int, Field(ge=32)] = Field(128, description="side of an image, in pixels")
 
 
-class FolderSettings(Block):
+class Layout(Block):
+    """Paths of a data set that is read instead of a devkit, relative to run.data.
+
+    Attributes:
+        files: keys that name files, whose content Snakemake watches; all others name folders.
+        val_key: the key that val images need.
+
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
+    val_key: ClassVar[str] = "masks"
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there may be masks: in a layout with a key `masks`, only if it is set."""
+        return bool(getattr(self, "masks", True))
+
+
+class FolderSettings(Layout):
     """A folder of images and a table of their labels. Paths are relative to run.data."""
+
+    files: ClassVar[tuple[str, ...]] = ("labels",)
 
     images: str = Field(description="folder of the images")
     labels: str = Field(description="CSV file with the columns image, labels and perhaps split")
@@ -25,8 +45,11 @@ class FolderSettings(Block):
     )
 
 
-class CocoSettings(Block):
+class CocoSettings(Layout):
     """Instance annotations in COCO's format. Paths are relative to run.data."""
+
+    files: ClassVar[tuple[str, ...]] = ("instances", "val_instances")
+    val_key: ClassVar[str] = "val_instances"
 
     instances: str = Field(description="JSON file of the train images")
     images: str = Field(description="folder of the train images")
@@ -79,11 +102,17 @@ class ConvertSettings(Block):
     )
     seed: Seed = Field(0, description="random seed of shuffle_tags")
 
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """The layout that is read instead of a devkit, by its key; empty for a devkit."""
+        return {key: value for key, value in self if isinstance(value, Layout)}
+
     @model_validator(mode="after")
     def _layout_supports_the_labels(self) -> "ConvertSettings":
-        if self.folder and self.coco:
-            raise ValueError("coco: cannot be combined with folder; give one of them")
-        if (self.folder or self.coco) and self.label_source != "annotations":
+        keys = list(self.layouts)
+        if len(keys) > 1:
+            raise ValueError(f"{keys[1]}: cannot be combined with {keys[0]}; give one of them")
+        if keys and self.label_source != "annotations":
             raise ValueError(f"label_source: {self.label_source} needs a devkit")
         return self
 

@@ -18,7 +18,7 @@ IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 def folder_source(
     images: Path,
-    table: Path,
+    labels: Path,
     masks: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
@@ -30,7 +30,7 @@ def folder_source(
 
     Args:
         images: the folder of images.
-        table: the table, see `read_label_table`.
+        labels: the table, see `read_label_table`.
         masks: the folder of masks `{id}.png`, with class ids 1..K, 0 background and 255 void.
         classes: the names of the classes in order; default: those of the table, alphabetically.
         on_problem: called for every problem with a row.
@@ -41,11 +41,11 @@ def folder_source(
     """
     photos = files_of(images, IMAGES)
     mask_paths = {compose(path.stem): path for path in files_of(masks, (".png",))} if masks else {}
-    rows = identify(read_label_table(table, on_problem), photos, images, on_problem)
+    rows = identify(read_label_table(labels, on_problem), photos, images, on_problem)
     splits = splits_of(rows, mask_paths, on_problem)
     names = list(classes or sorted({name for row, _ in rows.values() for name in row.labels}))
     class_table = ClassTable.own(names)
-    labels = {
+    ids_by_image = {
         image_id: class_ids(row, names, splits[image_id], on_problem)
         for image_id, (row, _) in rows.items()
     }
@@ -56,14 +56,14 @@ def folder_source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),
         images={image_id: path for image_id, (_, path) in rows.items()},
         table=class_table,
-        labels={image_id: ids for image_id, ids in labels.items() if ids},
+        labels={image_id: ids for image_id, ids in ids_by_image.items() if ids},
         mask=lambda image_id, size: read_own_mask(mask_paths.get(image_id), size, len(names)),
-        label_source=table.name,
+        label_source=labels.name,
         notes=(
             *count_with_examples(
-                f"images in {images} have no row in {table} and are left out", unlisted
+                f"images in {images} have no row in {labels} and are left out", unlisted
             ),
-            *count_with_examples(f"masks in {masks} belong to no row of {table}", strays),
+            *count_with_examples(f"masks in {masks} belong to no row of {labels}", strays),
         ),
     )
 
