@@ -35,7 +35,12 @@ from tests.support.workflow_helpers import CONFIG, ROOT
 
 torch.set_num_threads(1)
 TRAINING = ClassifierSettings(
-    iterations=6, batch=2, crop=64, network="tiny_cls", learning_rate=0.005
+    iterations=6,
+    batch=2,
+    crop=64,
+    network="tiny_cls",
+    learning_rate=0.005,
+    optimizer={"kind": "adamw"},
 )
 
 
@@ -191,14 +196,14 @@ def test_workers_end_with_the_process_that_was_killed(tmp_path):
 
 def saliency_maps(index: Path, output: Path, fatal: str = "") -> None:
     """The stage, whose workers end when they come to an image."""
-    before, parent = saliency.saliency_map, os.getpid()
+    before, parent = saliency.computed_map, os.getpid()
 
-    def saliency_map(entry, **options):
+    def computed_map(entry, **options):
         if entry.id == fatal and os.getpid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
         return before(entry, **options)
 
-    saliency.saliency_map = saliency_map
+    saliency.computed_map = computed_map
     device.available_cpus = lambda: 2
     settings = SaliencySettings(superpixels=50).model_dump_json()
     options = ["--index", index, "--data", index.parents[1], "--params", settings]
