@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from stages.command import run_stage
-from tests.support.workflow_helpers import CONFIG, ROOT, copy_project, snakemake
+from tests.support.workflow_helpers import (
+    CONFIG,
+    RANDOM_WALK,
+    ROOT,
+    copy_project,
+    snakemake,
+)
 
 STAGES = sorted(
     path.stem
@@ -77,9 +83,8 @@ def commands(project: Path, *targets: str) -> dict[str, list[list[str]]]:
 
 def test_every_rule_calls_its_stage_with_options_that_it_has(tmp_path):
     found = commands(copy_project(tmp_path / "default", CONFIG))
-    walking = {"attention": "random_walk", "rule": "argmax"}
     rounds = [{"supervise": "pseudo_labels"}]
-    psa = copy_project(tmp_path / "psa", {**CONFIG, "pseudo_labels": walking, "rounds": rounds})
+    psa = copy_project(tmp_path / "psa", {**CONFIG, **RANDOM_WALK, "rounds": rounds})
     found |= commands(psa, "results/affinity/cam/1-of-1.h5", *ON_DEMAND)
     assert sorted({*found, *BY_HAND}) == STAGES
     for stage, calls in found.items():

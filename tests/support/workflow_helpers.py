@@ -47,6 +47,11 @@ CONFIG = {
     ],
     "crf": {"iterations": 2},
 }
+# What a recipe with PSA's random walk has beside that.
+RANDOM_WALK = {
+    "affinity": {**BRIEF, "network": "vgg16_affinity", "crop": 80},
+    "pseudo_labels": {"attention": "random_walk", "rule": "argmax"},
+}
 
 
 def copy_project(folder: Path, config: dict) -> Path:

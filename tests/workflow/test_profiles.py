@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tests.support.workflow_helpers import (
-    AFFINITY,
     CONFIG,
+    RANDOM_WALK,
     ROOT,
     copy_project,
     finished_run,
@@ -96,9 +96,8 @@ def test_a_dry_run_plans_everything_for_the_cluster(tmp_path, name):
 
 
 def test_every_rule_says_what_it_needs(project, tmp_path):
-    walk = {"pseudo_labels": {"attention": "random_walk", "rule": "argmax"}, "affinity": AFFINITY}
     recipe = tmp_path / "walk.yaml"
-    recipe.write_text(yaml.safe_dump({**CONFIG, **walk}))
+    recipe.write_text(yaml.safe_dump({**CONFIG, **RANDOM_WALK}))
     on_demand = ("cam_curve.tsv", "comp6_test_cls.tar.gz", "export/cam")
     asked = requests(project)
     asked |= requests(

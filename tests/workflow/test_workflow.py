@@ -15,6 +15,7 @@ from stages.settings import Settings
 from tests.support.workflow_helpers import (
     AFFINITY,
     CONFIG,
+    RANDOM_WALK,
     ROOT,
     copy_project,
     finished_run,
@@ -385,10 +386,9 @@ def test_what_is_given_need_not_be_made(project, overlay):
     other = {"pathvars": {"results": "results/other"}}
     cues = planned(project, *overlay(**other, seeds={"cues": "cues.pickle"}, rounds=rounds(9)[:1]))
     assert "seeds" in cues and not {"cam", "classifier", "saliency"} & cues
-    walk = {"pseudo_labels": {"attention": "random_walk", "rule": "argmax"}, "affinity": AFFINITY}
     labels = [{"supervise": "pseudo_labels"}]
     given = {"cam": {"maps": "cams"}, "affinity_scores": {"low": "low", "high": "high"}}
-    walked = planned(project, *overlay(**other, **given, **walk, rounds=labels))
+    walked = planned(project, *overlay(**other, **given, **RANDOM_WALK, rounds=labels))
     assert {"cam", "affinity_scores", "random_walk"} <= walked
     assert not {"classifier", "saliency", "group"} & walked
     maps = {"group_cam": {"maps": "maps"}, "saliency": {"maps": "salient"}}
@@ -434,8 +434,8 @@ def rule_graph(project: Path, *arguments: str) -> set[tuple[str, str]]:
 
 def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
     graph = rule_graph(project)
-    for labels in {"attention": "random_walk", "rule": "argmax"}, {"attention": "maximum"}:
-        graph |= rule_graph(project, *overlay(pseudo_labels=labels))
+    for blocks in RANDOM_WALK, {"pseudo_labels": {"attention": "maximum"}}:
+        graph |= rule_graph(project, *overlay(**blocks))
     graph |= {("convert", rule) for edge in graph for rule in edge}  # the index
     page = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/pipeline.md").read_text(), re.DOTALL)
     drawn = set()
