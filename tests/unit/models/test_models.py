@@ -54,7 +54,7 @@ def test_the_least_side_is_enough_and_needed(name):
 
     see(network.least_side)
     if network.least_side > 1:
-        with pytest.raises(RuntimeError, match="too small|greater than actual input"):
+        with pytest.raises(RuntimeError, match=r"too small|greater than actual input"):
             see(network.least_side - 1)
 
 
