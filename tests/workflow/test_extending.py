@@ -148,7 +148,7 @@ def test_the_layout_converts_a_data_set(project):
     write_mask(data / "masks/5.png", np.full((32, 40), 3, np.uint8))
 
     _, checked, _ = run_example("A layout of data sets", project)
-    assert f"images: 3 classes, 5 train, 1 val" in checked
+    assert "images: 3 classes, 5 train, 1 val" in checked
     assert "## convert.class_folders" in (project / "docs/config.md").read_text()
     index = Index.load(project / "results/animals/dataset/index.json")
     assert index.class_names == ["background", *names]
