@@ -49,7 +49,7 @@ CONFIG = {
 }
 # What a recipe with PSA's random walk has beside that.
 RANDOM_WALK = {
-    "affinity": {**BRIEF, "network": "vgg16_affinity", "crop": 80},
+    "affinity": AFFINITY,
     "pseudo_labels": {"attention": "random_walk", "rule": "argmax"},
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from seedbed.data.index import Index
@@ -30,7 +31,7 @@ from stages.pseudo_labels import pseudo_labels
 from stages.saliency import saliency
 from stages.seeds import seeds
 from stages.settings import Settings
-from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, snakemake
+from tests.support.workflow_helpers import CONFIG, RANDOM_WALK, ROOT, finished_run, snakemake
 
 SETTINGS = Settings.model_validate(CONFIG)
 SIDE = CONFIG["mini_dataset"]["size"]
@@ -78,11 +79,13 @@ def test_every_listed_artefact_is_there(results, pattern):
         assert any(path.iterdir()) if path.is_dir() else path.stat().st_size
 
 
-def test_what_is_made_on_demand_can_be_asked_for(project):
+def test_what_is_made_on_demand_can_be_asked_for(project, tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "affinity": RANDOM_WALK["affinity"]}))
     values = {"round": "1", "split": "val", "shard": "1-of-1"}
     targets = [f"results/{pattern.format(**values)}" for pattern in listed_artefacts(1)]
     assert len(targets) == 15
-    status, messages = snakemake(project, "--dry-run", *targets)
+    status, messages = snakemake(project, "--dry-run", *targets, "--configfile", str(config))
     assert status == 0, messages
 
 
