@@ -40,7 +40,7 @@ def run_stage(
     read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of
     its own.
     An argument `cam/{1..3}-of-3.h5` names three files, as in bash.
-    Exits with status 1 and one line on stderr if the user can mend the error.
+    Exits with status 1 and one line on stderr if the user can correct the error.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     arguments = [each for argument in arguments for each in _expand_braces(argument)]
@@ -66,7 +66,7 @@ def run_stage(
 
 
 def _mendable(error: Exception) -> str | None:
-    """What the user can mend, and how; None for an error of the program."""
+    """What the user can correct, and how; None for an error of the program."""
     if isinstance(error, UserError | OSError):
         return str(error)
     if isinstance(error, MemoryError):

@@ -134,7 +134,7 @@ def check(
         problems.append(str(error))
     if problems:
         print(list_problems(problems))
-        raise UserError(f"problems in the data set: {len(problems)}; mend them first")
+        raise UserError(f"problems in the data set: {len(problems)}; correct them first")
 
 
 if __name__ == "__main__":

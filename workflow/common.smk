@@ -100,7 +100,7 @@ def given(key, relative, *, folder=False):
     path = data_path(relative)
     remedy = f"put it there, or change {key} in the config"
     if not os.path.exists(path):
-        sys.exit(f"{path}: there is none; {remedy}")
+        sys.exit(f"{path}: does not exist; {remedy}")
     if os.path.isdir(path) != folder:
         found, wanted = ("a file", "a folder") if folder else ("a folder", "a file")
         sys.exit(f"{path}: is {found}, and {key} names {wanted}; {remedy}")

@@ -54,7 +54,7 @@ class ClassTable:
         """
         ordered = list(wanted) if keep_order else sorted(wanted)
         if not ordered or len(set(ordered)) < len(ordered):
-            raise UserError(f"classes: {ordered} is empty or names a class twice: mend the list")
+            raise UserError(f"classes: {ordered} is empty or names a class twice: correct the list")
         if len(ordered) >= VOID:
             raise UserError(f"classes: {len(ordered)} do not fit into 8-bit masks: 254 at most")
         # VOC's classes are in alphabetical order: sorted names have ascending source ids.
@@ -99,7 +99,7 @@ class ClassTable:
             if not 1 <= source_id <= len(self.names):
                 raise UserError(
                     f"{path} holds class {source_id}, and the classes are 1 to "
-                    f"{len(self.names)}: mend it, or the list of classes"
+                    f"{len(self.names)}: correct it, or the list of classes"
                 )
         return tuple(sorted(class_ids[i] for i in present if i in class_ids))
 

@@ -114,7 +114,7 @@ class Index:
     def entry(self, image_id: str) -> ImageEntry:
         """The image of an id; raises UserError if the index has no such image."""
         if image_id not in self._entries:
-            raise UserError(f"image {image_id} is not in the index: remake it, or mend the list")
+            raise UserError(f"image {image_id} is not in the index: remake it, or correct the list")
         return self._entries[image_id]
 
     def tags(self, entry: ImageEntry) -> np.ndarray:

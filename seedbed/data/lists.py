@@ -31,9 +31,11 @@ def read_list(path: Path) -> list[str]:
     ids = read_lines(path)
     for image_id in ids:
         if not IMAGE_ID.fullmatch(image_id):
-            raise UserError(f"{image_id!r} in {path} is no image id: write one file stem a line")
+            raise UserError(
+                f"{image_id!r} in {path} is not an image id: write one file stem per line"
+            )
     if not ids:
-        raise UserError(f"the list {path} is empty: write one image id a line")
+        raise UserError(f"the list {path} is empty: write one image id per line")
     if len(set(ids)) < len(ids):
         twice, _ = Counter(ids).most_common(1)[0]
         raise UserError(f"{twice} is in {path} twice: take one of them out")
@@ -64,7 +66,7 @@ def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, in
     for line in read_lines(input_list):
         match = re.fullmatch(r"(.*\S)\s+([0-9]{1,9})", line)
         if not match:
-            raise UserError(f"line {line!r} of {input_list} is not 'id.jpg k': mend it")
+            raise UserError(f"line {line!r} of {input_list} is not 'id.jpg k': correct it")
         image_id, number = image_id_of(match[1]), int(match[2])
         if image_id in listed:
             raise UserError(f"{image_id} is in {input_list} twice: take one of them out")

@@ -23,7 +23,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
             raise UserError(f"{folder} holds {other} and {path.name}: rename one of the two")
         photos[stem] = path
     if not photos:
-        raise UserError(f"{folder} holds no image ({', '.join(IMAGES)}): name another folder")
+        raise UserError(f"{folder} contains no image ({', '.join(IMAGES)}): name another folder")
     visible = {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."}
     others = visible - {path.name for path in photos.values()}
     for line in count_with_examples(f"files in {folder} are no images", others):

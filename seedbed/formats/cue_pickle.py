@@ -142,7 +142,7 @@ def _dense(cells: Any, shape: tuple[int, int, int], name: str) -> np.ndarray:  #
         cell = tuple(cells[:, outside.argmax()].tolist())
         raise UserError(
             f"{name} has a cue {cell} (class, row, column) outside {shape}: give the "
-            "grid of the file, or mend it"
+            "grid of the file, or correct it"
         )
     dense = np.zeros(shape, dtype=bool)
     dense[tuple(cells)] = True

@@ -77,5 +77,5 @@ def _decode_colours(path: Path, pixels: np.ndarray) -> np.ndarray:
     unknown = ids < 0
     if unknown.any():
         colour = tuple(pixels[unknown][0].tolist())
-        raise UserError(f"mask {path} has the colour {colour}, not one of VOC's: mend the mask")
+        raise UserError(f"mask {path} has the colour {colour}, not one of VOC's: correct the mask")
     return ids.astype(np.uint8)

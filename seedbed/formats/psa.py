@@ -68,7 +68,9 @@ def _read(path: Path) -> dict[int, np.ndarray]:
         if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
             raise UserError(f"{path} has no (H, W) map of numbers for class {key}: write it again")
         if not np.isfinite(values).all():
-            raise UserError(f"{path} has a value that is no finite number for class {key}: mend it")
+            raise UserError(
+                f"{path} has a value that is not a finite number for class {key}: correct it"
+            )
         maps[int(key)] = np.asarray(values, dtype=np.float32)
     sizes = {values.shape for values in maps.values()}
     if len(sizes) > 1:

@@ -1,4 +1,4 @@
-"""The exception for what a user, rather than a developer, can mend."""
+"""The exception for what a user, rather than a developer, can correct."""
 
 
 class UserError(Exception):

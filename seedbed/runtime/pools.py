@@ -133,7 +133,7 @@ def _describe_death(dead: list[BaseProcess], last_items: Mapping[int, object]) -
     how = f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with status {code}"
     return (
         f"a worker process {how}{at_work}: run the same command again; where it dies again, "
-        "mend that image or take it out of the data"
+        "correct that image or take it out of the data"
     )
 
 

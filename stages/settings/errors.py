@@ -41,7 +41,7 @@ def _reason(item: Details) -> str:
         return f"{place}: has no default and must be given{_or_shared(item['loc'])}"
     if item["type"] == "union_tag_invalid":
         context = item["ctx"]
-        return f"{place}.kind: {context['tag']!r} is none of {context['expected_tags']}"
+        return f"{place}.kind: {context['tag']!r} is not one of {context['expected_tags']}"
     if item["type"] == "value_error" and re.match(r"[\w.]+: ", message):
         return f"{place}.{message}" if place else message  # the message begins with a key
     shown = "" if isinstance(item["input"], dict | list) else f" (got {item['input']!r})"

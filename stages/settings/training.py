@@ -286,7 +286,7 @@ class TrainingSettings(Block):
         info = NETWORKS.get(self.network)
         if info is None or info.kind != self.network_kind:
             fitting = ", ".join(n for n, i in NETWORKS.items() if i.kind == self.network_kind)
-            raise ValueError(f"network: {self.network} is none of {fitting}")
+            raise ValueError(f"network: {self.network} is not one of {fitting}")
         for key in self.options:
             if key not in info.options:
                 raise ValueError(f"options.{key}: {self.network} has no such option")

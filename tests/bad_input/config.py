@@ -152,7 +152,7 @@ def _(bad: Bad) -> str:
 
 @case("an unknown network name, or a network of another kind")
 def _(bad: Bad) -> str:
-    assert "tiny_cls is none of tiny_seg, " in bad.config(training={"network": "tiny_cls"})
+    assert "tiny_cls is not one of tiny_seg, " in bad.config(training={"network": "tiny_cls"})
     return bad.config(group={"network": "tniy_group"})
 
 

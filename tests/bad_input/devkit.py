@@ -51,7 +51,7 @@ def _(bad: Bad) -> str:
     for image_id in ("..", ".hidden", "a\\b", "a b", "a\x1b[31m", "a\0", "../t1"):
         bad.listing("train_aug").write_text(f"t2\n{image_id}\n")
         line = bad.not_converted()
-        assert "is no image id" in line and "\x1b" not in line
+        assert "is not an image id" in line and "\x1b" not in line
     return line
 
 

@@ -21,7 +21,7 @@ def _(bad: Bad) -> str:
     masks.rename(bad.data / "elsewhere")
     line = bad.asked("convert_inputs", None, convert=settings)
     assert line == (
-        "data/photos/masks: there is none; put it there, or change convert.folder.masks in the "
+        "data/photos/masks: does not exist; put it there, or change convert.folder.masks in the "
         "config"
     )
     (bad.data / "elsewhere").rename(masks)

@@ -112,7 +112,7 @@ def the_line(ended: Ended) -> str:
     ("death", "how", "remedy"),
     [
         (signal.SIGKILL, "was killed (SIGKILL)", "lower --cores or raise run.shards"),
-        (signal.SIGSEGV, "was killed (SIGSEGV)", "mend that image"),
+        (signal.SIGSEGV, "was killed (SIGSEGV)", "correct that image"),
         (3, "ended with status 3", "run the same command again"),
     ],
 )
@@ -280,10 +280,10 @@ def test_a_reader_that_dies_while_sending_a_batch_is_reported_as_dead(monkeypatc
 
 class Broken:
     def __getitem__(self, request):
-        raise UserError(f"cannot read the image {request.index}: mend it")
+        raise UserError(f"cannot read the image {request.index}: correct it")
 
 
 @pytest.mark.parametrize("readers", [0, 1])
 def test_an_error_of_a_reader_is_one_line(readers):
-    with pytest.raises(UserError, match=r"^cannot read the image \d: mend it$"):
+    with pytest.raises(UserError, match=r"^cannot read the image \d: correct it$"):
         list(loader(Broken(), batch_requests(4, 2, 0, 2, seed=0), workers=readers))

@@ -1,6 +1,6 @@
 """The readers of foreign formats, called as the stages call them: a target a format.
 
-A target takes the bytes of a file and lets nothing pass but a UserError. Checksums are mended or
+A target takes the bytes of a file and lets nothing pass but a UserError. Checksums are fixed or
 believed, for damage that they would notice shows nothing about what lies behind them.
 """
 
@@ -214,14 +214,14 @@ def mend_png(data: bytes) -> bytes:
     """Set the checksum of every chunk of a PNG; other files stay as they are."""
     if not data.startswith(PNG):
         return data
-    mended, place = bytearray(data), len(PNG)
-    while place + 12 <= len(mended):
-        end = place + 8 + int.from_bytes(mended[place : place + 4], "big")
-        if end + 4 > len(mended):
+    fixed, place = bytearray(data), len(PNG)
+    while place + 12 <= len(fixed):
+        end = place + 8 + int.from_bytes(fixed[place : place + 4], "big")
+        if end + 4 > len(fixed):
             break
-        mended[end : end + 4] = zlib.crc32(mended[place + 4 : end]).to_bytes(4, "big")
+        fixed[end : end + 4] = zlib.crc32(fixed[place + 4 : end]).to_bytes(4, "big")
         place = end + 4
-    return bytes(mended)
+    return bytes(fixed)
 
 
 class Target(NamedTuple):

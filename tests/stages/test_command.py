@@ -155,9 +155,9 @@ def test_every_wrong_key_is_named(stage):
 
 def test_errors_of_users_end_in_one_line():
     def broken() -> None:
-        raise UserError("mask a.png is\n  broken: mend it")
+        raise UserError("mask a.png is\n  broken: correct it")
 
-    assert message(broken) == "mask a.png is broken: mend it"
+    assert message(broken) == "mask a.png is broken: correct it"
 
 
 def test_a_missing_file_is_an_error_of_the_user(tmp_path):

@@ -52,7 +52,7 @@ def problems(data, capsys, settings=FOLDER):
         check(settings=ConvertSettings(**settings), data=data, workers=2)
     text = capsys.readouterr().out.replace(f"{data}/", "")
     found = [line.removeprefix("problem: ") for line in text.splitlines() if "problem:" in line]
-    assert str(caught.value) == f"problems in the data set: {len(found)}; mend them first"
+    assert str(caught.value) == f"problems in the data set: {len(found)}; correct them first"
     return found
 
 
@@ -172,5 +172,5 @@ def test_the_command_writes_nothing(data, tmp_path):
     assert "problem: row 3 of " in bad.stdout
     assert "labels.csv: val image d has no mask d.png: paint one" in bad.stdout
     assert bad.stderr == (
-        "python -m stages.convert: error: problems in the data set: 1; mend them first\n"
+        "python -m stages.convert: error: problems in the data set: 1; correct them first\n"
     )

@@ -295,7 +295,7 @@ def test_what_is_refused_before_any_work(folder, refused):
     assert last(weights=classifier).startswith(f"{classifier} is tiny_cls, no segmentation network")
     assert "crf.iterations" in last(params='{"crf": {"iterations": -1}}')
     (folder / "empty").mkdir()
-    assert last(images=folder / "empty").startswith(f"{folder / 'empty'} holds no image (.jpg")
+    assert last(images=folder / "empty").startswith(f"{folder / 'empty'} contains no image (.jpg")
     Image.new("L", (4, 4)).save(photos / "a.jpg")
     assert last() == f"{photos} holds a.jpg and a.png: rename one of the two"
     assert not (folder / "masks").exists()

@@ -248,10 +248,22 @@ def test_settings_import_no_torch():
 @pytest.mark.parametrize(
     ("block", "values", "message"),
     [
-        ("classifier", {"network": "tiny_seg"}, "classifier.network: tiny_seg is none of tiny_cls"),
-        ("affinity", {"network": "vgg16_cls"}, "affinity.network: vgg16_cls is none of vgg16_aff"),
-        ("group", {"network": "tiny_cls"}, "group.network: tiny_cls is none of tiny_group"),
-        ("training", {"network": "vgg16_cam"}, "training.network: vgg16_cam is none of tiny_seg"),
+        (
+            "classifier",
+            {"network": "tiny_seg"},
+            "classifier.network: tiny_seg is not one of tiny_cls",
+        ),
+        (
+            "affinity",
+            {"network": "vgg16_cls"},
+            "affinity.network: vgg16_cls is not one of vgg16_aff",
+        ),
+        ("group", {"network": "tiny_cls"}, "group.network: tiny_cls is not one of tiny_group"),
+        (
+            "training",
+            {"network": "vgg16_cam"},
+            "training.network: vgg16_cam is not one of tiny_seg",
+        ),
         (
             "training",
             {"view": {"kind": "crop", "long_side": (4, 3)}},
@@ -292,7 +304,7 @@ def test_a_stage_reads_its_own_block_as_json():
     (item,) = settings.rounds
     assert parse_settings(RoundSettings, item.model_dump_json()) == item
     with pytest.raises(
-        UserError, match=r"^--params: view\.kind: 'squash' is none of 'warp', 'crop'$"
+        UserError, match=r"^--params: view\.kind: 'squash' is not one of 'warp', 'crop'$"
     ):
         parse_settings(TrainingSettings, json.dumps({**BRIEF, "view": {"kind": "squash"}}))
 

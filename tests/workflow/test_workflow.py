@@ -461,7 +461,7 @@ def test_the_page_draws_the_rules_as_snakemake_does(project, overlay):
         ({"classifier": {"weights": "classifier"}}, ["classifier.weights: there is no classifier"]),
         (
             {"classifier": {"weights": "weights/none.pt"}},
-            ["data/weights/none.pt: there is none", "put it there"],
+            ["data/weights/none.pt: does not exist", "put it there"],
         ),
         (
             {"convert": {"devkit": "VOCdevkit/VOC2007"}},

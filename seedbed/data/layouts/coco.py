@@ -112,7 +112,9 @@ def list_images(
         name = PurePosixPath(photo.file_name)
         image_id = compose(name.stem)
         if not is_image_id(image_id) or name.is_absolute() or ".." in name.parts:
-            on_problem(f"{photo.file_name!r} in {file} is no name of a file in {folder}: mend it")
+            on_problem(
+                f"{photo.file_name!r} in {file} is not the name of a file in {folder}: correct it"
+            )
         elif image_id in images or photo.id in by_key:
             on_problem(f"image {image_id}, number {photo.id}, is in {file} twice: take one out")
         else:
@@ -122,7 +124,7 @@ def list_images(
         if instance.image_id not in by_key or instance.category_id not in names:
             on_problem(
                 f"annotations.{number} of {file} is of image {instance.image_id} and category "
-                f"{instance.category_id}, which are not both in the file: mend it"
+                f"{instance.category_id}, which are not both in the file: correct it"
             )
         else:
             by_key[instance.image_id].objects.append((names[instance.category_id], instance))
@@ -145,7 +147,9 @@ def draw_mask(
     photo = image.photo
     stated = (photo.height or size[0], photo.width or size[1])
     if stated != size:
-        raise UserError(f"image {image.path} is {size}, and {stated} in {image.file}: mend either")
+        raise UserError(
+            f"image {image.path} is {size}, and {stated} in {image.file}: correct either"
+        )
     complete = all(instance.segmentation for _, instance in image.objects)
     if not complete and image.split == "val":
         raise UserError(
@@ -159,7 +163,7 @@ def draw_mask(
         try:
             region = region_of(instance.segmentation, size)
         except ValueError as error:
-            raise UserError(f"{image.path.name} in {image.file}: {error}; mend it") from None
+            raise UserError(f"{image.path.name} in {image.file}: {error}; correct it") from None
         value = VOID if instance.iscrowd else ids.get(name, VOID)
         packed = np.packbits(region)  # a short file can have many regions of a large image
         layers.append((not instance.iscrowd, -np.count_nonzero(region), value, packed))

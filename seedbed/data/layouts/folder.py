@@ -94,7 +94,7 @@ def identify(
         if len(paths) != 1:
             what = f"are {len(paths)} images" if paths else "is no image"
             on_problem(
-                f"{row.place}: there {what} {row.image!r} in {folder}: mend it, or the folder"
+                f"{row.place}: there {what} {row.image!r} in {folder}: correct it, or the folder"
             )
         elif not is_image_id(image_id):
             on_problem(f"{row.place}: {image_id!r} cannot be an image's id: rename the file")
@@ -124,7 +124,9 @@ def class_ids(row: Row, names: list[str], split: str, on_problem: OnProblem) -> 
     """The sorted class ids of a row's labels, which start at 1."""
     for label in row.labels:
         if label not in names:
-            on_problem(f"{row.place}: {label!r} is none of the classes: mend it, or add it to them")
+            on_problem(
+                f"{row.place}: {label!r} is not one of the classes: correct it, or add it to them"
+            )
     if split == "train" and not row.labels:
         on_problem(f"{row.place}: train image {row.image} has no label: name one, or take it out")
     return tuple(sorted({names.index(label) + 1 for label in row.labels if label in names}))

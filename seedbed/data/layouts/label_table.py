@@ -50,7 +50,7 @@ def read_label_table(path: Path, on_problem: OnProblem) -> list[Row]:
         if any(cells[len(header) :]):
             on_problem(f"{row.place} has {len(cells)} cells: separate labels by blanks or ;")
         elif row.split not in ("", *SPLITS):
-            on_problem(f"{row.place}: {row.split!r} is no split: write train, val or test")
+            on_problem(f"{row.place}: {row.split!r} is not a split: write train, val or test")
         elif any(cells):
             table.append(row)
     return table

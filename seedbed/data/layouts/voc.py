@@ -41,9 +41,9 @@ def read_cls_labels(path: Path, table: ClassTable) -> Labels:
     labels, count = {}, len(table.names)
     for image_id, vector in vectors.items():
         if not isinstance(vector, np.ndarray) or vector.shape != (count,):
-            raise UserError(f"{image_id} in {path} is no array of {count} values: mend it")
+            raise UserError(f"{image_id} in {path} is not an array of {count} values: correct it")
         if vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
-            raise UserError(f"{image_id} in {path} has values beside 0 and 1: mend it")
+            raise UserError(f"{image_id} in {path} has values beside 0 and 1: correct it")
         labels[str(image_id)] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
     return labels
 
@@ -55,7 +55,7 @@ def read_train_cls(path: Path, table: ClassTable) -> Labels:
         image_id, *numbers = line.split()
         if image_id in labels or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
             raise UserError(
-                f"line {line!r} of {path} is not 'id c1 c2', or its id is there twice: mend it"
+                f"line {line!r} of {path} is not 'id c1 c2', or its id is there twice: correct it"
             )
         labels[image_id] = table.labels_of((int(number) + 1 for number in numbers), path)
     return labels

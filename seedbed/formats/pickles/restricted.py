@@ -54,7 +54,7 @@ def load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
         ):
             return _read_npy(data) if Path(path).suffix == ".npy" else Unpickler(data).read_plain()
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: put it there, or mend its name") from None
+        raise UserError(f"{path} is missing: put it there, or correct its name") from None
     except Exception as error:  # a broken or malicious pickle raises exceptions of any type
         raise UserError(
             f"cannot read {path}: it holds {str(error)[:MAX_REASON]}, and only arrays and "

@@ -214,7 +214,7 @@ def test_images_may_lie_in_folders_below(files):
 def test_names_that_leave_the_folder_are_refused(files, name):
     files["train"]["images"][2]["file_name"] = name
     (line,) = problems_of(files)
-    assert line.startswith(f"{name!r} in train.json is no name of a file in ")
+    assert line.startswith(f"{name!r} in train.json is not the name of a file in ")
 
 
 @pytest.mark.parametrize(

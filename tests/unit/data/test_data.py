@@ -211,7 +211,7 @@ class TestLists:
     @pytest.mark.parametrize("line", ["../a", "..", "a/b", "a\\b", "a b", ".a"])
     def test_bad_ids(self, tmp_path, line):
         (tmp_path / "a.txt").write_text(f"x\n{line}\n")
-        with pytest.raises(UserError, match=r"a\.txt is no image id"):
+        with pytest.raises(UserError, match=r"a\.txt is not an image id"):
             read_list(tmp_path / "a.txt")
 
     def test_duplicates_and_nothing(self, tmp_path):

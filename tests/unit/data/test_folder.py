@@ -148,7 +148,7 @@ def test_every_wrong_row_is_told_and_the_others_stay(folder):
     table = TABLE.replace("labels", "labels,split").replace("dog\n", "dog,Train\n")
     found = problems_of(folder, table + "nine,cat,\n")
     assert [line.split(":")[0] for line in found] == [f"row {n} of labels.csv" for n in (3, 5)]
-    assert "'Train' is no split: write train, val or test" in found[0]
+    assert "'Train' is not a split: write train, val or test" in found[0]
 
 
 def test_a_val_image_needs_a_mask(folder):
@@ -160,7 +160,7 @@ def test_a_val_image_needs_a_mask(folder):
 def test_labels_beside_the_given_classes_are_told(folder):
     found = problems_of(folder, TABLE, classes=["dog"])
     assert [line[:43] for line in found] == [
-        f"row {n} of labels.csv: 'cat' is none of the c" for n in (2, 4)
+        f"row {n} of labels.csv: 'cat' is not one of the c" for n in (2, 4)
     ]
 
 

@@ -48,11 +48,11 @@ def test_the_gpu_works_on_while_the_caller_writes_but_not_far_ahead():
 def test_what_cannot_be_read_or_computed_ends_it_after_what_came_before(device):
     def read(item):
         if item == 4:
-            raise UserError("image 4 is broken: mend it")
+            raise UserError("image 4 is broken: correct it")
         return item
 
     seen = []
-    with pytest.raises(UserError, match=r"^image 4 is broken: mend it$"):
+    with pytest.raises(UserError, match=r"^image 4 is broken: correct it$"):
         seen.extend(device_map(read, lambda item, _: item, range(9), device, 1))
     assert seen == [0, 1, 2, 3][: len(seen)]
     with pytest.raises(ZeroDivisionError):

@@ -54,11 +54,11 @@ def test_no_more_workers_than_cpus(monkeypatch):
 def test_errors_of_users_come_through(workers):
     def fail_at_three(item):
         if item == 3:
-            raise UserError("file 3 is broken: mend it")
+            raise UserError("file 3 is broken: correct it")
         return item
 
     results = []
-    with pytest.raises(UserError, match=r"^file 3 is broken: mend it$"):
+    with pytest.raises(UserError, match=r"^file 3 is broken: correct it$"):
         for result in ordered_map(fail_at_three, range(9), workers):
             results.append(result)
     assert results == [0, 1, 2]
