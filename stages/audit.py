@@ -5,11 +5,11 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.evaluation.audit_steps import audit_steps
-from seedbed.evaluation.chain import ChainFiles
 from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.evaluation.scoring import score_steps
 from seedbed.formats.maps import Maps
 from seedbed.formats.tables import write_tsv
+from stages.chain_options import ChainOptions
 from stages.command import Data, Workers, run_stage
 from stages.settings import AuditSettings, CRFSettings
 
@@ -23,21 +23,14 @@ def audit(
     crf: Annotated[str, "settings of the CRF that refines CAMs and pseudo labels, as JSON"],
     data: Data,
     workers: Workers,
-    cams: Annotated[list[Path], "cam/*.h5"] = (),
-    saliency: Annotated[list[Path], "saliency/*.h5"] = (),
-    cues: Annotated[list[Path], "seeds/cues.h5"] = (),
-    pseudo_labels: Annotated[list[Path], "pseudo_labels.h5"] = (),
-    targets: Annotated[list[Path], "targets.h5 of the rounds"] = (),
-    predictions: Annotated[list[Path], "predictions of all rounds and splits"] = (),
-    refined: Annotated[list[Path], "masks of all rounds and splits"] = (),
+    chain: ChainOptions,
 ) -> None:
     """Score the steps whose artefacts are given, on every list of the data set."""
     dataset = Index.load(index)
     params = CRFSettings.model_validate_json(crf).model_dump()
     common_crf = CommonCRF(data, params, settings.label_confidence)
-    files = ChainFiles(cams, saliency, cues, pseudo_labels, targets, predictions, refined)
     steps = audit_steps(
-        files,
+        chain,
         cam_background=settings.cam_background,
         saliency_threshold=settings.saliency_threshold,
         crf=common_crf,

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -37,8 +38,8 @@ def run_stage(
 
     A parameter `name: Annotated[Path, "help"]` becomes the option `--name`; a list takes several
     values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
-    read from `--params` as JSON. A flag of `modes` calls its own function instead, with options of
-    its own.
+    read from `--params` as JSON; the fields of a dataclass become options of their own. A flag of
+    `modes` calls its own function instead, with options of its own.
     An argument `cam/{1..3}-of-3.h5` names three files, as in bash.
     Exits with status 1 and one line on stderr if the user can correct the error.
     """
@@ -47,7 +48,7 @@ def run_stage(
     modes = modes or {}
     function = next((modes[flag] for flag in modes if flag in arguments), function)
     hints = typing.get_type_hints(function, include_extras=True)
-    parser = _parser(function, hints)
+    parser = _parser(function)
     for flag, other in modes.items():
         about = inspect.getdoc(other) or ""
         parser.add_argument(flag, action="store_true", help=about.partition("\n")[0], dest="mode")
@@ -55,9 +56,12 @@ def run_stage(
     values.pop("mode", None)
     try:
         for name, hint in hints.items():
-            model = _plain(hint)
-            if inspect.isclass(model) and issubclass(model, BaseModel):
-                values[name] = parse_settings(model, values.pop("params"))
+            kind = _plain(hint)
+            if inspect.isclass(kind) and issubclass(kind, BaseModel):
+                values[name] = parse_settings(kind, values.pop("params"))
+            elif is_dataclass(kind):
+                names = [field.name for field in fields(kind)]
+                values[name] = kind(**{name: values.pop(name) for name in names})
         function(**values)
     except Exception as error:
         if (line := _mendable(error)) is None:
@@ -101,43 +105,60 @@ def parse_settings(model: type[Model], text: str) -> Model:
         raise UserError(f"--params: {explain(error)}") from None
 
 
-def _parser(function: Callable[..., None], hints: dict[str, Any]) -> argparse.ArgumentParser:
+class _Option(NamedTuple):
+    """A parameter of a stage's function, or a field of a dataclass that one takes."""
+
+    name: str
+    hint: object
+    default: object
+
+
+def _options(owner: Callable[..., object]) -> Iterator[_Option]:
+    """The options of a function, or of a dataclass."""
+    hints = typing.get_type_hints(owner, include_extras=True)
+    for parameter in inspect.signature(owner).parameters.values():
+        hint = hints[parameter.name]
+        if is_dataclass(kind := _plain(hint)):
+            yield from _options(kind)
+        else:
+            yield _Option(parameter.name, hint, parameter.default)
+
+
+def _parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     module = inspect.getmodule(function)
     name = Path(inspect.getfile(function)).stem
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name}", description=module.__doc__ if module else None
     )
-    for parameter in inspect.signature(function).parameters.values():
-        _add_option(parser, parameter, hints[parameter.name])
+    for option in _options(function):
+        _add_option(parser, option)
     return parser
 
 
-def _add_option(
-    parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: object
-) -> None:
-    kind = _plain(hint)
-    about = getattr(hint, "__metadata__", ("",))
+def _add_option(parser: argparse.ArgumentParser, option: _Option) -> None:
+    kind = _plain(option.hint)
+    about = getattr(option.hint, "__metadata__", ("",))
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
         parser.add_argument(
             "--params", default="{}", metavar="JSON", help=f"{kind.__name__} as JSON"
         )
         return
-    name = f"--{parameter.name.replace('_', '-')}"
+    name = f"--{option.name.replace('_', '-')}"
     if kind is bool:
         parser.add_argument(name, action="store_true", help=about[0])
         return
-    option: dict[str, Any] = {"help": about[0], "metavar": parameter.name.upper()}
+    keywords: dict[str, Any] = {"help": about[0], "metavar": option.name.upper()}
     if typing.get_origin(kind) is list:
-        option["nargs"] = "*"
+        keywords["nargs"] = "*"
         (kind,) = typing.get_args(kind)
-    option["type"] = _plain(kind)
+    keywords["type"] = _plain(kind)
     if len(about) == 3:
-        option["default"] = os.environ.get(about[1], about[2])  # argparse converts text
-    elif parameter.default is not inspect.Parameter.empty:
-        option["default"] = parameter.default
+        keywords["default"] = os.environ.get(about[1], about[2])  # argparse converts text
+    elif option.default is not inspect.Parameter.empty:
+        keywords["default"] = option.default
     else:
-        option["required"] = True
-    parser.add_argument(name, **option)
+        keywords["required"] = True
+    parser.add_argument(name, **keywords)
 
 
 def _plain(hint: object) -> Any:  # noqa: ANN401 - any type object

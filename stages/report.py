@@ -1,13 +1,12 @@
 """One page that shows the run: quality of each step, training curves, a gallery, and costs."""
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from seedbed.data.index import SPLITS, ImageEntry, Index
-from seedbed.evaluation.chain import ChainFiles
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.tables import read_tsv, write_text
@@ -24,8 +23,20 @@ from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.devices import kind_of_device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
+from stages.chain_options import ChainOptions
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import ReportSettings
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Tables and logs of a run; the page leaves out what is not given."""
+
+    quality: Annotated[Path | None, "quality.tsv"] = None
+    metrics: Annotated[Path | None, "metrics.json"] = None
+    logs: Annotated[list[Path], "log.tsv of the trainings, in order"] = ()
+    benchmarks: Annotated[Path | None, "folder of Snakemake's benchmark files"] = None
+    jobs: Annotated[Path | None, "what snakemake --dag prints"] = None
 
 
 def report(
@@ -37,28 +48,17 @@ def report(
     data: Data,
     device: Device,
     workers: Workers,
+    chain: ChainOptions,
+    tables: TableOptions,
     truth: Annotated[list[Path], "dataset/masks.h5; without it no IoU and no error maps"] = (),
-    quality: Annotated[Path | None, "quality.tsv"] = None,
-    metrics: Annotated[Path | None, "metrics.json"] = None,
-    logs: Annotated[list[Path], "log.tsv of the trainings, in order"] = (),
-    cams: Annotated[list[Path], "cam/*.h5"] = (),
     group_cams: Annotated[list[Path], "group/cam/*.h5"] = (),
     walks: Annotated[list[Path], "affinity/cam/*.h5"] = (),
-    saliency: Annotated[list[Path], "saliency/*.h5"] = (),
-    cues: Annotated[list[Path], "seeds/cues.h5"] = (),
-    pseudo_labels: Annotated[list[Path], "pseudo_labels.h5"] = (),
-    targets: Annotated[list[Path], "targets.h5 of the rounds"] = (),
-    predictions: Annotated[list[Path], "predictions of all rounds and splits"] = (),
-    refined: Annotated[list[Path], "masks of all rounds and splits"] = (),
     config: Annotated[str, "settings of the run, as JSON"] = "{}",
-    benchmarks: Annotated[Path | None, "folder of Snakemake's benchmark files"] = None,
-    jobs: Annotated[Path | None, "what snakemake --dag prints"] = None,
 ) -> None:
     """Write the page and the pictures of the steps whose artefacts are given."""
     if files.parent != output.parent:
         raise UserError(f"{files} is not beside {output}: name a folder beside the page")
     dataset = Index.load(index)
-    chain = ChainFiles(cams, saliency, cues, pseudo_labels, targets, predictions, refined)
     gallery = Gallery(
         data=data,
         num_classes=dataset.num_classes,
@@ -73,26 +73,20 @@ def report(
         "config": json.loads(config),
         "versions": versions(),
         "device": device_name(kind_of_device(device)),
-        **table_values(quality, metrics, logs, benchmarks, jobs),
+        **table_values(tables),
         **gallery_values(gallery, dataset, files, settings.images, workers),
     }
     write_text(output, render("page.html.j2", **values))
 
 
-def table_values(
-    quality: Path | None,
-    metrics: Path | None,
-    logs: Sequence[Path],
-    benchmarks: Path | None,
-    jobs: Path | None,
-) -> dict[str, Any]:
+def table_values(tables: TableOptions) -> dict[str, Any]:
     """What the page shows of the run's tables, logs and graph of jobs."""
-    edges = rule_edges(read_job_graph(jobs.read_text())) if jobs else ([], [])
+    edges = rule_edges(read_job_graph(tables.jobs.read_text())) if tables.jobs else ([], [])
     return {
-        "quality": quality_by_list(read_tsv(quality)) if quality else {},
-        "metrics": read_metrics(metrics) if metrics else None,
-        "curves": [chart for log in logs if (chart := training_chart(log))],
-        "costs": rule_costs(benchmarks) if benchmarks else [],
+        "quality": quality_by_list(read_tsv(tables.quality)) if tables.quality else {},
+        "metrics": read_metrics(tables.metrics) if tables.metrics else None,
+        "curves": [chart for log in tables.logs if (chart := training_chart(log))],
+        "costs": rule_costs(tables.benchmarks) if tables.benchmarks else [],
         "rules": draw(*edges),
     }
 

@@ -6,6 +6,7 @@ import torch
 
 from seedbed.formats.tables import read_tsv
 from stages.audit import audit
+from stages.chain_options import ChainOptions
 from stages.settings import AuditSettings, CRFSettings
 from tests.support.report_helpers import write_run
 
@@ -22,7 +23,7 @@ def run_audit(folder: Path, run: dict, *artefacts: str) -> list[dict[str, str]]:
         crf=CRFSettings(iterations=1).model_dump_json(),
         data=run["data"],
         workers=1,
-        **{name: run[name] for name in artefacts},
+        chain=ChainOptions(**{name: run[name] for name in artefacts}),
     )
     return read_tsv(folder / "quality.tsv")
 

@@ -1,4 +1,5 @@
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +62,27 @@ def test_given_options_replace_the_defaults(stage, monkeypatch):
     assert stage.got["threads"] == 5
     run_stage(stage, [*ARGUMENTS, "--threads", "6"])
     assert stage.got["threads"] == 6
+
+
+@dataclass(frozen=True)
+class Files:
+    maps: Annotated[list[Path], "many"] = ()
+    table: Annotated[Path | None, "maybe"] = None
+
+
+def test_the_fields_of_a_dataclass_are_options(capsys):
+    got = {}
+
+    def draw(*, output: Annotated[Path, "to write"], files: Files) -> None:
+        got.update(output=output, files=files)
+
+    run_stage(draw, ["--output", "a", "--maps", "b", "c", "--table", "d"])
+    assert got == {"output": Path("a"), "files": Files([Path("b"), Path("c")], Path("d"))}
+    run_stage(draw, ["--output", "a"])
+    assert got["files"] == Files()
+    with pytest.raises(SystemExit):
+        run_stage(draw, ["--output", "a", "--files", "b"])
+    assert "unrecognized arguments: --files b" in capsys.readouterr().err
 
 
 def test_a_list_may_be_empty(stage):

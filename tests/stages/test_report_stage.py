@@ -12,7 +12,7 @@ from docutils.core import publish_doctree
 from seedbed.runtime.errors import UserError
 from stages.report import report
 from stages.settings import ReportSettings
-from tests.support.report_helpers import CLASSES, IDS, write_run
+from tests.support.report_helpers import CLASSES, IDS, report_arguments, write_run
 from tests.support.workflow_helpers import ROOT
 
 torch.set_num_threads(1)
@@ -28,7 +28,8 @@ def run(tmp_path_factory):
 def write_page(folder: Path, arguments: dict, **others) -> tuple[str, dict]:
     """Write the page in a folder of its own; returns its text and the content of its gallery."""
     page = folder / "report.html"
-    report(**{**arguments, **WHERE, "output": page, "files": folder / "report_files", **others})
+    where = {**WHERE, "output": page, "files": folder / "report_files"}
+    report(**report_arguments(**{**arguments, **where, **others}))
     text = page.read_text()
     content = re.search(r'<script type="application/json" id="content">(.*?)</script>', text)
     return text, json.loads(content[1])

@@ -1,6 +1,7 @@
 """A small synthetic run: every artefact that the report shows, in a folder."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import write_maps
 from seedbed.formats.tables import write_tsv
+from stages.chain_options import ChainOptions
+from stages.report import TableOptions
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("<script>alert(1)</script>", "dog & cat")
@@ -147,3 +150,13 @@ def tables(results: Path) -> dict[str, Any]:
         "jobs": results / "jobs.dot",
         "config": json.dumps({"seeds": {"conflict": "<b>"}}),
     }
+
+
+def report_arguments(**options: object) -> dict[str, object]:
+    """Arguments of the stage report, from the values of its options."""
+    groups = {"chain": ChainOptions, "tables": TableOptions}
+    arguments = {
+        name: group(**{f.name: options.pop(f.name) for f in fields(group) if f.name in options})
+        for name, group in groups.items()
+    }
+    return {**options, **arguments}

@@ -21,7 +21,7 @@ ROOMS = (  # from top to bottom
     "formats",
     "runtime",
 )
-SHARED_BY_STAGES = {"stages", "stages.command", "stages.training_run"}
+SHARED_BY_STAGES = {"stages", "stages.chain_options", "stages.command", "stages.training_run"}
 
 
 def module_name(path: Path) -> str:

@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from stages.report import report
 from stages.settings import ReportSettings
-from tests.support.report_helpers import CLASSES, IDS, write_run
+from tests.support.report_helpers import CLASSES, IDS, report_arguments, write_run
 
 torch.set_num_threads(1)
 MANY = 1449  # as many as VOC's val has
@@ -64,14 +64,8 @@ def page(tmp_path_factory):
     """The report of the small run, in a folder with a space."""
     folder = tmp_path_factory.mktemp("a run")
     output, files = folder / "results/report.html", folder / "results/report_files"
-    report(
-        **write_run(folder),
-        device="cpu",
-        workers=1,
-        output=output,
-        files=files,
-        settings=ReportSettings(),
-    )
+    where = {"device": "cpu", "workers": 1, "output": output, "files": files}
+    report(**report_arguments(**write_run(folder), **where, settings=ReportSettings()))
     return output
 
 
