@@ -84,7 +84,9 @@ def _(bad: Bad) -> str:
 
 @case("an unknown kind of schedule, optimizer or view")
 def _(bad: Bad) -> str:
-    assert "group.view.kind: 'squash' is none of" in bad.config(group={"view": {"kind": "squash"}})
+    assert "group.view.kind: 'squash' is not one of" in bad.config(
+        group={"view": {"kind": "squash"}}
+    )
     return bad.config(training={"optimizer": {"kind": "adam"}})
 
 

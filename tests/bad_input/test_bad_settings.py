@@ -31,7 +31,7 @@ def test_a_training_accepts_the_networks_of_its_kind_alone(name):
         if kind == NETWORKS[name].kind:
             assert model(network=name, **BRIEF).network == name
         else:
-            with pytest.raises(ValidationError, match=f"network: {name} is none of"):
+            with pytest.raises(ValidationError, match=f"network: {name} is not one of"):
                 model(network=name, **BRIEF)
 
 

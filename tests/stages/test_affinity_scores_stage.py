@@ -134,7 +134,7 @@ def test_psas_files_are_read_instead(scored, given):
         ((0, 8, 12), [[0, 0.5]], "has scores of (1, 2), its image is (1, 3)"),
         ((0, 8, 12), [[0, 0.5, 1.1]], "not between 0 and 1"),
         ((0, 8, 12), [[0, 0.5, -0.1]], "not between 0 and 1"),
-        ((0, 8, 12), [[0, 0.5, np.nan]], "no finite number"),
+        ((0, 8, 12), [[0, 0.5, np.nan]], "not a finite number"),
         ((8, 12), [[0, 0.5, 1]], "holds no background"),
     ],
 )

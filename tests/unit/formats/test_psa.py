@@ -52,7 +52,10 @@ def test_written_so_that_old_programs_can_read_it(tmp_path):
         ({1: np.ones(3)}, "class 1"),
         ({1: "map"}, "class 1"),
         ({1: np.ones((2, 2)), 2: np.ones((2, 3))}, "several sizes"),
-        ({1: np.ones((2, 2)), 2: np.array([[1, np.nan], [1, 1]])}, "no finite number for class 2"),
+        (
+            {1: np.ones((2, 2)), 2: np.array([[1, np.nan], [1, 1]])},
+            "not a finite number for class 2",
+        ),
     ],
 )
 def test_anything_else_is_named(tmp_path, content, message):
