@@ -266,14 +266,3 @@ def test_refuses_too_small_standard_deviations(backend, changed):
     name = next(iter(changed)).split("_")[0]
     with pytest.raises(ValueError, match=f"{name}_s… must be greater"):
         dense_crf(picture(9, 9), energies(2, 9, 9), PARAMS | changed | {"backend": backend})
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_gpu_agrees_and_repeats():
-    images = torch.stack([torch.from_numpy(picture(41, 41, seed)) for seed in range(4)])
-    images, unary = images.permute(0, 3, 1, 2), torch.from_numpy(energies(8, 41, 41))
-    unary = unary.repeat(4, 1, 1, 1)
-    crf = DenseCRFGrid(**GRID)
-    first = crf(images.cuda(), unary.cuda())
-    assert first.is_cuda and torch.equal(first, crf(images.cuda(), unary.cuda()))
-    torch.testing.assert_close(first.cpu(), crf(images, unary), rtol=0, atol=1e-3)

@@ -236,17 +236,6 @@ def test_images_of_a_batch_are_independent():
     assert grow_seeds(seeds, probs, labels, **CAFFE)[:, 1].flatten().tolist() == [True, False]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_same_result_on_the_gpu():
-    rng = torch.Generator().manual_seed(0)
-    seeds = torch.rand(4, 5, 30, 30, generator=rng) < 0.1
-    probs = (9 * torch.rand(4, 5, 30, 30, generator=rng)).softmax(1)
-    labels = torch.rand(4, 5, generator=rng) < 0.6
-    options = {**CAFFE, "foreground_threshold": 0.4, "background_threshold": 0.5}
-    on_gpu = grow_seeds(seeds.cuda(), probs.cuda(), labels.cuda(), **options)
-    assert torch.equal(on_gpu.cpu(), grow_seeds(seeds, probs, labels, **options))
-
-
 def test_inputs_are_not_modified_and_the_result_has_no_gradient():
     seeds = torch.zeros(1, 2, 1, 2)
     seeds[0, 1, 0, 0] = 1
