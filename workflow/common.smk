@@ -49,9 +49,8 @@ SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
 LAST_ROUND = len(settings.rounds) - 1
 # What each round is trained on; `given`: a folder of masks that the config names.
 SUPERVISION = ["given" if item.masks else item.supervise for item in settings.rounds]
-FIRST_SELECTS = (
-    settings.rounds[0].supervise == "selected"
-)  # and later rounds select from its targets
+# Later rounds then select from the first round's targets.
+FIRST_SELECTS = settings.rounds[0].supervise == "selected"
 
 
 wildcard_constraints:
