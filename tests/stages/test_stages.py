@@ -52,12 +52,13 @@ def option_names(function: Callable[..., None]) -> set[str]:
 
 
 def given(stage: str, arguments: list[str]) -> dict[str, object]:
-    """What a stage's function would be called with."""
+    """What a stage's function would be called with, the fields of dataclasses by themselves."""
     values = {}
 
     @functools.wraps(function_of(stage))
     def record(**arguments) -> None:
-        values.update(arguments)
+        for name, value in arguments.items():
+            values.update(vars(value) if is_dataclass(value) else {name: value})
 
     run_stage(record, arguments)
     return values
