@@ -31,7 +31,8 @@ test: install lint
 	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'
 
 test-recipes: install
-	$(BIN)/pytest -q -n 2 tests/workflow/test_recipe_runs.py
+	$(BIN)/pytest -q -n 2 tests/workflow/test_recipe_runs.py \
+	    tests/workflow/test_extending.py::test_the_recipe_runs_to_the_final_score
 
 soak: install
 	$(BIN)/pytest -q -s -m soak

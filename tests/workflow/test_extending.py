@@ -186,6 +186,7 @@ def test_the_stage_runs_and_an_edit_of_it_plans_its_job_alone(project):
     assert planned(project, *targets) == {"pixel_counts"}
 
 
+@pytest.mark.recipes
 def test_the_recipe_runs_to_the_final_score(project):
     run_example("A recipe", project)
     assert "mIoU" in (project / "results/trial/miou.txt").read_text()
