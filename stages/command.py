@@ -64,13 +64,13 @@ def run_stage(
                 values[name] = kind(**{name: values.pop(name) for name in names})
         function(**values)
     except Exception as error:
-        if (line := _mendable(error)) is None:
+        if (line := _user_message(error)) is None:
             raise
         sys.exit(f"{parser.prog}: error: {' '.join(line.split())}")
 
 
-def _mendable(error: Exception) -> str | None:
-    """What the user can correct, and how; None for an error of the program."""
+def _user_message(error: Exception) -> str | None:
+    """One line for an error that the user can correct; None for an error of the program."""
     if isinstance(error, UserError | OSError):
         return str(error)
     if isinstance(error, MemoryError):
