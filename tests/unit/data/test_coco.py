@@ -58,9 +58,25 @@ def test_polygons_are_painted_as_coco_does():
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        [2, 1, 5, 1, 5, 3, 2, 3],
+        [[2, 1], [5, 1], [5, 3], [2, 3]],
+        [[[2, 1], [5, 1], [5, 3], [2, 3]]],
+        [[0, 0], *box(2, 1, 5, 3), [0, 0, 1, 1]],
+        [runs(region(box(2, 1, 5, 3)))],
+    ],
+)
+def test_regions_as_other_programs_write_them(other):
+    np.testing.assert_array_equal(region(other), region(box(2, 1, 5, 3)))
+
+
+@pytest.mark.parametrize(
     ("found", "message"),
     [
         ([[0, 0, 1, 1]], "has 4 numbers"),
+        ([[0, 0], [1, 1]], "has 2 numbers"),
+        ([0, 0, 1, 1, 2], "has 5 numbers"),
         ([[0, 0, 1, 1, 2, 2, 3]], "has 7 numbers"),
         ([[]], "has 0 numbers"),
         ([[0, 0, 1e9, 0, 5, 4]], "off the image of 4 x 6"),
