@@ -1,4 +1,4 @@
-"""Class activation maps of the train images, from the classifier or from PSA's files."""
+"""Class activation maps of the train images, from the classifier, or PSA's or IRN's files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -82,6 +82,8 @@ def activation_maps(
     device: torch.device,
 ) -> np.ndarray:
     """Class activation maps of one image, (K of the image, H, W) uint8, maximum 255 each."""
+    if not entry.labels:
+        return entry.no_maps()
     channels = [c - 1 for c in entry.labels]
     outputs = multi_scale(
         lambda images: model.maps(model.preprocess(images))[:, channels], image, options, device
@@ -96,7 +98,9 @@ def activation_maps(
 
 
 def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
-    """Class activation maps of one image from PSA's file, (K of the image, H, W) uint8."""
+    """Class activation maps of one image from a file, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
     cams = read_cam(path)
     if (shape := next(iter(cams.values())).shape) != size:

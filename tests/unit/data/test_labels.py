@@ -73,7 +73,8 @@ def test_joined_classes_are_split_if_both_stand_alone(cell):
     "cell",
     [
         "cat/dog", "['cat, dog']", "cat:1 dog:0", "cat & dog", "[cat", "'cat'", "cat and dog",
-        "nan", "None", "-", "['cat', ['dog']]", "{'cat': 1}", '"cat, dog', "a;b,c", "cat\\dog", "n/a",
+        "nan", "None", "-",
+        "['cat', ['dog']]", "{'cat': 1}", '"cat, dog', "a;b,c", "cat\\dog", "n/a",
     ],
 )  # fmt: skip
 def test_a_name_that_may_be_several_classes_is_refused(tmp_path, cell):

@@ -85,7 +85,7 @@ def names_in(value: object) -> tuple[str, ...] | None:
         if key in value and not isinstance(value[key], bool):
             inner = value[key]
             return names_in(inner) if isinstance(inner, list | dict) else _name(inner)
-    if value and all(isinstance(item, int) and item in (0, 1) for item in value.values()):
+    if all(isinstance(item, int) and item in (0, 1) for item in value.values()):
         return tuple(name for name, present in value.items() if present)
     return None
 
