@@ -40,7 +40,7 @@ def cam_curve(
     dataset = Index.load(index)
     entries = [entry for entry in dataset.split("train") if entry.has_mask and entry.labels]
     if not entries:
-        raise UserError(f"{index}: no train image with a label has a mask to score against")
+        raise UserError(f"{index}: no train image has a mask to score against, and a label")
     if npy is None:
         read = partial(stored_maps, cams=Maps(cams))
     else:

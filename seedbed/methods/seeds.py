@@ -49,8 +49,7 @@ def make_cues(
     Returns:
         (C, grid, grid) bool. Background and every class of the image have at least one cell, as in
         SEC's cues: a class left with none gets the cell of its highest map (background: of the
-        lowest saliency) that is not the only cell of another class. Without labels every cell is
-        background, whatever its saliency.
+        lowest saliency) that is not the only cell of another class.
 
     Raises:
         ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or
@@ -58,10 +57,6 @@ def make_cues(
 
     """
     _check_arguments(cams, saliency, labels, num_classes)
-    cues = np.zeros((num_classes, grid, grid), dtype=bool)
-    if not labels:
-        cues[0] = True
-        return cues
     cams, saliency = _to_grid(cams, grid), _to_grid(saliency[None], grid)
     maxima = cams.max(axis=(1, 2), keepdims=True)
     foreground = (cams > foreground_fraction * maxima) & (saliency >= foreground_saliency)
@@ -69,6 +64,7 @@ def make_cues(
     regions = _resolve_conflicts(regions, conflict)
     scores = np.concatenate([-saliency, cams])
     _give_each_class_a_cell(regions, scores, allow_shared=conflict == "multi_hot")
+    cues = np.zeros((num_classes, grid, grid), dtype=bool)
     cues[[0, *labels]] = regions
     return cues
 
@@ -85,7 +81,7 @@ def _check_arguments(
 
 
 def _to_grid(maps: np.ndarray, grid: int) -> np.ndarray:
-    """(K, h, w) → (K, grid, grid) float64, bilinear, corner-aligned."""
+    """(K, h, w) → (K, grid, grid) float64, bilinear, corner-aligned; K may be 0."""
     batch = torch.from_numpy(np.asarray(maps, dtype=np.float64))[:, None]
     return resize(batch, (grid, grid), "corner_aligned").numpy()[:, 0]
 

@@ -103,15 +103,15 @@ def test_all_that_is_wrong_is_told_at_once(data, capsys):
 
 
 def test_a_table_that_cannot_be_read_ends_the_check(data, capsys):
-    (data / "labels.csv").write_text("image;labels\n")
+    (data / "labels.csv").write_text("picture;labels\n")
     (line,) = problems(data, capsys)
-    assert line.startswith("row 1 of labels.csv is 'image;labels'")
+    assert line.startswith("row 1 of labels.csv is 'picture;labels'")
 
 
 def test_problems_before_one_that_ends_the_check_are_told_too(data, capsys):
-    write_table(data, "gone,yak", "a,background")
+    write_table(data, "gone,yak", "a,a\x07")
     first, second = problems(data, capsys)
-    assert first.startswith("row 2 of labels.csv") and second.startswith("'background' cannot")
+    assert first.startswith("row 2 of labels.csv") and second.startswith(r"'a\x07' cannot")
 
 
 def test_many_problems_are_counted():

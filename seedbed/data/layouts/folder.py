@@ -52,6 +52,9 @@ def folder_source(
     mask_paths = {compose(path.stem): path for path in files_of(masks, (".png",))} if masks else {}
     splits = splits_of(rows, mask_paths, on_problem)
     names = list(classes or in_order({name for row, _ in rows.values() for name in row.labels}))
+    where = labels or images
+    if not names:
+        raise UserError(f"{where} names no class: label the images")
     class_table = ClassTable.own(names)
     if masks and not classes:
         check_numbers(names, on_problem)
@@ -60,7 +63,6 @@ def folder_source(
         for image_id, (row, _) in rows.items()
     }
     strays = [path.name for image_id, path in mask_paths.items() if image_id not in rows]
-    where = labels or images
     return Source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),
         images={image_id: path for image_id, (_, path) in rows.items()},
