@@ -103,13 +103,13 @@ def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarr
         return entry.no_maps()
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
     cams = read_cam(path)
-    if (shape := next(iter(cams.values())).shape) != size:
-        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     source_ids = table.source_ids[list(entry.labels)].tolist()
     if missing := [source_id for source_id in source_ids if source_id not in cams]:
         name = table.names[missing[0] - 1]
         raise UserError(f"{path} has no map of {name} (key {missing[0] - 1}): make it again")
     maps = np.stack([cams[source_id] for source_id in source_ids])
+    if (shape := maps.shape[1:]) != size:
+        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 
