@@ -56,6 +56,13 @@ def problems(data, capsys, settings=FOLDER):
     return found
 
 
+def test_images_without_a_class_and_classes_that_differ_in_capitals_are_noted(data, capsys):
+    write_table(data, "a,Yak", "b,yak", "c,", "d,yak")
+    text = said(data, capsys, {**FOLDER, "keep_negatives": True})
+    assert "note: 1 train images have no class and count as background: c" in text
+    assert "note: 2 classes are spelt like another one but for capitals: Yak, yak" in text
+
+
 def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
     lines = said(data, capsys).splitlines()
     assert lines[0] == "labels.csv: 2 classes, 3 train, 1 val, 0 test images in order"

@@ -152,6 +152,20 @@ def test_what_falls_out_is_noted(files):
     assert others == "1 categories are none of the classes: void in masks: yak"
 
 
+def test_train_images_without_a_class_can_be_kept_as_background(files):
+    source = read(files, keep_negatives=True)
+    assert source.splits["c"] == "train" and source.labels["c"] == ()
+    assert not source.mask("c", SIZE).any()
+    assert len(source.notes) == 1  # nothing is left out
+    chosen = read(files, classes=["yak"], keep_negatives=True, val_images=files["folder"])
+    assert chosen.labels["a"] == ()  # what it shows is none of the classes
+
+
+def test_names_of_categories_have_plain_blanks(files):
+    files["train"]["categories"][0]["name"] = "\u200bplains\u00a0 zebra"
+    assert read(files).table.names == ("plains zebra", "cow")
+
+
 def test_smaller_objects_lie_on_larger_ones_and_all_on_crowds(files):
     source = read(files)
     expected = np.zeros(SIZE, np.uint8)
