@@ -47,7 +47,12 @@ def open_source(
     if settings.layouts:
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
-        return LAYOUTS[key](**paths, classes=settings.classes, on_problem=on_problem)
+        return LAYOUTS[key](
+            **paths,
+            classes=settings.classes,
+            keep_negatives=settings.keep_negatives,
+            on_problem=on_problem,
+        )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
     return devkit_source(
@@ -55,6 +60,7 @@ def open_source(
         lists=dict(zip(SPLITS, lists, strict=True)),
         label_source=settings.label_source,
         classes=settings.classes,
+        keep_negatives=settings.keep_negatives,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
         on_problem=on_problem,

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
+from seedbed.data.classes import ClassTable
 from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
@@ -43,7 +44,7 @@ def pseudo_labels(
     entries = dataset.split("train")
     sources = [Maps(paths) for paths in (attention, second_attention) if paths]
     if settings.masks:
-        work = partial(read_given_mask, data / settings.masks, table=dataset.table)
+        work = partial(given_mask, folder=data / settings.masks, table=dataset.table)
     elif not sources:
         raise UserError(f"attention {settings.attention} needs its maps: give --attention")
     elif settings.rule == "argmax":
@@ -65,10 +66,19 @@ def pseudo_labels(
     write_tsv(summary, rows)
 
 
+def given_mask(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
+    """Mask of one image from a folder, (H, W) uint8; an image without labels needs none."""
+    if not entry.labels and not (folder / f"{entry.id}.png").exists():
+        return entry.background()
+    return read_given_mask(folder, entry, table)
+
+
 def saliency_guided_mask(
     entry: ImageEntry, *, sources: list[Maps], saliency: Maps, settings: PseudoLabelSettings
 ) -> np.ndarray:
     """Mask of one image by rule saliency_guided, (H, W) uint8."""
+    if not entry.labels:
+        return entry.background()
     return saliency_guided(
         dict(zip(entry.labels, _maximum(entry, sources), strict=True)),
         saliency[entry.id],
@@ -83,6 +93,8 @@ def argmax_mask(
     entry: ImageEntry, *, sources: list[Maps], settings: PseudoLabelSettings, data: Path
 ) -> np.ndarray:
     """Mask of one image by rule argmax, after the CRF if there is one, (H, W) uint8."""
+    if not entry.labels:
+        return entry.background()
     scores = _maximum(entry, sources)
     if settings.attention != "random_walk":  # whose first map is background
         background = np.full_like(scores[:1], settings.background_score, dtype=float)

@@ -55,8 +55,8 @@ def targets(
         work = partial(propose, sources=Sources(*maps, data), settings=settings.selection)
         made = map(proposed_target, ordered_map(work, entries, workers))
     else:
-        source = refined if settings.supervise == "predictions" else [masks]
-        made = stored_targets(entries, Maps(source))
+        predicted = settings.supervise == "predictions"
+        made = stored_targets(entries, Maps(refined if predicted else [masks]), predicted)
     rows: list[dict[str, Any]] = []
     with write_maps(output, **attributes) as file:
         for entry, target in zip(entries, made, strict=True):
@@ -104,9 +104,15 @@ def _given_target(entry: ImageEntry, *, folder: Path, kept: set[str], table: Cla
     return unjudged(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
 
 
-def stored_targets(entries: Sequence[ImageEntry], masks: Maps) -> Iterator[Target]:
-    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence."""
+def stored_targets(entries: Sequence[ImageEntry], masks: Maps, predicted: bool) -> Iterator[Target]:
+    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence.
+
+    Of masks that are predicted, those of images without labels are all background.
+    """
     for entry in entries:
+        if predicted and not entry.labels:
+            yield unjudged(entry.background())
+            continue
         if entry.id not in masks:
             raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
         mask = masks[entry.id]
@@ -137,10 +143,24 @@ class Sources:
     data: Path
 
 
+def certain_background(entry: ImageEntry) -> Proposal:
+    """The proposal of an image without labels: all background, of the highest quality."""
+    return Proposal(
+        mask=entry.background(),
+        quality=1.0,
+        coverage=1.0,
+        size_ok=True,
+        candidate=1,
+        valid_fraction=1.0,
+    )
+
+
 def propose_initial(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """First proposal of an image, from attention and saliency."""
+    if not entry.labels:
+        return certain_background(entry)
     maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
     saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
     return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
@@ -150,6 +170,8 @@ def propose_refined(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """Proposal of an image from the network of the previous round."""
+    if not entry.labels:
+        return certain_background(entry)
     labels, confidence = sources.refined[entry.id]
     return refined_proposal(
         labels,

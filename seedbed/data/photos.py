@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seedbed.data.layouts.folder import IMAGES, class_ids, files_of, identify
-from seedbed.data.layouts.label_table import read_label_table
+from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.source import raise_problem
 from seedbed.data.text import compose, count_with_examples
 from seedbed.runtime.errors import UserError
@@ -34,7 +34,7 @@ def photos_in(folder: Path) -> dict[str, Path]:
 def tags_of(
     table: Path, photos: Mapping[str, Path], classes: Sequence[str]
 ) -> dict[str, tuple[int, ...]]:
-    """The sorted class ids of every image from a CSV table `image,labels`.
+    """The sorted class ids of every image from a table of labels.
 
     Args:
         table: the table, see `read_label_table`; labels may be empty.
@@ -46,10 +46,12 @@ def tags_of(
 
     """
     folder = next(iter(photos.values())).parent
-    rows = identify(
-        read_label_table(table, raise_problem), list(photos.values()), folder, raise_problem
-    )
+    names = list(classes[1:])
+    found = read_label_table(table, classes=names, on_problem=raise_problem).rows
+    rows = identify(found, list(photos.values()), folder, raise_problem)
     if missing := [path.name for stem, path in photos.items() if stem not in rows]:
         raise UserError(f"{table} has no row for {missing[0]}: add one for every image")
-    names = list(classes[1:])
-    return {stem: class_ids(row, names, "test", raise_problem) for stem, (row, _) in rows.items()}
+    return {
+        stem: class_ids(row, names, "test", keep_negatives=False, on_problem=raise_problem)
+        for stem, (row, _) in rows.items()
+    }

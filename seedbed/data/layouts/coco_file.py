@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seedbed.data.layouts.regions import Segmentation
-from seedbed.data.text import compose
+from seedbed.data.text import plain_name
 from seedbed.runtime.errors import UserError
 
 # Programs write the same id as a number here and as text there.
 Key = Annotated[int | str, AfterValidator(lambda key: str(key).strip())]
-Name = Annotated[str, AfterValidator(lambda text: compose(text.strip()))]
+Name = Annotated[str, AfterValidator(plain_name)]
 
 
 class Record(BaseModel):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.classes import ClassTable, Labels, check_numbers
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
@@ -108,6 +108,7 @@ def devkit_source(
     lists: Mapping[str, str | None],
     label_source: str,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
     on_problem: OnProblem,
@@ -119,6 +120,7 @@ def devkit_source(
         lists: the name of each split's list, or None.
         label_source: "cues", or see `Devkit.labels`.
         classes: the names of the classes in order; default: those in the train annotations.
+        keep_negatives: whether train images may have no class; they show only background.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
         on_problem: called for every train image without a class.
@@ -134,12 +136,9 @@ def devkit_source(
         labels = cue_labels(cue_pickle, cue_list, table, train)
     else:
         labels = devkit.labels(label_source, table, splits)
-    for image_id in train:
-        if not labels.get(image_id):
-            on_problem(
-                f"train image {image_id} has no class in {label_source}: label it, or unlist it"
-            )
-
+    if classes is None:
+        check_numbers([info.name for info in table.classes], on_problem)
+    check_labelled(train, labels, label_source, keep_negatives, on_problem)
     return Source(
         splits=splits,
         images={image_id: devkit.image(image_id) for image_id in splits},
@@ -149,6 +148,30 @@ def devkit_source(
         label_source=label_source,
         audit_list=audit_list(devkit, train),
     )
+
+
+def check_labelled(
+    train: Iterable[str],
+    labels: Labels,
+    label_source: str,
+    keep_negatives: bool,
+    on_problem: OnProblem,
+) -> None:
+    """Report train images without labels, or with `keep_negatives` those that nothing is said of.
+
+    An image that the label source does not mention is not known to show only background.
+    """
+    for image_id in train:
+        if image_id not in labels and keep_negatives:
+            on_problem(
+                f"train image {image_id} is not in {label_source}: put it there, without a class "
+                "if it shows none, or unlist it"
+            )
+        elif not labels.get(image_id) and not keep_negatives:
+            on_problem(
+                f"train image {image_id} has no class in {label_source}: label it, unlist it, or "
+                "set convert.keep_negatives"
+            )
 
 
 def read_mask(

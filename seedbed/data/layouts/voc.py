@@ -13,10 +13,13 @@ from defusedxml import DefusedXmlException
 
 from seedbed.data.classes import ClassTable, Labels
 from seedbed.data.lists import read_lines
+from seedbed.data.text import compose, plain_name
 from seedbed.formats.masks import read_mask
 from seedbed.formats.mat import read_mat
 from seedbed.formats.pickles import restricted
 from seedbed.runtime.errors import UserError
+
+VOC_NUMBER = re.compile("20[01][0-9][0-9]{6}")
 
 
 def read_annotation(path: Path) -> set[str]:
@@ -27,25 +30,39 @@ def read_annotation(path: Path) -> set[str]:
         raise UserError(f"annotation {path} is missing: put it there") from None
     except (OSError, SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
         raise UserError(f"cannot read the annotation {path}: {error}; get it again") from error
-    names = {(element.findtext("name") or "").strip() for element in objects}
+    names = {plain_name(element.findtext("name") or "") for element in objects}
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")
     return names
 
 
 def read_cls_labels(path: Path, table: ClassTable) -> Labels:
-    """Read PSA's cls_labels.npy, a dict from image id to a 0/1 vector over all source ids."""
+    """Read PSA's or IRN's cls_labels.npy, a dict from image id to a 0/1 vector over all source ids.
+
+    IRN's keys are numbers: 2007000032 is the image 2007_000032.
+    """
     vectors = restricted.load(path)
     if not isinstance(vectors, Mapping):
         raise UserError(f"{path} holds no dict from image id to vector: write it again")
-    labels, count = {}, len(table.names)
-    for image_id, vector in vectors.items():
+    labels: Labels = {}
+    count = len(table.names)
+    for key, vector in vectors.items():
+        image_id = _image_id(key)
         if not isinstance(vector, np.ndarray) or vector.shape != (count,):
             raise UserError(f"{image_id} in {path} is not an array of {count} values: correct it")
         if vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
             raise UserError(f"{image_id} in {path} has values beside 0 and 1: correct it")
-        labels[str(image_id)] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
-    return labels
+        if image_id in labels:
+            raise UserError(f"{image_id} is in {path} twice: take one of them out")
+        labels[image_id] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
+    # A text of ten digits may also be the name of an image of another data set.
+    return labels | {key: labels[_image_id(key)] for key in vectors if isinstance(key, str)}
+
+
+def _image_id(key: object) -> str:
+    """The image id of a key of cls_labels.npy; VOC's may lack the "_" after the year."""
+    text = compose(str(key))
+    return f"{text[:4]}_{text[4:]}" if VOC_NUMBER.fullmatch(text) else text
 
 
 def read_train_cls(path: Path, table: ClassTable) -> Labels:
