@@ -182,8 +182,8 @@ class Maps(Mapping[str, np.ndarray]):
             UserError: if the map is stored otherwise.
 
         """
-        array = self[image_id]
-        if array.dtype != np.uint8 or self.attributes(image_id).get("levels", 255) != 255:
+        array, highest = self[image_id], self.attributes(image_id).get("levels", 255)
+        if array.dtype != np.uint8 or not isinstance(highest, int | float) or highest != 255:
             raise UserError(f"{image_id} in {self._named()} has no levels of 0 to 255: remake it")
         return array
 

@@ -115,6 +115,16 @@ def test_made_cues_are_written_in_the_data_sets_own_ids_too(made, tmp_path):
     assert content["0_labels"] == [12] and content["0_cues"] == [[0, 12], [0, 1], [0, 1]]
 
 
+def test_stored_levels_are_compared_exactly(made, tmp_path):
+    """51 is 0.2 of the maximum, and so no cue; 52 is one."""
+    for name, values in {"cam": [[[0, 51], [52, 255]]], "saliency": [[0, 255], [255, 255]]}.items():
+        with write_maps(tmp_path / f"{name}.h5", levels=255) as maps:
+            maps.put("a", np.uint8(values))
+            maps.put("b", np.uint8(values * 2 if name == "cam" else values))
+    found = made(cams=[tmp_path / "cam.h5"], saliency=[tmp_path / "saliency.h5"])
+    assert (found["a"] == dense({0: [(0, 0)], 1: [(1, 0), (1, 1)]}, classes=3)).all()
+
+
 def test_what_does_not_fit_is_named_and_nothing_is_written(made, given, tmp_path):
     with pytest.raises(UserError, match=r"2_cues in .*given\.pickle|0_cues in .*given\.pickle"):
         made(grid=1, **given)
