@@ -71,7 +71,7 @@ def saliency_guided_mask(
     """Mask of one image by rule saliency_guided, (H, W) uint8."""
     return saliency_guided(
         dict(zip(entry.labels, _maximum(entry, sources), strict=True)),
-        saliency[entry.id],
+        saliency.levels(entry.id),
         conflict_threshold=settings.conflict_threshold,
         attention_threshold=settings.attention_threshold,
         saliency_threshold=settings.saliency_threshold,
