@@ -52,7 +52,7 @@ def audit_steps(
 def _with_and_without_crf(step: Step, crf: CommonCRF) -> Iterator[Step]:
     """A step of hard masks, and the same masks refined by the CRF."""
     yield step
-    refine = partial(refined_mask, label_image=step.label_image, crf=crf)
+    refine = partial(mask_after_crf, label_image=step.label_image, crf=crf)
     yield Step(f"{step.name} + crf", step.split, step.maps, refine)
 
 
@@ -88,7 +88,7 @@ def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
     return enlarged.astype(np.uint8)
 
 
-def refined_mask(
+def mask_after_crf(
     maps: Maps,
     entry: ImageEntry,
     *,
