@@ -71,8 +71,8 @@ def computed_cues(
     cam_maps, saliency_maps = Maps(cams), Maps(saliency)
     for entry in progress(dataset.split("train")):
         yield make_cues(
-            cam_maps.floats(entry.id),
-            saliency_maps.floats(entry.id),
+            cam_maps.levels(entry.id),
+            saliency_maps.levels(entry.id),
             entry.labels,
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),
