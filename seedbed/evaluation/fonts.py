@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from matplotlib.font_manager import FontEntry, fontManager, get_font
 
+PLACEHOLDERS = "Last Resort"  # matplotlib's, in which a character is a box with its block's name
 DEFAULT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew and more
 
 
@@ -38,7 +39,11 @@ def _is_drawn(character: str) -> bool:
 
 def _upright_fonts() -> list[FontEntry]:
     """The fonts that matplotlib takes for their family, one of each."""
-    regular = [font for font in fontManager.ttflist if font.style == "normal"]
+    regular = [
+        font
+        for font in fontManager.ttflist
+        if font.style == "normal" and not font.name.startswith(PLACEHOLDERS)
+    ]
     return sorted(regular, key=lambda font: -abs(int(font.weight) - 400))  # the last one counts
 
 

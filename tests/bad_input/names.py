@@ -136,7 +136,7 @@ def _(bad: Bad) -> None:
 
 @case("an annotation in another encoding than it states, or than UTF-8")
 def _(bad: Bad) -> str:
-    text = "<annotation><object><name>猫</name></object></annotation>"
+    text = "<annotation><object><name>狗</name></object></annotation>"
     path = bad.make_devkit().devkit / "Annotations/t2.xml"
     path.write_bytes(f'<?xml version="1.0" encoding="EUC-KR"?>{text}'.encode())
     assert bad.not_converted().endswith(
