@@ -146,7 +146,7 @@ def _read_deep_colour(path: Path, upper: np.ndarray, bits: int, *, measure: bool
 def _lower_bytes(path: Path) -> np.ndarray | None:
     """The lower eight bits of each channel, (H, W, 3) uint8: read in the other byte order.
 
-    None where Pillow cannot: in a grey image with transparency.
+    None where Pillow does not know that order: in a grey image with transparency.
     """
     with open_picture(path, IMAGE_FORMATS) as image:
         if (mode := _raw_mode(image)).startswith("LA"):
