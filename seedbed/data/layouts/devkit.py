@@ -11,12 +11,14 @@ from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
+from seedbed.formats.mask_coding import MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -110,6 +112,7 @@ def devkit_source(
     classes: Sequence[str] | None = None,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read a devkit's lists and labels.
@@ -121,6 +124,7 @@ def devkit_source(
         classes: the names of the classes in order; default: those in the train annotations.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
+        mask_names: what the masks hold, unless source ids or VOC's colours.
         on_problem: called for every train image without a class.
 
     Raises:
@@ -140,28 +144,49 @@ def devkit_source(
                 f"train image {image_id} has no class in {label_source}: label it, or unlist it"
             )
 
+    coding = mask_names.coding(table.names)
+    reader, forms = table.mask_reader(coding), {}
     return Source(
         splits=splits,
         images={image_id: devkit.image(image_id) for image_id in splits},
         table=table,
         labels=labels,
-        mask=lambda image_id, size: read_mask(devkit, table, image_id, splits[image_id], size),
+        mask=lambda image_id, size: read_mask(
+            image_id, size, devkit, table, splits[image_id], reader, forms
+        ),
         label_source=label_source,
         audit_list=audit_list(devkit, train),
+        notes=tuple(mask_names.notes(table.names)),
+        mask_coding=coding,
+        mask_forms=forms,
     )
 
 
 def read_mask(
-    devkit: Devkit, table: ClassTable, image_id: str, split: str, size: tuple[int, int]
+    image_id: str,
+    size: tuple[int, int],
+    devkit: Devkit,
+    table: ClassTable,
+    split: str,
+    reader: MaskReader,
+    forms: dict[str, MaskForm],
 ) -> np.ndarray | None:
-    """Read an image's mask (H, W) of class ids; None if a train or test image has no mask."""
+    """Read an image's mask (H, W) of class ids; None if a train or test image has no mask.
+
+    What the file held is noted in `forms`, unless it is SBD's.
+    """
     path = devkit.mask(image_id, split)
     if path is None and split == "val":
         folder = devkit.root / "SegmentationClass"
         raise UserError(f"val image {image_id} has no mask in {folder}: put {image_id}.png there")
     if path is None:
         return None
-    return table.mask_of(check_size(read_source_mask(path), size, path), path)
+    if path.suffix == ".mat":
+        return table.mask_of(check_size(read_sbd_mask(path), size, path), path)
+    mask, form = reader.read(path)
+    mask = table.mask_of(check_size(mask, size, path), path)
+    forms[image_id] = form
+    return mask
 
 
 def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:
