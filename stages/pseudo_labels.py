@@ -1,5 +1,6 @@
 """Pseudo labels of the train images, from attention and saliency, from scores, or from files."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.given_masks import export_source_masks, mask_folder, read_given_mask
+from seedbed.data.given_masks import export_source_masks, read_given_masks
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
@@ -41,29 +42,36 @@ def pseudo_labels(
     """Write a mask, with void where nothing is sure, for each train image."""
     dataset = Index.load(index)
     entries = dataset.split("train")
-    sources = [Maps(paths) for paths in (attention, second_attention) if paths]
     if settings.masks:
-        given = mask_folder(data / settings.masks, entries)
-        work = partial(read_given_mask, given, table=dataset.table)
-    elif not sources:
-        raise UserError(f"attention {settings.attention} needs its maps: give --attention")
-    elif settings.rule == "argmax":
-        work = partial(argmax_mask, sources=sources, settings=settings, data=data)
-    elif saliency:
-        work = partial(
-            saliency_guided_mask, sources=sources, saliency=Maps(saliency), settings=settings
-        )
+        made = read_given_masks(data / settings.masks, entries, dataset, workers)
     else:
-        raise UserError(f"rule {settings.rule} needs --saliency")
+        sources = [Maps(paths) for paths in (attention, second_attention) if paths]
+        work = masks_from_maps(settings, sources, saliency, data)
+        made = ordered_map(work, entries, workers)
     uses_crf = settings.crf and settings.rule == "argmax" and not settings.masks
     attributes = {"crf_backend": resolve_backend(settings.crf.backend)} if uses_crf else {}
     rows = []
     with write_maps(output, settings=settings.model_dump_json(), **attributes) as maps:
-        for entry, mask in zip(entries, ordered_map(work, entries, workers), strict=True):
+        for entry, mask in zip(entries, made, strict=True):
             maps.put(entry.id, mask)
             rows.append({"id": entry.id, **_statistics(mask, entry)})
-    export_source_masks(output, folder, dataset.table)
+    export_source_masks(output, folder, dataset.table, dataset.mask_coding)
     write_tsv(summary, rows)
+
+
+def masks_from_maps(
+    settings: PseudoLabelSettings, sources: list[Maps], saliency: Sequence[Path], data: Path
+) -> Callable[[ImageEntry], np.ndarray]:
+    """The function that makes an image's mask by the rule of the settings."""
+    if not sources:
+        raise UserError(f"attention {settings.attention} needs its maps: give --attention")
+    if settings.rule == "argmax":
+        return partial(argmax_mask, sources=sources, settings=settings, data=data)
+    if not saliency:
+        raise UserError(f"rule {settings.rule} needs --saliency")
+    return partial(
+        saliency_guided_mask, sources=sources, saliency=Maps(saliency), settings=settings
+    )
 
 
 def saliency_guided_mask(

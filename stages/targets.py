@@ -9,13 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.classes import ClassTable
-from seedbed.data.file_names import MatchedFolder
 from seedbed.data.given_masks import (
     export_source_masks,
     kept_images,
     mask_folder,
-    read_given_mask,
+    read_given_masks,
 )
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
@@ -72,7 +70,7 @@ def targets(
             keep_best(rows, entries, settings.selection)
         for row in rows:
             file.mark(row["id"], kept=bool(row["kept"]))
-    export_source_masks(output, folder, dataset.table)
+    export_source_masks(output, folder, dataset.table, dataset.mask_coding)
     write_tsv(selection, rows)
 
 
@@ -101,16 +99,15 @@ def given_targets(
     folder = mask_folder(data / settings.masks, entries)
     listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
-    read = partial(_given_target, folder=folder, kept=kept, table=dataset.table)
-    return ordered_map(read, entries, workers)
-
-
-def _given_target(
-    entry: ImageEntry, *, folder: MatchedFolder, kept: set[str], table: ClassTable
-) -> Target:
-    if entry.id in kept:
-        return unjudged(read_given_mask(folder, entry, table))
-    return unjudged(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
+    named = [entry for entry in entries if entry.id in kept]
+    masks = read_given_masks(folder, named, dataset, workers)
+    for entry in entries:
+        if entry.id in kept:
+            yield unjudged(next(masks))
+        else:
+            void = np.full((entry.height, entry.width), VOID, dtype=np.uint8)
+            yield unjudged(void, kept=False)
+    next(masks, None)  # which checks them together at their end
 
 
 def stored_targets(entries: Sequence[ImageEntry], masks: Maps) -> Iterator[Target]:

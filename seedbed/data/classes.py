@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.text import is_printable
+from seedbed.formats.mask_coding import MaskCoding, MaskReader
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
@@ -109,6 +110,10 @@ class ClassTable:
         if unknown:
             raise UserError(f"{path} names {unknown[0]!r}, no known class: add it to the classes")
         return self.labels_of((self.names.index(name) + 1 for name in names), path)
+
+    def mask_reader(self, coding: MaskCoding | None) -> MaskReader:
+        """What reads the data set's mask files as source ids."""
+        return MaskReader(len(self.names), self.names == VOC_CLASSES, coding)
 
     def mask_of(self, mask: np.ndarray, path: Path) -> np.ndarray:
         """A mask (H, W) of source ids → a mask of class ids.

@@ -4,7 +4,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from stages.settings.base import Block, Count, Seed
+from stages.settings.base import Block, Count, PathText, Seed
+
+Level = Annotated[int, Field(ge=0, le=255)]
+MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], str]
+MaskColours = dict[str, tuple[Level, Level, Level]]
 
 
 class MiniSettings(Block):
@@ -101,6 +105,17 @@ class ConvertSettings(Block):
         description="significant bits a channel of images in 16-bit files, as 12 of a camera's;"
         " null: all 16",
     )
+    mask_values: MaskValues | None = Field(
+        None,
+        description="what the values of grey and palette masks mean: background, void or a class"
+        " by value; null: the class ids",
+    )
+    mask_colours: MaskColours | PathText | None = Field(
+        None,
+        description="what the colours of masks mean: a colour [r, g, b] by background, void or"
+        " class, or a labelmap.txt as CVAT writes it; null: VOC's colours, or the labelmap.txt"
+        " beside the masks",
+    )
     shuffle_tags: bool = Field(
         False,
         description="control experiment: permute the label vectors of the train images at random",
@@ -119,6 +134,12 @@ class ConvertSettings(Block):
             raise ValueError(f"{keys[1]}: cannot be combined with {keys[0]}; give one of them")
         if keys and self.label_source != "annotations":
             raise ValueError(f"label_source: {self.label_source} needs a devkit")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_hold_values_or_colours(self) -> "ConvertSettings":
+        if self.mask_values and self.mask_colours:
+            raise ValueError("mask_colours: cannot be combined with mask_values; give one of them")
         return self
 
     @model_validator(mode="after")

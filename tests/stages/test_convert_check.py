@@ -64,8 +64,9 @@ def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
         ["1", "<script>", "2", "1", "0", "1"],
         ["2", "yak", "2", "1", "0", "1"],
     ]
-    assert lines[4].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
-    assert lines[5].startswith("disk: about ") and len(lines) == 6
+    assert lines[4] == "masks: 1 palette with the indices 0, 1, 2, 255"
+    assert lines[5].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
+    assert lines[6].startswith("disk: about ") and len(lines) == 7
 
 
 def test_what_is_no_error_is_noted(data, capsys):
@@ -74,7 +75,7 @@ def test_what_is_no_error_is_noted(data, capsys):
     assert len(notes) == 2
     assert notes[0].endswith("are left out: c.png")
     assert notes[1] == "note: 1 masks hold a class that the labels lack: d"
-    write_mask(data / "masks" / "d.png", np.full(SIZES["d"], 255, np.uint8))
+    write_mask(data / "masks" / "d.png", np.zeros(SIZES["d"], np.uint8))
     assert "note: 1 masks lack a class that the labels have: d" in said(data, capsys)
 
 

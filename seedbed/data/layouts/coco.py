@@ -10,6 +10,7 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import VOID
@@ -43,6 +44,7 @@ def coco_source(
     val_images: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
@@ -56,6 +58,7 @@ def coco_source(
         val_images: their folder; default: `images`.
         classes: the names of the classes in order; default: those of the train images, in the
             order of the file's categories.
+        mask_names: what masks hold that are given from outside; the file's own are drawn.
         on_problem: called for every problem within a file.
 
     """
@@ -81,6 +84,7 @@ def coco_source(
         labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
         mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
+        mask_coding=mask_names.coding(names),
         notes=(
             *count_with_examples(f"train images of {instances} have no class: left out", empty),
             *count_with_examples("categories are none of the classes: void in masks", others),

@@ -12,13 +12,15 @@ from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
+from seedbed.formats.mask_coding import MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -124,6 +126,7 @@ def devkit_source(
     classes: Sequence[str] | None = None,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read a devkit's lists and labels.
@@ -135,6 +138,7 @@ def devkit_source(
         classes: the names of the classes in order; default: those in the train annotations.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
+        mask_names: what the masks hold, unless source ids or VOC's colours.
         on_problem: called for every train image without a class.
 
     Raises:
@@ -155,14 +159,18 @@ def devkit_source(
             )
 
     images, masks = devkit.images(splits), devkit.masks(splits)
+    coding = mask_names.coding(table.names)
+    reader, forms = table.mask_reader(coding), {}
 
     def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        if splits[image_id] == "val" and image_id not in masks:
+        if image_id in masks:
+            return read_mask(image_id, masks[image_id], size, table, reader, forms)
+        if splits[image_id] == "val":
             folder = devkit.root / "SegmentationClass"
             raise UserError(
                 f"val image {image_id} has no mask in {folder}: put {image_id}.png there"
             )
-        return read_mask(masks[image_id], table, size) if image_id in masks else None
+        return None
 
     return Source(
         splits=splits,
@@ -172,13 +180,30 @@ def devkit_source(
         mask=mask,
         label_source=label_source,
         audit_list=audit_list(devkit, train),
-        notes=tuple(devkit.notes(splits)),
+        notes=(*devkit.notes(splits), *mask_names.notes(table.names)),
+        mask_coding=coding,
+        mask_forms=forms,
     )
 
 
-def read_mask(path: Path, table: ClassTable, size: tuple[int, int]) -> np.ndarray:
-    """Read an image's mask (H, W) of class ids."""
-    return table.mask_of(check_size(read_source_mask(path), size, path), path)
+def read_mask(
+    image_id: str,
+    path: Path,
+    size: tuple[int, int],
+    table: ClassTable,
+    reader: MaskReader,
+    forms: dict[str, MaskForm],
+) -> np.ndarray:
+    """Read an image's mask (H, W) of class ids.
+
+    What the file held is noted in `forms`, unless it is SBD's.
+    """
+    if path.suffix.lower() == ".mat":
+        return table.mask_of(check_size(read_sbd_mask(path), size, path), path)
+    mask, form = reader.read(path)
+    mask = table.mask_of(check_size(mask, size, path), path)
+    forms[image_id] = form
+    return mask
 
 
 def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:

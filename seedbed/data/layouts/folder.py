@@ -16,9 +16,10 @@ from seedbed.data.file_names import (
 )
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.label_table import Row, read_label_table
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose, count_with_examples, is_image_id
-from seedbed.formats.masks import read_mask
+from seedbed.formats.mask_coding import MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -28,6 +29,7 @@ def folder_source(
     masks: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read a table of labels and find the files of its rows; image ids are file stems.
@@ -39,6 +41,7 @@ def folder_source(
         labels: the table, see `read_label_table`.
         masks: the folder of masks `{id}.png`, with class ids 1..K, 0 background and 255 void.
         classes: the names of the classes in order; default: those of the table, alphabetically.
+        mask_names: what the masks hold, unless those ids.
         on_problem: called for every problem with a row.
 
     Raises:
@@ -58,20 +61,27 @@ def folder_source(
     }
 
     unlisted = {path.name for path in photos} - {path.name for _, path in rows.values()}
+    coding = mask_names.coding(names)
+    reader, forms = MaskReader(len(names), coding=coding), {}
     return Source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),
         images={image_id: path for image_id, (_, path) in rows.items()},
         table=class_table,
         labels={image_id: ids for image_id, ids in ids_by_image.items() if ids},
-        mask=lambda image_id, size: read_own_mask(mask_paths.get(image_id), size, len(names)),
+        mask=lambda image_id, size: read_own_mask(
+            image_id, size, mask_paths.get(image_id), reader, forms
+        ),
         label_source=labels.name,
+        mask_coding=coding,
+        mask_forms=forms,
         notes=(
             *count_with_examples(
                 f"images in {images} have no row in {labels} and are left out", unlisted
             ),
             *(mask_folder.describe_strays("masks", f"row of {labels}") if mask_folder else ()),
             *describe_others(images, IMAGES, "images"),
-            *(describe_others(masks, MASKS, "PNGs") if masks else ()),
+            *(describe_others(masks, MASKS, "masks") if masks else ()),
+            *mask_names.notes(names),
         ),
     )
 
@@ -134,17 +144,25 @@ def class_ids(row: Row, names: list[str], split: str, on_problem: OnProblem) -> 
     return tuple(sorted({names.index(label) + 1 for label in row.labels if label in names}))
 
 
-def read_own_mask(path: Path | None, size: tuple[int, int], classes: int) -> np.ndarray | None:
-    """Read a mask (H, W) uint8 of ids 0, 1..`classes` and 255; None without a path.
+def read_own_mask(
+    image_id: str,
+    size: tuple[int, int],
+    path: Path | None,
+    reader: MaskReader,
+    forms: dict[str, MaskForm],
+) -> np.ndarray | None:
+    """Read a mask (H, W) uint8 of ids 0, 1..K and 255; None without a path.
 
-    Raises UserError for another size or other ids.
+    What the file held is noted in `forms`. Raises UserError for another size or other ids.
     """
     if path is None:
         return None
-    mask = check_size(read_mask(path), size, path)
-    if (highest := max(ids_in(mask), default=0)) > classes:
+    mask, form = reader.read(path)
+    check_size(mask, size, path)
+    if (highest := max(ids_in(mask), default=0)) > reader.count:
         raise UserError(
-            f"mask {path} holds {highest}, and the classes are 1 to {classes}: write those, 0 for "
-            "background and 255 for void"
+            f"mask {path} holds {highest}, and the classes are 1 to {reader.count}: write those, 0 "
+            "for background and 255 for void; or name the values in convert.mask_values"
         )
+    forms[image_id] = form
     return mask

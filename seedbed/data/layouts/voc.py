@@ -13,7 +13,6 @@ from seedbed.data.classes import ClassTable, Labels
 from seedbed.data.layouts.xml_text import read_xml
 from seedbed.data.lists import read_lines
 from seedbed.data.text import compose
-from seedbed.formats.masks import read_mask
 from seedbed.formats.mat import read_mat
 from seedbed.formats.pickles import restricted
 from seedbed.runtime.errors import UserError
@@ -56,10 +55,8 @@ def read_train_cls(path: Path, table: ClassTable) -> Labels:
     return labels
 
 
-def read_source_mask(path: Path) -> np.ndarray:
-    """Read a mask, a PNG or SBD's `.mat`, as source ids (H, W) uint8."""
-    if path.suffix.lower() != ".mat":
-        return read_mask(path)
+def read_sbd_mask(path: Path) -> np.ndarray:
+    """Read SBD's `.mat` file of a mask as source ids (H, W) uint8."""
     try:
         content = read_mat(path)
     except Exception as error:  # the reader fails in many ways on a broken file
