@@ -107,10 +107,10 @@ def _given_target(entry: ImageEntry, *, folder: Path, kept: set[str], table: Cla
 def stored_targets(entries: Sequence[ImageEntry], masks: Maps, predicted: bool) -> Iterator[Target]:
     """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence.
 
-    Of masks that are predicted, those of images without labels are all background.
+    An image without labels is all background if its mask is predicted, or if it has none.
     """
     for entry in entries:
-        if predicted and not entry.labels:
+        if not entry.labels and (predicted or entry.id not in masks):
             yield unjudged(entry.background())
             continue
         if entry.id not in masks:

@@ -83,7 +83,7 @@ class Devkit:
         `source`: "annotations" (XML), "cls_labels" (PSA's .npy) or "train_cls" (Group-WSSS').
         """
         if source == "cls_labels":
-            return read_cls_labels(self._label_file("cls_labels.npy"), table)
+            return read_cls_labels(self._label_file("cls_labels.npy"), table, set(ids))
         if source == "train_cls":
             return read_train_cls(self._label_file("train_cls.txt"), table)
         paths = {image_id: self.annotation(image_id) for image_id in ids}

@@ -9,7 +9,8 @@ import numpy as np
 from seedbed.data.classes import ClassTable, check_numbers, ids_in, in_order
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.labels.class_folders import read_class_folders
-from seedbed.data.layouts.labels.table import Row, read_label_table
+from seedbed.data.layouts.labels.table import Row, Table, read_label_table
+from seedbed.data.layouts.voc import read_cls_labels
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import read_mask
@@ -82,11 +83,27 @@ def rows_of_table(
 ) -> tuple[dict[str, tuple[Row, Path]], list[str]]:
     """The row and the file of every image id of a table, and remarks."""
     photos = files_of(images, IMAGES)
-    table = read_label_table(labels, classes=classes, on_problem=on_problem)
+    if labels.suffix == ".npy":
+        table = rows_of_vectors(labels, photos, classes)
+    else:
+        table = read_label_table(labels, classes=classes, on_problem=on_problem)
     rows = identify(table.rows, photos, images, on_problem)
     unlisted = {path.name for path in photos} - {path.name for _, path in rows.values()}
     what = f"images in {images} have no row in {labels} and are left out"
     return rows, [*table.notes, *count_with_examples(what, unlisted)]
+
+
+def rows_of_vectors(path: Path, photos: list[Path], classes: Sequence[str] | None) -> Table:
+    """The rows of a cls_labels.npy, whose vectors need the names of the classes."""
+    if not classes:
+        raise UserError(f"{path} has no names of classes: list them in convert.classes")
+    stems = {compose(photo.stem) for photo in photos}
+    labels = read_cls_labels(path, ClassTable.own(list(classes)), stems)
+    rows = [
+        Row(f"{image_id} of {path}", image_id, tuple(classes[c - 1] for c in ids), "")
+        for image_id, ids in labels.items()
+    ]
+    return Table(rows, [])
 
 
 def files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:

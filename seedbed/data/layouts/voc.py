@@ -4,7 +4,7 @@ Files hold source ids; what is read from them holds class ids (see `seedbed.data
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import defusedxml.ElementTree
@@ -36,10 +36,10 @@ def read_annotation(path: Path) -> set[str]:
     return names
 
 
-def read_cls_labels(path: Path, table: ClassTable) -> Labels:
+def read_cls_labels(path: Path, table: ClassTable, ids: Container[str] = ()) -> Labels:
     """Read PSA's or IRN's cls_labels.npy, a dict from image id to a 0/1 vector over all source ids.
 
-    IRN's keys are numbers: 2007000032 is the image 2007_000032.
+    IRN's keys are numbers: 2007000032 is the image 2007_000032, unless it is one of `ids` itself.
     """
     vectors = restricted.load(path)
     if not isinstance(vectors, Mapping):
@@ -47,7 +47,9 @@ def read_cls_labels(path: Path, table: ClassTable) -> Labels:
     labels: Labels = {}
     count = len(table.names)
     for key, vector in vectors.items():
-        image_id = _image_id(key)
+        image_id = compose(str(key))
+        if image_id not in ids and VOC_NUMBER.fullmatch(image_id):
+            image_id = f"{image_id[:4]}_{image_id[4:]}"
         if not isinstance(vector, np.ndarray) or vector.shape != (count,):
             raise UserError(f"{image_id} in {path} is not an array of {count} values: correct it")
         if vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
@@ -55,14 +57,7 @@ def read_cls_labels(path: Path, table: ClassTable) -> Labels:
         if image_id in labels:
             raise UserError(f"{image_id} is in {path} twice: take one of them out")
         labels[image_id] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
-    # A text of ten digits may also be the name of an image of another data set.
-    return labels | {key: labels[_image_id(key)] for key in vectors if isinstance(key, str)}
-
-
-def _image_id(key: object) -> str:
-    """The image id of a key of cls_labels.npy; VOC's may lack the "_" after the year."""
-    text = compose(str(key))
-    return f"{text[:4]}_{text[4:]}" if VOC_NUMBER.fullmatch(text) else text
+    return labels
 
 
 def read_train_cls(path: Path, table: ClassTable) -> Labels:

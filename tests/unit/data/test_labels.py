@@ -322,6 +322,21 @@ def test_cls_labels_have_irns_keys(tmp_path, key):
     assert read_cls_labels(path, table)["2007_000032"] == (1,)
 
 
+def test_cls_labels_label_a_folder_of_images_too(tmp_path):
+    for name in ("2007_000032", "2012010101"):
+        add(tmp_path / f"images/{name}.png")
+    path = tmp_path / "cls_labels.npy"
+    vectors = {2007000032: np.array([0.0, 1]), "2012010101": np.array([1.0, 1])}
+    np.save(path, vectors, allow_pickle=True)
+    options = {"keep_negatives": False, "on_problem": raise_problem}
+    source = folder_source(tmp_path / "images", path, classes=["yak", "cow"], **options)
+    assert source.labels == {"2007_000032": (2,), "2012010101": (1, 2)}
+    with pytest.raises(UserError, match="has no names of classes: list them in convert"):
+        folder_source(tmp_path / "images", path, **options)
+    with pytest.raises(UserError, match="is not an array of 3 values"):
+        folder_source(tmp_path / "images", path, classes=["yak", "cow", "emu"], **options)
+
+
 def test_cls_labels_of_one_image_twice_are_refused(tmp_path):
     path = tmp_path / "cls_labels.npy"
     np.save(path, {2007000032: np.zeros(20), "2007_000032": np.ones(20)}, allow_pickle=True)
