@@ -68,7 +68,11 @@ def _open_layout(
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
         return LAYOUTS[key](
-            **paths, classes=settings.classes, mask_names=names, on_problem=on_problem
+            **paths,
+            classes=settings.classes,
+            keep_negatives=settings.keep_negatives,
+            mask_names=names,
+            on_problem=on_problem,
         )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
@@ -77,6 +81,7 @@ def _open_layout(
         lists=dict(zip(SPLITS, lists, strict=True)),
         label_source=settings.label_source,
         classes=settings.classes,
+        keep_negatives=settings.keep_negatives,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
         mask_names=names,

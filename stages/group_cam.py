@@ -105,6 +105,8 @@ def read_maps(
     entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable, power: float
 ) -> np.ndarray:
     """Attention maps of one image from Group-WSSS' files, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     size = (entry.height, entry.width)
     source_ids = table.source_ids[list(entry.labels)].tolist()
     maps = torch.from_numpy(read_attention(folder, entry.id, source_ids, size))

@@ -67,9 +67,17 @@ def write_previews(path: Path, entries: Sequence[ImageEntry], cues: Maps, data: 
 def computed_cues(
     dataset: Index, cams: Sequence[Path], saliency: Sequence[Path], settings: SeedSettings
 ) -> Iterator[np.ndarray]:
-    """Yield the cues of each train image, (C, grid, grid) bool."""
+    """Yield the cues of each train image, (C, grid, grid) bool.
+
+    In an image without labels every cell is background, whatever its saliency.
+    """
     cam_maps, saliency_maps = Maps(cams), Maps(saliency)
+    background = np.zeros((dataset.num_classes, settings.grid, settings.grid), dtype=bool)
+    background[0] = True
     for entry in progress(dataset.split("train")):
+        if not entry.labels:
+            yield background
+            continue
         yield make_cues(
             cam_maps.floats(entry.id),
             saliency_maps.floats(entry.id),

@@ -117,7 +117,15 @@ def dark_images(entries: Iterable[ImageEntry]) -> list[str]:
 
 def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
     pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in checked if ids is not None]
-    notes = []
+    notes = count_with_examples(
+        "train images have no class and count as background",
+        (entry.id for entry, _ in checked if entry.split == "train" and not entry.labels),
+    )
+    names = Counter(info.name.casefold() for info in source.table.classes)
+    notes += count_with_examples(
+        "classes are spelt like another one but for capitals",
+        (info.name for info in source.table.classes if names[info.name.casefold()] > 1),
+    )
     if not any(entry.split == "val" for entry, _ in checked):
         notes.append("there is no val image: set evaluate.split to train")
     if not pairs:

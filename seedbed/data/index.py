@@ -37,6 +37,14 @@ class ImageEntry:
     bits: int | None = None
     highest: int | None = None
 
+    def no_maps(self) -> np.ndarray:
+        """The maps (0, H, W) uint8 of the classes of an image without labels."""
+        return np.zeros((0, self.height, self.width), dtype=np.uint8)
+
+    def background(self) -> np.ndarray:
+        """A mask (H, W) uint8 of background: what an image without labels is known to show."""
+        return np.zeros((self.height, self.width), dtype=np.uint8)
+
 
 @dataclass(frozen=True)
 class Index:

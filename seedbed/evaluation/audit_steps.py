@@ -48,6 +48,8 @@ def audit_steps(
 
 def cam_mask(cams: Maps, entry: ImageEntry, *, background: float) -> np.ndarray:
     """The class with the highest CAM, or background where none exceeds the score `background`."""
+    if not entry.labels:
+        return entry.background()
     return argmax_labels(dict(zip(entry.labels, cams.floats(entry.id), strict=True)), background)
 
 
@@ -55,12 +57,16 @@ def refined_cam_mask(
     cams: Maps, entry: ImageEntry, *, background: float, crf: CommonCRF
 ) -> np.ndarray:
     """As `cam_mask`, with the CRF applied to the CAMs and the constant background score."""
+    if not entry.labels:
+        return entry.background()
     maps = cams.floats(entry.id)
     return crf.refine_scores(entry, np.concatenate([np.full_like(maps[:1], background), maps]))
 
 
 def saliency_mask(saliency: Maps, entry: ImageEntry, *, threshold: float) -> np.ndarray:
     """Salient pixels as the image's first tag, the others as background."""
+    if not entry.labels:
+        return entry.background()
     salient = saliency.floats(entry.id) >= threshold
     return np.where(salient, entry.labels[0], 0).astype(np.uint8)
 
@@ -75,5 +81,7 @@ def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
 
 
 def refined_stored_mask(masks: Maps, entry: ImageEntry, *, crf: CommonCRF) -> np.ndarray:
-    """The stored mask, refined by the CRF."""
+    """The stored mask, refined by the CRF; without labels every pixel is background."""
+    if not entry.labels:
+        return entry.background()
     return crf.refine_labels(entry, stored_mask(masks, entry))

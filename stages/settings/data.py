@@ -2,13 +2,28 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from seedbed.data.text import plain_name
 from stages.settings.base import Block, Count, PathText, Seed
 
 Level = Annotated[int, Field(ge=0, le=255)]
 MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], str]
 MaskColours = dict[str, tuple[Level, Level, Level]]
+
+
+def _class_name(value: object) -> object:
+    """A class name; a whole number is its own name. Other values are left to be refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return plain_name(value) if isinstance(value, str) else value
+
+
+ClassName = Annotated[
+    str,
+    BeforeValidator(_class_name),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
 
 
 class MiniSettings(Block):
@@ -38,12 +53,16 @@ class Layout(Block):
 
 
 class FolderSettings(Layout):
-    """A folder of images and a table of their labels. Paths are relative to run.data."""
+    """A folder of images and their labels. Paths are relative to run.data."""
 
     files: ClassVar[tuple[str, ...]] = ("labels",)
 
     images: str = Field(description="folder of the images")
-    labels: str = Field(description="CSV file with the columns image, labels and perhaps split")
+    labels: str | None = Field(
+        None,
+        description="table (CSV or JSON) of images, labels and perhaps splits; null: the images "
+        "of each class are in a folder of its name",
+    )
     masks: str | None = Field(
         None, description="folder of masks `{id}.png` that hold class ids; null: no masks"
     )
@@ -87,14 +106,19 @@ class ConvertSettings(Block):
     )
     label_source: Literal["annotations", "cls_labels", "train_cls", "cues"] = Field(
         "annotations",
-        description="where image-level labels come from: the XML annotations, PSA's cls_labels.npy,"
-        " Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
+        description="where image-level labels come from: the XML annotations, PSA's or IRN's"
+        " cls_labels.npy, Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         None,
         min_length=1,
         description="class names in the order of their ids; null: all classes in the labels of the"
         " train images",
+    )
+    keep_negatives: bool = Field(
+        False,
+        description="train images without any class take part, as images that show only "
+        "background; false: they are an error, and COCO's are left out",
     )
     train_masks: str | None = Field(
         None,

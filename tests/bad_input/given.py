@@ -128,6 +128,11 @@ def _(bad: Bad) -> str:
     return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
 
 
+@case("IRN's maps without those of the image's size")
+def _(bad: Bad) -> str:
+    return read_cams(bad, {"keys": np.array([CAT - 1]), "cam": np.zeros((1, 2, 2))})
+
+
 @case("a .npy without maps by class")
 def _(bad: Bad) -> str:
     return read_cams(bad, np.zeros(SIZE))

@@ -56,6 +56,13 @@ def problems(data, capsys, settings=FOLDER):
     return found
 
 
+def test_images_without_a_class_and_classes_that_differ_in_capitals_are_noted(data, capsys):
+    write_table(data, "a,Yak", "b,yak", "c,", "d,yak")
+    text = said(data, capsys, {**FOLDER, "keep_negatives": True})
+    assert "note: 1 train images have no class and count as background: c" in text
+    assert "note: 2 classes are spelt like another one but for capitals: Yak, yak" in text
+
+
 def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
     lines = said(data, capsys).splitlines()
     assert lines[0] == "labels.csv: 2 classes, 3 train, 1 val, 0 test images in order"
@@ -104,15 +111,15 @@ def test_all_that_is_wrong_is_told_at_once(data, capsys):
 
 
 def test_a_table_that_cannot_be_read_ends_the_check(data, capsys):
-    (data / "labels.csv").write_text("image;labels\n")
+    (data / "labels.csv").write_text("picture;labels\n")
     (line,) = problems(data, capsys)
-    assert line.startswith("row 1 of labels.csv is 'image;labels'")
+    assert line.startswith("row 1 of labels.csv is 'picture;labels'")
 
 
 def test_problems_before_one_that_ends_the_check_are_told_too(data, capsys):
-    write_table(data, "gone,yak", "a,background")
+    write_table(data, "gone,yak", "a,a\x07")
     first, second = problems(data, capsys)
-    assert first.startswith("row 2 of labels.csv") and second.startswith("'background' cannot")
+    assert first.startswith("row 2 of labels.csv") and second.startswith(r"'a\x07' cannot")
 
 
 def test_many_problems_are_counted():

@@ -44,12 +44,13 @@ def coco_source(
     val_images: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
     mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
 
-    Image ids are file stems; train images without a class are left out. UserError if unreadable.
+    Image ids are file stems. UserError if a file is unreadable.
 
     Args:
         instances: the annotation file of the train images.
@@ -58,6 +59,8 @@ def coco_source(
         val_images: their folder; default: `images`.
         classes: the names of the classes in order; default: those of the train images, in the
             order of the file's categories.
+        keep_negatives: whether train images without a class are kept, as images that show only
+            background; otherwise they are left out.
         mask_names: what masks hold that are given from outside; the file's own are drawn.
         on_problem: called for every problem within a file.
 
@@ -73,7 +76,9 @@ def coco_source(
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
     kept = {
-        i: image for i, image in annotated.items() if image.split == "val" or image.class_ids(ids)
+        i: image
+        for i, image in annotated.items()
+        if keep_negatives or image.split == "val" or image.class_ids(ids)
     }
     empty = annotated.keys() - kept.keys()
     others = set().union(*(image.names for image in annotated.values())) - set(names)

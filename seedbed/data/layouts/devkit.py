@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.classes import ClassTable, Labels, check_numbers
 from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder, files_of
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
@@ -101,7 +101,7 @@ class Devkit:
         `source`: "annotations" (XML), "cls_labels" (PSA's .npy) or "train_cls" (Group-WSSS').
         """
         if source == "cls_labels":
-            return read_cls_labels(self._label_file("cls_labels.npy"), table)
+            return read_cls_labels(self._label_file("cls_labels.npy"), table, set(ids))
         if source == "train_cls":
             return read_train_cls(self._label_file("train_cls.txt"), table)
         return {
@@ -124,6 +124,7 @@ def devkit_source(
     lists: Mapping[str, str | None],
     label_source: str,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
     mask_names: MaskNames = NO_NAMES,
@@ -136,6 +137,7 @@ def devkit_source(
         lists: the name of each split's list, or None.
         label_source: "cues", or see `Devkit.labels`.
         classes: the names of the classes in order; default: those in the train annotations.
+        keep_negatives: whether train images may have no class; they show only background.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
         mask_names: what the masks hold, unless source ids or VOC's colours.
@@ -152,12 +154,9 @@ def devkit_source(
         labels = cue_labels(cue_pickle, cue_list, table, train)
     else:
         labels = devkit.labels(label_source, table, splits)
-    for image_id in train:
-        if not labels.get(image_id):
-            on_problem(
-                f"train image {image_id} has no class in {label_source}: label it, or unlist it"
-            )
-
+    if classes is None:
+        check_numbers([info.name for info in table.classes], on_problem)
+    check_labelled(train, labels, label_source, keep_negatives, on_problem)
     images, masks = devkit.images(splits), devkit.masks(splits)
     coding = mask_names.coding(table.names)
     reader, forms = table.mask_reader(coding), {}
@@ -184,6 +183,30 @@ def devkit_source(
         mask_coding=coding,
         mask_forms=forms,
     )
+
+
+def check_labelled(
+    train: Iterable[str],
+    labels: Labels,
+    label_source: str,
+    keep_negatives: bool,
+    on_problem: OnProblem,
+) -> None:
+    """Report train images without labels, or with `keep_negatives` those that nothing is said of.
+
+    An image that the label source does not mention is not known to show only background.
+    """
+    for image_id in train:
+        if image_id not in labels and keep_negatives:
+            on_problem(
+                f"train image {image_id} is not in {label_source}: put it there, without a class "
+                "if it shows none, or unlist it"
+            )
+        elif not labels.get(image_id) and not keep_negatives:
+            on_problem(
+                f"train image {image_id} has no class in {label_source}: label it, unlist it, or "
+                "set convert.keep_negatives"
+            )
 
 
 def read_mask(
