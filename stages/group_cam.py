@@ -97,7 +97,8 @@ def map_folder(path: Path, entries: Sequence[ImageEntry], table: ClassTable) -> 
     ]
     folder = MatchedFolder(path, names, (".png",))
     missing = [f"{name}.png" for name in names if name not in folder.paths]
-    print(*count_with_examples(f"maps are not in {path} and count as zeros", missing), sep="\n")
+    for line in count_with_examples(f"maps are not in {path} and count as zeros", missing):
+        print(line)
     return folder
 
 

@@ -56,8 +56,8 @@ def photos_in(folder: Path, skip: Path | None = None) -> Photos:
             written = " and ".join(map(shown, names))
             left[names] = f"{folder} holds {written}, whose masks would have one name: rename one"
         elif not is_image_id(stem):
-            name = shown(readable[0].name)
-            left[name,] = f"{folder / name!r} has a name that no mask can have: rename it"
+            name = readable[0].name
+            left[name,] = f"{folder}/{name!r} has a name that no mask can have: rename it"
         else:
             paths[stem] = readable[0]
     return Photos(folder, paths, left, _remarks(folder, unreadable, skip))

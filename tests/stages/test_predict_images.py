@@ -312,7 +312,7 @@ def test_a_name_that_no_mask_can_have_stops_no_other_image(folder, refused):
     assert [line for line in lines if "rename" in line] == [
         f"{photos} holds a.jpg and a.png, whose masks would have one name: rename one",
         f"{photos}/'line\\nfeed.png' has a name that no mask can have: rename it",
-        f"{photos}/'\\\\udcff\\\\udcfe.png' has a name that no mask can have: rename it",
+        f"{photos}/'\\udcff\\udcfe.png' has a name that no mask can have: rename it",
     ]
     assert lines[-1].endswith("3 of 4 images have no mask: see above")
     assert [path.name for path in (folder / "masks").iterdir()] == ["c d.png"]
