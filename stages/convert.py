@@ -139,6 +139,7 @@ def convert(
     """Convert a data set; nothing is written if any of its files has a problem."""
     source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
     check_classes(source, raise_problem)
+    as_read = source
     if settings.shuffle_tags:
         shuffled = shuffle(source.labels, source.train, settings.seed)
         source = replace(source, labels=shuffled)
@@ -149,7 +150,7 @@ def convert(
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
-        check_masks(source, raise_problem)
+        check_masks(as_read, raise_problem)
     export_source_masks(masks, mask_folder, source.table, source.mask_coding)
     label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
     dataset = Index(

@@ -1,6 +1,6 @@
 """What the masks of a data set hold together: remarks, and what cannot be right."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from seedbed.data.text import count_with_examples
@@ -8,6 +8,7 @@ from seedbed.formats.mask_coding import BLACK, MaskForm
 from seedbed.formats.mask_files import Colour
 from seedbed.formats.masks import VOID
 
+FEW = 3  # masks that do not fit by chance
 MAX_SHOWN = 12  # values or colours in a line
 WORDS = {"grey": "values", "palette": "indices", "RGB": "colours"}
 Value = TypeVar("Value", int, Colour)
@@ -24,26 +25,35 @@ def mask_problems(forms: Sequence[MaskForm], example: str) -> list[str]:
     return [*only_void(forms, example), *palettes_that_differ(forms)]
 
 
-def counted_from_zero(
-    forms: Mapping[str, MaskForm], labels: Mapping[str, Sequence[int]]
+def misnumbered(
+    forms: Mapping[str, MaskForm], labels: Mapping[str, Sequence[int]], classes: Collection[int]
 ) -> list[str]:
-    """A problem if masks number the classes from 0, as their images' labels show.
+    """A problem if the classes have other numbers in masks, as their images' labels show.
 
     Args:
         forms: by image id.
         labels: ids of the classes of each image, in the same numbering as masks should be.
+        classes: the ids that labels can have; masks may hold others.
 
     """
-    pairs = [(_ids(form) - {VOID}, set(labels[i])) for i, form in forms.items() if labels.get(i)]
-    fits = sum(ids - {0} <= present for ids, present in pairs)
-    from_zero = sum({k + 1 for k in ids} <= present for ids, present in pairs)
-    if fits == len(pairs) or from_zero < len(pairs) or not any(0 in ids for ids, _ in pairs):
+    pairs = [(set(form.ids.values()), set(labels[i])) for i, form in forms.items() if labels.get(i)]
+    if all(ids - {0, VOID} <= present for ids, present in pairs):
         return []
-    return [
-        "the masks do not fit the labels, but would if their classes counted from 0 "
-        f"({min(form.path for form in forms.values())}): 0 is background; name the values in "
-        "convert.mask_values, or add 1"
-    ]
+    first = min(form.path for form in forms.values())
+    from_zero = all({k + 1 for k in ids - {VOID}} <= present for ids, present in pairs)
+    if from_zero and any(0 in ids for ids, _ in pairs):
+        return [
+            f"the masks do not fit the labels, but would if their classes counted from 0 ({first}):"
+            " 0 is background; name the values in convert.mask_values, or add 1"
+        ]
+    found = [(ids & set(classes), present) for ids, present in pairs if ids & set(classes)]
+    fits = any(ids <= present for ids, present in found)
+    if not fits and len(found) >= FEW:
+        return [
+            f"none of the {len(found)} masks ({first}) holds only classes of its image's labels: "
+            "say what the values mean in convert.mask_values, or correct the order of the classes"
+        ]
+    return []
 
 
 def mask_lines(forms: Iterable[MaskForm]) -> Iterator[str]:
@@ -101,12 +111,11 @@ def palettes_that_differ(forms: Iterable[MaskForm]) -> list[str]:
 
 
 def _is_telling(index: int, colour: Colour) -> bool:
-    """Whether a palette's colour identifies a class; black and the index's own grey do not."""
-    return index != VOID and colour != (index,) * 3 and not (index and colour == BLACK)
+    """Whether the colour of an index can identify a class.
 
-
-def _ids(form: MaskForm) -> set[int]:
-    return set(form.ids.values())
+    Behind index 0, black fills up palettes, and a level that is the index stands for no colour.
+    """
+    return index == 0 or (index != VOID and colour not in (BLACK, (index,) * 3))
 
 
 def _listed(values: Sequence[Value]) -> str:

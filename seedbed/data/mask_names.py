@@ -44,8 +44,8 @@ class MaskNames:
         ids = {"background": 0, "void": VOID} | {compose(n): k for k, n in enumerate(names, 1)}
         if self.values:
             key = "convert.mask_values"
-            return MaskCoding.of_values(
-                {value: _id_of(name, ids, key) for value, name in self.values.items()}
+            return MaskCoding(
+                values={value: _id_of(name, ids, key) for value, name in self.values.items()}
             )
         if self.colours:
             key = "convert.mask_colours"

@@ -17,7 +17,7 @@ import numpy as np
 from seedbed.data.classes import ClassTable, Labels, ids_in
 from seedbed.data.images import decode_image
 from seedbed.data.index import SPLITS, ImageEntry
-from seedbed.data.mask_check import counted_from_zero, only_void, palettes_that_differ
+from seedbed.data.mask_check import misnumbered, only_void, palettes_that_differ
 from seedbed.formats.mask_coding import MaskCoding, MaskForm
 from seedbed.runtime.errors import UserError
 
@@ -103,7 +103,7 @@ def check_masks(source: Source, on_problem: OnProblem) -> None:
         problems += only_void(same, table.classes[0].name)
     if not source.mask_coding:
         labels = {i: table.source_ids[list(found)].tolist() for i, found in source.labels.items()}
-        problems += counted_from_zero(forms, labels)
+        problems += misnumbered(forms, labels, table.source_ids[1:].tolist())
     for problem in problems:
         on_problem(problem)
 

@@ -22,19 +22,14 @@ class MaskCoding:
     """A user's own values or colours, of which one is given.
 
     Attributes:
-        values: the class id of each value of a grey or palette mask.
+        values: the class id of each value of a grey or palette mask. Void is 255 or, where that
+            has another id, the next lower free value, unless it is named.
         colours: the class id of each colour, of masks of any kind.
 
     """
 
     values: Mapping[int, int] | None = None
     colours: Mapping[Colour, int] | None = None
-
-    @classmethod
-    def of_values(cls, values: Mapping[int, int]) -> "MaskCoding":
-        """Own values; void is 255 or, where that is a class, the next lower free value."""
-        free = next(value for value in range(VOID, -1, -1) if value not in values)
-        return cls(values=values if VOID in values.values() else {**values, free: VOID})
 
     @classmethod
     def of_colours(cls, colours: Mapping[Colour, int]) -> "MaskCoding":
@@ -49,7 +44,15 @@ class MaskCoding:
     @property
     def value_of(self) -> np.ndarray:
         """The value of each class id, (256,) uint16; of several, the first."""
-        return _inverse(self.values, 0, np.uint16)
+        return _inverse(self.values_and_void, 0, np.uint16)
+
+    @property
+    def values_and_void(self) -> Mapping[int, int]:
+        """`values` with a value of void."""
+        if VOID in self.values.values():
+            return self.values
+        free = next(value for value in range(VOID, -1, -1) if value not in self.values)
+        return {**self.values, free: VOID}
 
     @property
     def colour_of(self) -> np.ndarray:
@@ -127,7 +130,7 @@ class MaskReader:
         if self.coding and self.coding.colours:
             ids = _by_colour(file.path, colours, self.coding.colours, "convert.mask_colours")
         elif self.coding:
-            ids = _by_own_value(file, colours, self.coding.values)
+            ids = _by_own_value(file, colours, self.coding)
         elif file.kind == "palette":
             return self._of_palette(file, colours)
         elif file.kind == "RGB":
@@ -149,7 +152,7 @@ class MaskReader:
         in_voc = all(k in known for k in by_colour.values())
         if elsewhere and in_voc:
             return MaskForm(file.path, file.kind, colours, by_colour, moved=True)
-        if all(len(set(colour)) == 1 for colour in colours.values()):
+        if _are_levels(colours):
             return self._of_grey_palette(file, colours, known)
         if not self.is_voc:  # own colours may be VOC's by chance, but black is background
             elsewhere = [i for i in elsewhere if by_colour[i] == 0 and i != VOID]
@@ -167,12 +170,12 @@ class MaskReader:
     ) -> MaskForm:
         """Indices are ids, unless only the levels can be, as programs saved a grey mask anew.
 
-        Black and white alone are how a mask of two indices is shown. Raises UserError if indices
-        and levels differ and both can be ids.
+        Raises UserError if indices and levels differ and both can be ids.
         """
-        levels = {i: colour[0] for i, colour in colours.items()}
+        fill = not file.palette[0].any()  # what black entries behind a black one are
+        levels = {i: i if fill and c == BLACK else c[0] for i, c in colours.items()}
         by_index = MaskForm(file.path, file.kind, colours, {i: i for i in colours}, by_index=True)
-        if set(levels.values()) <= {0, 255} or not set(levels.values()) <= known:
+        if not set(levels.values()) <= known:
             return by_index
         if not set(colours) <= known:
             return MaskForm(file.path, file.kind, colours, levels, moved=True)
@@ -201,6 +204,12 @@ def _distinct(values: np.ndarray) -> list[int]:
     seen = np.zeros(int(values.max()) + 1, dtype=bool)
     seen[values] = True
     return np.flatnonzero(seen).tolist()
+
+
+def _are_levels(colours: Mapping[int, Colour]) -> bool:
+    """Whether colours are grey levels; black and white alone are how two indices are shown."""
+    grey = all(len(set(colour)) == 1 for colour in colours.values())
+    return grey and not {colour[0] for colour in colours.values()} <= {0, 255}
 
 
 def _voc_ids_by_index(colours: Mapping[int, Colour], palette: np.ndarray) -> dict[int, int | None]:
@@ -253,7 +262,7 @@ def _by_colour(
 
 
 def _by_own_value(
-    file: MaskFile, colours: Mapping[int, Colour], meaning: Mapping[int, int]
+    file: MaskFile, colours: Mapping[int, Colour], coding: MaskCoding
 ) -> dict[int, int]:
     """Own values, which are the stored ones or the levels at which they are shown.
 
@@ -263,26 +272,31 @@ def _by_own_value(
     grey = all(len(set(colour)) == 1 for colour in colours.values())
     levels = {value: colour[0] for value, colour in colours.items()} if grey else None
     stored = None if file.kind == "RGB" else {value: value for value in colours}
-    readings = [r for r in (stored, levels) if r and meaning.keys() >= set(r.values())]
-    if not readings:
-        first = stored or levels
-        if first is None:
+    readings = list(filter(None, (stored, levels)))
+    for meaning in (coding.values, coding.values_and_void):
+        found = [
+            {value: meaning[seen] for value, seen in reading.items()}
+            for reading in readings
+            if meaning.keys() >= set(reading.values())
+        ]
+        if found and found[0] != found[-1]:
             raise UserError(
-                f"mask {file.path} has colours, and convert.mask_values are grey levels: name them "
-                "in convert.mask_colours instead"
+                f"mask {file.path}: the values {list(colours)} are shown as the levels "
+                f"{list(levels.values())}, and convert.mask_values names both: save it as 8-bit "
+                "grey"
             )
-        unknown = [value for value in first.values() if value not in meaning]
+        if found:
+            return found[0]
+    if not readings:
         raise UserError(
-            f"mask {file.path} holds the value {unknown[0]}{_and_others(len(unknown) - 1)}, which "
-            "is not in convert.mask_values: name it there, or correct the mask"
+            f"mask {file.path} has colours, and convert.mask_values are grey levels: name them in "
+            "convert.mask_colours instead"
         )
-    found = [{value: meaning[seen] for value, seen in reading.items()} for reading in readings]
-    if found[0] != found[-1]:
-        raise UserError(
-            f"mask {file.path}: the values {sorted(colours)} are shown as the levels "
-            f"{sorted(levels.values())}, and convert.mask_values names both: save it as 8-bit grey"
-        )
-    return found[0]
+    unknown = [value for value in readings[0].values() if value not in coding.values_and_void]
+    raise UserError(
+        f"mask {file.path} holds the value {unknown[0]}{_and_others(len(unknown) - 1)}, which is "
+        "not in convert.mask_values: name it there, or correct the mask"
+    )
 
 
 def _and_others(count: int) -> str:

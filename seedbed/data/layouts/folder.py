@@ -215,7 +215,8 @@ def read_own_mask(
     if (highest := max(ids_in(mask), default=0)) > reader.count:
         raise UserError(
             f"mask {path} holds {highest}, and the classes are 1 to {reader.count}: write those, 0 "
-            "for background and 255 for void; or name the values in convert.mask_values"
+            "for background and 255 for void; or say what it holds in convert.mask_values or "
+            "mask_colours"
         )
     forms[image_id] = form
     return mask
