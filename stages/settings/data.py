@@ -106,8 +106,8 @@ class ConvertSettings(Block):
     )
     label_source: Literal["annotations", "cls_labels", "train_cls", "cues"] = Field(
         "annotations",
-        description="where image-level labels come from: the XML annotations, PSA's or IRN's"
-        " cls_labels.npy, Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
+        description="where image-level labels come from: the XML annotations, PSA's or IRN's "
+        "cls_labels.npy, Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
     )
     classes: list[ClassName] | None = Field(
         None,
