@@ -58,6 +58,8 @@ def _with_and_without_crf(step: Step, crf: CommonCRF) -> Iterator[Step]:
 
 def cam_mask(cams: Maps, entry: ImageEntry, *, background: float) -> np.ndarray:
     """The class with the highest CAM, or background where none exceeds the score `background`."""
+    if not entry.labels:
+        return entry.background()
     return argmax_labels(dict(zip(entry.labels, cams.levels(entry.id), strict=True)), background)
 
 
@@ -65,6 +67,8 @@ def refined_cam_mask(
     cams: Maps, entry: ImageEntry, *, background: float, crf: CommonCRF
 ) -> np.ndarray:
     """As `cam_mask`, with the CRF applied to the CAMs and the constant background score."""
+    if not entry.labels:
+        return entry.background()
     maps = cams.floats(entry.id)
     return crf.refine_scores(entry, np.concatenate([np.full_like(maps[:1], background), maps]))
 
@@ -74,6 +78,8 @@ def saliency_mask(cams: Maps, entry: ImageEntry, *, saliency: Maps, threshold: f
 
     A control of pseudo labels: saliency alone says where objects are, CAMs only which is which.
     """
+    if not entry.labels:
+        return entry.background()
     salient = fractions(saliency.levels(entry.id)) >= threshold
     strongest = np.array(entry.labels, np.uint8)[cams.levels(entry.id).argmax(axis=0)]
     return np.where(salient, strongest, np.uint8(0))
@@ -95,5 +101,7 @@ def mask_after_crf(
     label_image: Callable[[Maps, ImageEntry], np.ndarray],
     crf: CommonCRF,
 ) -> np.ndarray:
-    """The mask that `label_image` gives, refined by the CRF."""
+    """The mask that `label_image` gives, refined by the CRF; without labels all background."""
+    if not entry.labels:
+        return entry.background()
     return crf.refine_labels(entry, label_image(maps, entry))

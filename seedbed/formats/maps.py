@@ -19,6 +19,7 @@ MAX_OPEN_FILES = 32  # of one Maps: each takes 0.5 MB, and a process may have 10
 # What h5py raises for a damaged file.
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 MAX_COMPRESSION = 1032  # of deflate (RFC 1951: 258 bytes in two bits)
+NO_IDS = np.zeros(0, dtype=np.int64)
 
 
 class MapWriter:
@@ -36,7 +37,10 @@ class MapWriter:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         options = {"chunks": array.shape, **filters} if array.size and array.ndim else {}
         dataset = self._file.create_dataset(image_id, data=array, **options)
-        dataset.attrs.update(attributes)
+        # An empty list of class ids would become an array of floats.
+        dataset.attrs.update(
+            {k: NO_IDS if isinstance(v, list) and not v else v for k, v in attributes.items()}
+        )
         self._sink.check()
 
     def mark(self, image_id: str, **attributes: object) -> None:

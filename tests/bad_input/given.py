@@ -99,7 +99,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     (folder(bad, "salient") / "t1.png").write_bytes(b"")
     line = read_saliency(bad)
-    assert "it is no picture" in line
+    assert line == "cannot read the map data/salient/t1.png (it is empty): get it again"
     (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
     (bad.data / "images").rename(bad.data / "old")
     return read_saliency(bad)
@@ -126,6 +126,11 @@ def _(bad: Bad) -> str:
 @case("PSA's maps without a class of the image")
 def _(bad: Bad) -> str:
     return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
+
+
+@case("IRN's maps without those of the image's size")
+def _(bad: Bad) -> str:
+    return read_cams(bad, {"keys": np.array([CAT - 1]), "cam": np.zeros((1, 2, 2))})
 
 
 @case("a .npy without maps by class")

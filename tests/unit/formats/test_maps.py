@@ -300,7 +300,7 @@ def test_masks_that_are_none_are_named(tmp_path):
     with pytest.raises(UserError, match=r"colour\.png has the colour \(1, 2, 3\)"):
         read_mask(tmp_path / "colour.png")
     Image.new("RGBA", (2, 2)).save(tmp_path / "alpha.png")
-    with pytest.raises(UserError, match="mode RGBA"):
+    with pytest.raises(UserError, match="transparent pixels"):
         read_mask(tmp_path / "alpha.png")
     (tmp_path / "text.png").write_text("no")
     for name in ("text.png", "none.png"):
