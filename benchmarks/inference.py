@@ -141,7 +141,7 @@ def literal_groups(
                 members = groups.group(position, model.group_size, rng)
                 images = [torch.from_numpy(read_entry(data, entries[m])) for m in members]
                 squares = [
-                    resize(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
+                    resize_image(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
                     for image in images
                 ]
                 for flipped in (False, True):
@@ -226,6 +226,8 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
         hue=0.0,
         padding=None,
         placement="random",
+        scale_resampling="half_pixel",
+        flip_before_padding=True,
     )
     masks = MaskSupervision(maps=Maps(folder / "targets.h5"), stride=1, sampling="half_pixel")
     samples = Samples(entries, folder, view, num_classes=CLASSES, seed=SEED, supervision=masks)
