@@ -44,6 +44,8 @@ def pseudo_labels(
     sources = [Maps(paths) for paths in (attention, second_attention) if paths]
     if settings.masks:
         work = partial(read_given_mask, data / settings.masks, table=dataset.table)
+    elif settings.attention == "maximum" and len(sources) < 2:
+        raise UserError("attention maximum needs two: give --attention and --second-attention")
     elif not sources:
         raise UserError(f"attention {settings.attention} needs its maps: give --attention")
     elif settings.rule == "argmax":
@@ -53,7 +55,7 @@ def pseudo_labels(
             saliency_guided_mask, sources=sources, saliency=Maps(saliency), settings=settings
         )
     else:
-        raise UserError(f"rule {settings.rule} needs --saliency")
+        raise UserError(f"rule {settings.rule} needs saliency maps: give --saliency")
     uses_crf = settings.crf and settings.rule == "argmax" and not settings.masks
     attributes = {"crf_backend": resolve_backend(settings.crf.backend)} if uses_crf else {}
     rows = []

@@ -54,7 +54,7 @@ def walk_image(
     device: torch.device,
 ) -> np.ndarray:
     """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
-    model = network_on(weights, device)
+    model = network_on(weights, device, "affinity")
     image = torch.from_numpy(read_image(data / entry.path)).to(device).permute(2, 0, 1)[None]
     affinities = model.affinities(
         pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
