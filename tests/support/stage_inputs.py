@@ -72,10 +72,10 @@ def write_foreign(folder: Path) -> None:
         grey = Image.fromarray(np.full((SIDE, SIDE), 7, np.uint8))
         for name in (image_id, f"{image_id}_7", f"{image_id}_11"):
             grey.save(folder / f"grey/{name}.png")
-        maps = {key: np.ones((SIDE, SIDE), np.float32) for key in (7, 11)}
-        scores = {key: np.ones((SIDE, SIDE), np.float32) for key in (0, 8, 12)}
-        np.save(folder / f"psa/{image_id}.npy", maps)
-        np.save(folder / f"psa/{image_id}.npy", maps | scores)
+        # PSA's class maps by class - 1, and scores by class with background.
+        np.save(
+            folder / f"psa/{image_id}.npy", dict.fromkeys((0, 7, 8, 11, 12), np.ones((SIDE, SIDE)))
+        )
     Image.new("RGB", (SIDE, SIDE)).save(folder / "photos/a.png")
     (folder / "garbage").write_bytes(b"\xff\x00 no artefact")
     (folder / "labels.csv").write_text("image,labels\na.png,cat\n")
