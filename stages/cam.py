@@ -62,7 +62,7 @@ def computed_maps(
     workers: int,
 ) -> Iterator[np.ndarray]:
     """Yield the maps that the classifier gives for each image."""
-    model = network_on(weights, device)  # loaded before the workers fork, so that they share it
+    model = network_on(weights, device, "cls")  # loaded before the workers fork: they share it
     options = MultiScale(
         scales=settings.scales,
         flip=settings.flip,

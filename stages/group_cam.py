@@ -69,7 +69,7 @@ def attention_maps(
     network_pass = None
     if settings.source != "accumulated":
         network_pass = GroupNetworkPass(
-            network_on(weights, device),
+            network_on(weights, device, "group"),
             device,
             GroupIndex([entry.labels for entry in entries], draws=None),
             group_size=group_size,

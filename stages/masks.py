@@ -8,13 +8,13 @@ from seedbed.data.index import Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
-from stages.command import run_stage
+from stages.command import Split, run_stage
 
 
 def masks(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    split: Annotated[str, "train, val or test"],
+    split: Split,
     output: Annotated[Path, "to write: masks (H, W) uint8"],
     folder: Annotated[Path, "to write: the masks as PNGs, in the data set's own ids"],
     refined: Annotated[list[Path], "the last round's masks of the split"] = (),

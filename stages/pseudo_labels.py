@@ -63,12 +63,14 @@ def masks_from_maps(
     settings: PseudoLabelSettings, sources: list[Maps], saliency: Sequence[Path], data: Path
 ) -> Callable[[ImageEntry], np.ndarray]:
     """The function that makes an image's mask by the rule of the settings."""
+    if settings.attention == "maximum" and len(sources) < 2:
+        raise UserError("attention maximum needs two: give --attention and --second-attention")
     if not sources:
         raise UserError(f"attention {settings.attention} needs its maps: give --attention")
     if settings.rule == "argmax":
         return partial(argmax_mask, sources=sources, settings=settings, data=data)
     if not saliency:
-        raise UserError(f"rule {settings.rule} needs --saliency")
+        raise UserError(f"rule {settings.rule} needs saliency maps: give --saliency")
     return partial(
         saliency_guided_mask, sources=sources, saliency=Maps(saliency), settings=settings
     )

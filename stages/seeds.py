@@ -41,10 +41,14 @@ def seeds(
     dataset = Index.load(index)
     entries, table = dataset.split("train"), dataset.table
     results: Iterable[np.ndarray]
+    if cue_list and not cue_pickle:
+        raise UserError("--cue-list numbers the images of a cue file: give --cue-pickle")
     if cue_pickle:
         results = read_cues(dataset, cue_pickle, cue_list, settings.grid)
-    else:
+    elif cams and saliency:
         results = computed_cues(dataset, cams, saliency, settings)
+    else:
+        raise UserError("cues need --cams and --saliency, or a file of cues: give --cue-pickle")
     with write_maps(cues, settings=settings.model_dump_json()) as maps:
         for entry, cue in zip(entries, results, strict=True):
             maps.put(entry.id, cue)

@@ -27,6 +27,15 @@ from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import SelectionSettings, TargetSettings
 
+# The options that targets are made from. `selected` has other inputs after a round.
+INPUTS = {
+    "pseudo_labels": ("masks",),
+    "ground_truth": ("masks",),
+    "predictions": ("refined",),
+    "selected": ("attention", "saliency"),
+}
+AFTER_A_ROUND = ("masks", "predictions", "refined")
+
 
 def targets(
     *,
@@ -48,6 +57,9 @@ def targets(
     dataset = Index.load(index)
     entries = dataset.split("train")
     select = settings.supervise == "selected" and not settings.masks
+    if not settings.masks:
+        given = {"masks": masks, "predictions": predictions, "refined": refined}
+        check_inputs(settings.supervise, given | {"saliency": saliency, "attention": attention})
     attributes = {"round": round, "settings": settings.model_dump_json()}
     if select and not refined:
         attributes["crf_backend"] = resolve_backend(settings.selection.crf.backend)
@@ -72,6 +84,15 @@ def targets(
             file.mark(row["id"], kept=bool(row["kept"]))
     export_source_masks(output, folder, dataset.table, dataset.mask_coding)
     write_tsv(selection, rows)
+
+
+def check_inputs(supervise: str, given: Mapping[str, object]) -> None:
+    """Raise UserError if an input is missing; `given` has the values of the options by name."""
+    needed = INPUTS[supervise]
+    if supervise == "selected" and any(given[name] for name in AFTER_A_ROUND):
+        needed = (*AFTER_A_ROUND, "saliency")
+    if missing := [f"--{name}" for name in needed if not given[name]]:
+        raise UserError(f"supervise: {supervise} needs {' and '.join(missing)}: give the files")
 
 
 @dataclass(frozen=True)

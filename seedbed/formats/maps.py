@@ -125,6 +125,8 @@ class Maps(Mapping[str, np.ndarray]):
         return file
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
+        if not self._paths:
+            raise UserError(f"{image_id} is in no map file, because none is given: give one")
         if image_id not in self:
             raise UserError(f"{image_id} is not in {self._named()}: remake it")
         file = self._file(self._by_id()[image_id])
@@ -139,7 +141,7 @@ class Maps(Mapping[str, np.ndarray]):
         return dataset
 
     def _named(self) -> str:
-        return ", ".join(map(str, self._paths)) or "no file at all"
+        return ", ".join(map(str, self._paths))
 
     def __getitem__(self, image_id: str) -> np.ndarray:
         dataset = self._dataset(image_id)

@@ -106,7 +106,7 @@ def test_what_is_written_beside_the_masks(made, tmp_path):
     (row,) = read_tsv(tmp_path / "masks.tsv")
     assert (row["id"], float(row["foreground"]), float(row["void"])) == ("a", 0.5, 0.5)
     assert row["missing"] == ""
-    assert made(("one.h5",), rule="argmax", background_score=0.5) == [[1, 0, 0, 1]]
+    assert made(("one.h5",), rule="argmax", attention="cam", background_score=0.5) == [[1, 0, 0, 1]]
     (row,) = read_tsv(tmp_path / "masks.tsv")
     assert (float(row["foreground"]), float(row["void"]), row["missing"]) == (0.5, 0, "3")
 
@@ -183,4 +183,4 @@ def test_missing_inputs_are_named(made, tmp_path):
     assert "--saliency" in refusal(made, files=("one.h5", "two.h5"))
     with write_maps(tmp_path / "empty.h5") as maps:
         maps.put("b", np.zeros((2, 1, 4), np.uint8))
-    assert "a is not in" in refusal(made, files=("empty.h5",), rule="argmax")
+    assert "a is not in" in refusal(made, files=("empty.h5",), rule="argmax", attention="cam")
