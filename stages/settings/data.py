@@ -1,14 +1,37 @@
 """The data set: made up, or read from disk."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from stages.settings.base import Block, Count, PathText, Seed
+from stages.settings.base import Block, Count, Seed
+
+
+def _number_as_text(name: object) -> object:
+    """A class name that YAML reads as a number, as text."""
+    return str(name) if type(name) is int else name
+
+
+Name = Annotated[str, BeforeValidator(_number_as_text)]
+MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], Name]
+
+
+def _check_colours(value: object) -> object:
+    """Refuse wrong colours in one line; pydantic's own would name both types of the key."""
+    if value is not None and not isinstance(value, Mapping | str):
+        raise ValueError("give a colour [r, g, b] by name, or the path of a labelmap.txt")
+    for name, colour in value.items() if isinstance(value, Mapping) else ():
+        levels = colour if isinstance(colour, Sequence) and len(colour) == 3 else [None]
+        if not all(type(level) is int and 0 <= level <= 255 for level in levels):
+            raise ValueError(f"the colour of {name} is not [r, g, b] of 0 to 255 (got {colour!r})")
+    return value
+
 
 Level = Annotated[int, Field(ge=0, le=255)]
-MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], str]
-MaskColours = dict[str, tuple[Level, Level, Level]]
+MaskColours = Annotated[
+    dict[Name, tuple[Level, Level, Level]] | str | None, BeforeValidator(_check_colours)
+]
 
 
 class MiniSettings(Block):
@@ -105,7 +128,7 @@ class ConvertSettings(Block):
         description="what the values of grey and palette masks mean: background, void or a class"
         " by value; null: the class ids",
     )
-    mask_colours: MaskColours | PathText | None = Field(
+    mask_colours: MaskColours = Field(
         None,
         description="what the colours of masks mean: a colour [r, g, b] by background, void or"
         " class, or a labelmap.txt as CVAT writes it; null: VOC's colours, or the labelmap.txt"
