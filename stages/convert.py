@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.check import check_images, dark_images, describe, list_problems
 from seedbed.data.classes import Labels
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
@@ -52,12 +52,27 @@ def open_source(
     cue_list: Path | None = None,
 ) -> Source:
     """Read the lists and labels of a data set in the layout that the settings choose."""
+    source = _open_layout(settings, data, on_problem, cue_pickle, cue_list)
+    return replace(source, bits=settings.bits)
+
+
+def _open_layout(
+    settings: ConvertSettings,
+    data: Path,
+    on_problem: OnProblem,
+    cue_pickle: Path | None,
+    cue_list: Path | None,
+) -> Source:
     names = mask_names(settings, data)
     if settings.layouts:
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
         return LAYOUTS[key](
-            **paths, classes=settings.classes, mask_names=names, on_problem=on_problem
+            **paths,
+            classes=settings.classes,
+            keep_negatives=settings.keep_negatives,
+            mask_names=names,
+            on_problem=on_problem,
         )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
@@ -66,6 +81,7 @@ def open_source(
         lists=dict(zip(SPLITS, lists, strict=True)),
         label_source=settings.label_source,
         classes=settings.classes,
+        keep_negatives=settings.keep_negatives,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
         mask_names=names,
@@ -144,6 +160,8 @@ def convert(
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))
     write_tsv(summary, summarise(dataset))
+    for note in (*source.notes, *dark_images(entries)):
+        print(f"note: {note}")
 
 
 def check(

@@ -1,6 +1,6 @@
 """Pseudo labels of the train images, from attention and saliency, from scores, or from files."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,10 +8,10 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.given_masks import export_source_masks, read_given_masks
-from seedbed.data.images import read_image
+from seedbed.data.given_masks import export_source_masks, mask_folder, read_given_masks
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.maps import Maps, fractions, write_maps
 from seedbed.formats.masks import VOID
 from seedbed.formats.tables import write_tsv
 from seedbed.inference.refine import crf_labels
@@ -43,7 +43,7 @@ def pseudo_labels(
     dataset = Index.load(index)
     entries = dataset.split("train")
     if settings.masks:
-        made = read_given_masks(data / settings.masks, entries, dataset, workers)
+        made = given_masks(data / settings.masks, entries, dataset, workers)
     else:
         sources = [Maps(paths) for paths in (attention, second_attention) if paths]
         work = masks_from_maps(settings, sources, saliency, data)
@@ -74,13 +74,27 @@ def masks_from_maps(
     )
 
 
+def given_masks(
+    folder: Path, entries: Sequence[ImageEntry], dataset: Index, workers: int
+) -> Iterator[np.ndarray]:
+    """Masks from a folder, (H, W) uint8 each; an image without labels needs none."""
+    files = mask_folder(folder, entries)
+    read = [entry for entry in entries if entry.labels or entry.id in files.paths]
+    masks = read_given_masks(files, read, dataset, workers)
+    for entry in entries:
+        yield next(masks) if entry.labels or entry.id in files.paths else entry.background()
+    next(masks, None)  # which checks them together at their end
+
+
 def saliency_guided_mask(
     entry: ImageEntry, *, sources: list[Maps], saliency: Maps, settings: PseudoLabelSettings
 ) -> np.ndarray:
     """Mask of one image by rule saliency_guided, (H, W) uint8."""
+    if not entry.labels:
+        return entry.background()
     return saliency_guided(
         dict(zip(entry.labels, _maximum(entry, sources), strict=True)),
-        saliency[entry.id],
+        saliency.levels(entry.id),
         conflict_threshold=settings.conflict_threshold,
         attention_threshold=settings.attention_threshold,
         saliency_threshold=settings.saliency_threshold,
@@ -92,20 +106,22 @@ def argmax_mask(
     entry: ImageEntry, *, sources: list[Maps], settings: PseudoLabelSettings, data: Path
 ) -> np.ndarray:
     """Mask of one image by rule argmax, after the CRF if there is one, (H, W) uint8."""
-    scores = _maximum(entry, sources)
-    if settings.attention != "random_walk":  # whose first map is background
-        background = np.full_like(scores[:1], settings.background_score, dtype=float)
-        scores = np.concatenate([background, scores])
+    if not entry.labels:
+        return entry.background()
+    if settings.attention == "random_walk":
+        background, *maps = scores = np.maximum.reduce([s.floats(entry.id) for s in sources])
+    else:
+        background, maps = settings.background_score, _maximum(entry, sources)
+        scores = np.stack([np.full(maps.shape[1:], background), *fractions(maps)])
     if settings.crf:
-        image, params = read_image(data / entry.path), settings.crf.model_dump()
+        image, params = read_entry(data, entry), settings.crf.model_dump()
         return crf_labels(image, scores, [0, *entry.labels], params)[0]
-    background, *maps = scores
     return argmax_labels(dict(zip(entry.labels, maps, strict=True)), background)
 
 
 def _maximum(entry: ImageEntry, sources: list[Maps]) -> np.ndarray:
-    """Pixel-wise maximum of an image's maps from several sources, (C, H, W)."""
-    return np.maximum.reduce([source.floats(entry.id) for source in sources])
+    """Pixel-wise maximum of an image's maps from several sources: levels (K, H, W) uint8."""
+    return np.maximum.reduce([source.levels(entry.id) for source in sources])
 
 
 def _statistics(mask: np.ndarray, entry: ImageEntry) -> dict[str, object]:

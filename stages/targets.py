@@ -9,8 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.given_masks import export_source_masks, kept_images, read_given_masks
-from seedbed.data.images import read_image
+from seedbed.data.given_masks import (
+    export_source_masks,
+    kept_images,
+    mask_folder,
+    read_given_masks,
+)
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import VOID
@@ -54,8 +59,8 @@ def targets(
         work = partial(propose, sources=Sources(*maps, data), settings=settings.selection)
         made = map(proposed_target, ordered_map(work, entries, workers))
     else:
-        source = refined if settings.supervise == "predictions" else [masks]
-        made = stored_targets(entries, Maps(source))
+        predicted = settings.supervise == "predictions"
+        made = stored_targets(entries, Maps(refined if predicted else [masks]), predicted)
     rows: list[dict[str, Any]] = []
     with write_maps(output, **attributes) as file:
         for entry, target in zip(entries, made, strict=True):
@@ -90,7 +95,8 @@ def given_targets(
     dataset: Index, settings: TargetSettings, data: Path, workers: int
 ) -> Iterator[Target]:
     """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
-    entries, folder = dataset.split("train"), data / settings.masks
+    entries = dataset.split("train")
+    folder = mask_folder(data / settings.masks, entries)
     listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
     named = [entry for entry in entries if entry.id in kept]
@@ -104,9 +110,15 @@ def given_targets(
     next(masks, None)  # which checks them together at their end
 
 
-def stored_targets(entries: Sequence[ImageEntry], masks: Maps) -> Iterator[Target]:
-    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence."""
+def stored_targets(entries: Sequence[ImageEntry], masks: Maps, predicted: bool) -> Iterator[Target]:
+    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence.
+
+    An image without labels is all background if its mask is predicted, or if it has none.
+    """
     for entry in entries:
+        if not entry.labels and (predicted or entry.id not in masks):
+            yield unjudged(entry.background())
+            continue
         if entry.id not in masks:
             raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
         mask = masks[entry.id]
@@ -137,12 +149,26 @@ class Sources:
     data: Path
 
 
+def certain_background(entry: ImageEntry) -> Proposal:
+    """The proposal of an image without labels: all background, of the highest quality."""
+    return Proposal(
+        mask=entry.background(),
+        quality=1.0,
+        coverage=1.0,
+        size_ok=True,
+        candidate=1,
+        valid_fraction=1.0,
+    )
+
+
 def propose_initial(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """First proposal of an image, from attention and saliency."""
-    maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
-    saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
+    if not entry.labels:
+        return certain_background(entry)
+    maps = dict(zip(entry.labels, sources.attention.levels(entry.id), strict=True))
+    saliency, image = sources.saliency.levels(entry.id), read_entry(sources.data, entry)
     return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
 
 
@@ -150,13 +176,15 @@ def propose_refined(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """Proposal of an image from the network of the previous round."""
+    if not entry.labels:
+        return certain_background(entry)
     labels, confidence = sources.refined[entry.id]
     return refined_proposal(
         labels,
-        confidence / np.float32(255),
+        confidence,
         sources.predictions.floats(entry.id),
         list(sources.predictions.attributes(entry.id)["classes"]),
-        sources.saliency.floats(entry.id),
+        sources.saliency.levels(entry.id),
         sources.masks[entry.id],
         entry.labels,
         _thresholds(settings),

@@ -20,7 +20,11 @@ UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, Recur
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K)."""
+    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K).
+
+    Of a file with 16 bits a channel, `bits` are those that count and `highest` is its highest
+    level; the file of the index leaves them out where they are None.
+    """
 
     id: str
     path: str
@@ -30,6 +34,16 @@ class ImageEntry:
     split: str
     has_mask: bool
     sha256: str
+    bits: int | None = None
+    highest: int | None = None
+
+    def no_maps(self) -> np.ndarray:
+        """The maps (0, H, W) uint8 of the classes of an image without labels."""
+        return np.zeros((0, self.height, self.width), dtype=np.uint8)
+
+    def background(self) -> np.ndarray:
+        """A mask (H, W) uint8 of background: what an image without labels is known to show."""
+        return np.zeros((self.height, self.width), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class Index:
         with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(f'{encode(head)[:-1]}, "images": [')
             for number, entry in enumerate(self.images):
-                file.write(f"{',' if number else ''}\n{encode(vars(entry))}")
+                file.write(f"{',' if number else ''}\n{encode(_without_none(entry))}")
             file.write("\n]}\n")
 
     @property
@@ -137,3 +151,7 @@ class Index:
         present = np.zeros(self.num_classes, dtype=bool)
         present[[0, *entry.labels]] = True
         return present
+
+
+def _without_none(entry: ImageEntry) -> dict[str, object]:
+    return {key: value for key, value in vars(entry).items() if value is not None}

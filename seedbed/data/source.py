@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from seedbed.data.classes import ClassTable, Labels, ids_in
-from seedbed.data.images import read_image
+from seedbed.data.images import decode_image
 from seedbed.data.index import SPLITS, ImageEntry
 from seedbed.data.mask_check import misnumbered, only_void, palettes_that_differ
 from seedbed.formats.mask_coding import MaskCoding, MaskForm
@@ -46,7 +46,8 @@ class Source:
             None if there is none; val images must have one.
         label_source: where the labels are from.
         audit_list: see `Index`.
-        notes: remarks that a check of the data set prints.
+        notes: remarks that the conversion and a check of the data set print.
+        bits: significant bits of images of 16 bits a channel; None: as the file says.
         mask_coding: what the user's own values or colours in mask files mean.
         mask_forms: what each mask file held, by image id; filled as masks are read.
 
@@ -60,6 +61,7 @@ class Source:
     label_source: str
     audit_list: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    bits: int | None = None
     mask_coding: MaskCoding | None = None
     mask_forms: dict[str, MaskForm] = field(default_factory=dict)
 
@@ -151,7 +153,8 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
 
     """
     path = source.images[image_id]
-    height, width, _ = read_image(path).shape
+    image = decode_image(path, bits=source.bits)
+    height, width, _ = image.pixels.shape
     mask = source.mask(image_id, (height, width))
     unlabelled = image_id not in source.labels and mask is not None
     entry = ImageEntry(
@@ -163,5 +166,7 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
         split=source.splits[image_id],
         has_mask=mask is not None,
         sha256=sha256(path.read_bytes()).hexdigest(),
+        bits=image.bits,
+        highest=image.highest,
     )
     return entry, mask

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.pictures import open_picture
+from seedbed.formats.pictures import open_picture, remedy_of
 from seedbed.runtime.errors import UserError
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
@@ -74,7 +74,8 @@ def read_mask_file(path: Path) -> MaskFile:
     except UserError:
         raise
     except Exception as error:  # see open_picture
-        raise UserError(f"cannot read the mask {path}: {error}; put a whole PNG there") from error
+        remedy = remedy_of(error, "put a whole PNG there")
+        raise UserError(f"cannot read the mask {path}: {error}; {remedy}") from error
 
 
 def _unsuitable(picture: Image.Image) -> str:

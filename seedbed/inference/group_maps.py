@@ -152,11 +152,14 @@ class GroupMaps:
         groups: dict[int, Groups] = {}
         nodes: NodeMaps = {}
         if self.network_pass:
-            groups = {position: self.network_pass.draw_groups(position) for position in block}
+            labelled = [position for position in block if self.entries[position].labels]
+            groups = {position: self.network_pass.draw_groups(position) for position in labelled}
             nodes = self._node_maps(groups, workers)
 
         def fuse(position: int, accumulated: np.ndarray | None) -> np.ndarray:
             entry, sources = self.entries[position], []
+            if not entry.labels:
+                return entry.no_maps()
             if accumulated is not None:
                 sources.append([torch.from_numpy(accumulated)])
             if self.network_pass:

@@ -3,18 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from seedbed.data.text import plain_name
 from stages.settings.base import Block, Count, Seed
 
 
-def _number_as_text(name: object) -> object:
-    """A class name that YAML reads as a number, as text."""
-    return str(name) if type(name) is int else name
-
-
-Name = Annotated[str, BeforeValidator(_number_as_text)]
-MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], Name]
+def _class_name(value: object) -> object:
+    """A class name; a whole number is its own name. Other values are left to be refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return plain_name(value) if isinstance(value, str) else value
 
 
 def _check_colours(value: object) -> object:
@@ -28,9 +27,15 @@ def _check_colours(value: object) -> object:
     return value
 
 
+ClassName = Annotated[
+    str,
+    BeforeValidator(_class_name),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
 Level = Annotated[int, Field(ge=0, le=255)]
+MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], ClassName]
 MaskColours = Annotated[
-    dict[Name, tuple[Level, Level, Level]] | str | None, BeforeValidator(_check_colours)
+    dict[ClassName, tuple[Level, Level, Level]] | str | None, BeforeValidator(_check_colours)
 ]
 
 
@@ -61,12 +66,16 @@ class Layout(Block):
 
 
 class FolderSettings(Layout):
-    """A folder of images and a table of their labels. Paths are relative to run.data."""
+    """A folder of images and their labels. Paths are relative to run.data."""
 
     files: ClassVar[tuple[str, ...]] = ("labels",)
 
     images: str = Field(description="folder of the images")
-    labels: str = Field(description="CSV file with the columns image, labels and perhaps split")
+    labels: str | None = Field(
+        None,
+        description="table (CSV or JSON) of images, labels and perhaps splits; null: the images "
+        "of each class are in a folder of its name",
+    )
     masks: str | None = Field(
         None, description="folder of masks `{id}.png` that hold class ids; null: no masks"
     )
@@ -110,18 +119,28 @@ class ConvertSettings(Block):
     )
     label_source: Literal["annotations", "cls_labels", "train_cls", "cues"] = Field(
         "annotations",
-        description="where image-level labels come from: the XML annotations, PSA's cls_labels.npy,"
-        " Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
+        description="where image-level labels come from: the XML annotations, PSA's or IRN's "
+        "cls_labels.npy, Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         None,
         min_length=1,
         description="class names in the order of their ids; null: all classes in the labels of the"
         " train images",
     )
+    keep_negatives: bool = Field(
+        False,
+        description="train images without any class take part, as images that show only "
+        "background; false: they are an error, and COCO's are left out",
+    )
     train_masks: str | None = Field(
         None,
         description="folder of the devkit with masks of the train images; null: VOC's and SBD's",
+    )
+    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None,
+        description="significant bits a channel of images in 16-bit files, as 12 of a camera's;"
+        " null: all 16",
     )
     mask_values: MaskValues | None = Field(
         None,

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.bad_input import config, devkit, given, images, masks, own_data
+from tests.bad_input import config, devkit, given, images, masks, names, own_data, photos
 from tests.bad_input.case import CASES, Bad
 from tests.support.workflow_helpers import CONFIG, ROOT, copy_project
 
 # Cases are entered as these modules are imported.
-MODULES = (config, devkit, given, images, masks, own_data)
+MODULES = (config, devkit, given, images, masks, names, own_data, photos)
 
 
 class Row(NamedTuple):

@@ -17,7 +17,7 @@ from seedbed.data.given_masks import kept_images
 from seedbed.data.images import read_image
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
-from seedbed.data.layouts.label_table import read_label_table
+from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
@@ -169,7 +169,7 @@ def table(data: bytes) -> None:
     """Tables: a user's of labels, this program's own of figures."""
 
     def labels(path: Path) -> None:
-        read_label_table(path, raise_problem)
+        read_label_table(path, classes=None, on_problem=raise_problem)
 
     for read in (labels, read_tsv):
         attempt(read, "labels.csv", data)
@@ -191,7 +191,7 @@ def coco(data: bytes) -> None:
     """COCO's instances, and the masks painted from them."""
 
     def paint(path: Path) -> None:
-        source = coco_source(path, path.parent, on_problem=raise_problem)
+        source = coco_source(path, path.parent, keep_negatives=True, on_problem=raise_problem)
         for image_id in source.splits:
             source.mask(image_id, SIZE)
 

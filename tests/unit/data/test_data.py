@@ -1,4 +1,5 @@
 import pickle
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.pickles import restricted as restricted_pickle
 from seedbed.runtime.errors import UserError
 
+ROOT = Path(__file__).parents[3]
 ANIMALS = ClassTable.of(["dog", "cat"])
 
 
@@ -66,8 +68,23 @@ class TestIndex:
         with pytest.raises(UserError, match=r"index\.json.*remake"):
             Index.load(path)
 
+    def test_the_bits_of_a_file_are_kept_only_where_they_matter(self, tmp_path):
+        deep = ImageEntry("d", "d.png", 4, 5, (1,), "train", False, "", bits=12, highest=4000)
+        index = Index((ClassInfo("cat", 8),), (deep, index_of_two().images[0]), "annotations")
+        index.save(tmp_path / "index.json")
+        assert Index.load(tmp_path / "index.json") == index
+        assert (tmp_path / "index.json").read_text().count('"bits"') == 1
+
 
 class TestImages:
+    def test_every_step_reads_the_images_of_an_index_alike(self):
+        """`read_image` alone would not know the bits that the conversion has recorded."""
+        paths = [path for room in ("seedbed", "stages") for path in (ROOT / room).rglob("*.py")]
+        calls = [
+            path.name for path in paths if re.search(r"read_image\(.*\.path", path.read_text())
+        ]
+        assert calls == ["images.py"]
+
     @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
     def test_every_mode_becomes_rgb(self, tmp_path, mode):
         Image.new("RGB", (4, 2), "white").convert(mode).save(tmp_path / "a.tif")

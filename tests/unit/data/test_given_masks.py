@@ -1,5 +1,7 @@
 """Folders of masks in the data set's own ids."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +10,7 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.given_masks import (
     export_source_masks,
     kept_images,
+    mask_folder,
     read_given_mask,
     read_given_masks,
 )
@@ -76,6 +79,25 @@ def test_kept_images_are_the_lists_or_those_with_a_mask(tmp_path):
         listing.write_text(nothing)
         with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
             kept_images(entries, tmp_path, listing)
+
+
+def test_what_is_left_out_of_a_training_is_counted(tmp_path, capsys):
+    entries = [
+        ImageEntry(one, "", 1, 4, (1,), "train", False, "") for one in ("tür", "B 1", "d", "e")
+    ]
+    for name in (unicodedata.normalize("NFD", "tür.PNG"), "b 1.png", "other.png"):
+        write_mask(tmp_path / name, np.uint8(VOCS))
+    folder = mask_folder(tmp_path, entries)
+    assert kept_images(entries, folder, None) == {"tür", "B 1"}
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 masks in {tmp_path} belong to no train image: other.png",
+        "2 train images are left out of this training: d, e",
+    ]
+    assert read_given_mask(folder, entries[0], TABLE).tolist() == OURS
+    listing = tmp_path / "list.txt"
+    listing.write_text("/JPEGImages/B 1.jpg /proxy/B 1.png\ntür.JPG\nval.jpg\nd\ne\n")
+    assert kept_images(entries, folder, listing) == {"tür", "B 1", "d", "e"}
+    assert capsys.readouterr().out == f"1 lines of {listing} name no train image: val\n"
 
 
 @pytest.mark.parametrize(
