@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seedbed.data.lists import read_lines
-from seedbed.data.text import compose, count_with_examples
+from seedbed.data.text import count_with_examples, plain_name
 from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.mask_files import Colour
 from seedbed.formats.masks import VOID
@@ -41,7 +41,7 @@ class MaskNames:
                 read, or lacks a class.
 
         """
-        ids = {"background": 0, "void": VOID} | {compose(n): k for k, n in enumerate(names, 1)}
+        ids = {"background": 0, "void": VOID} | {plain_name(n): k for k, n in enumerate(names, 1)}
         if self.values:
             key = "convert.mask_values"
             return MaskCoding(
@@ -54,7 +54,7 @@ class MaskNames:
         if self.labelmap:
             colours = read_labelmap(self.labelmap)
             for name in names:
-                if compose(name) not in colours:
+                if plain_name(name) not in colours:
                     raise UserError(f"{self.labelmap} has no colour of {name!r}: add a line for it")
             named = {name: ids.get(name, VOID) for name in colours}
             return MaskCoding.of_colours(_by_colour(colours, named, str(self.labelmap)))
@@ -64,7 +64,7 @@ class MaskNames:
         """Remarks that a check of the data set prints."""
         if not self.labelmap:
             return []
-        known = {"background", "void", *map(compose, names)}
+        known = {"background", "void", *map(plain_name, names)}
         return [
             f"what the colours of masks mean is read from {self.labelmap}",
             *count_with_examples(
@@ -91,7 +91,7 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
         colour = tuple(map(int, match.groups()[1:4])) if match else ()
         if not match or max(colour) > 255:
             raise UserError(f"line {line!r} of {path} is not name:r,g,b:parts:actions: correct it")
-        name = compose(match[1].strip())
+        name = plain_name(match[1].strip())
         name = "background" if name.casefold() == "background" else name
         if name in colours:
             raise UserError(f"{path} has {name!r} twice: take one of the lines out")
@@ -100,12 +100,12 @@ def read_labelmap(path: Path) -> dict[str, Colour]:
 
 
 def _id_of(name: str, ids: Mapping[str, int], key: str) -> int:
-    if compose(name) not in ids:
+    if plain_name(name) not in ids:
         raise UserError(
             f"{key} names {name!r}, which is not background, void or one of the classes "
             f"({', '.join(list(ids)[2:7])}{', …' if len(ids) > 7 else ''}): correct it"
         )
-    return ids[compose(name)]
+    return ids[plain_name(name)]
 
 
 def _by_colour(

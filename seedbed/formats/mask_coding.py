@@ -122,9 +122,11 @@ class MaskReader:
         file = read_mask_file(path)
         values = _distinct(file.values)
         form = self._form(file, dict(zip(values, file.colours_of(values), strict=True)))
+        if all(value == k for value, k in form.ids.items()):
+            return file.values.astype(np.uint8, copy=False), form
         table = np.zeros(values[-1] + 1, dtype=np.uint8)
         table[values] = list(form.ids.values())
-        return table[file.values], form
+        return table.take(file.values), form
 
     def _form(self, file: MaskFile, colours: dict[int, Colour]) -> MaskForm:
         if self.coding and self.coding.colours:
@@ -200,10 +202,10 @@ def _inverse(
 
 
 def _distinct(values: np.ndarray) -> list[int]:
-    """The values that occur, ascending; much faster than np.unique."""
-    seen = np.zeros(int(values.max()) + 1, dtype=bool)
-    seen[values] = True
-    return np.flatnonzero(seen).tolist()
+    """The values that occur, ascending. Sorts only those that begin a run, which are few."""
+    flat = values.ravel()
+    begins = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    return np.unique(np.append(flat[begins], flat[:1])).tolist()
 
 
 def _are_levels(colours: Mapping[int, Colour]) -> bool:

@@ -1,15 +1,12 @@
 """The data set: made up, or read from disk."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from seedbed.data.text import plain_name
-from stages.settings.base import Block, Count, PathText, Seed
-
-Level = Annotated[int, Field(ge=0, le=255)]
-MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], str]
-MaskColours = dict[str, tuple[Level, Level, Level]]
+from stages.settings.base import Block, Count, Seed
 
 
 def _class_name(value: object) -> object:
@@ -19,10 +16,26 @@ def _class_name(value: object) -> object:
     return plain_name(value) if isinstance(value, str) else value
 
 
+def _check_colours(value: object) -> object:
+    """Refuse wrong colours in one line; pydantic's own would name both types of the key."""
+    if value is not None and not isinstance(value, Mapping | str):
+        raise ValueError("give a colour [r, g, b] by name, or the path of a labelmap.txt")
+    for name, colour in value.items() if isinstance(value, Mapping) else ():
+        levels = colour if isinstance(colour, Sequence) and len(colour) == 3 else [None]
+        if not all(type(level) is int and 0 <= level <= 255 for level in levels):
+            raise ValueError(f"the colour of {name} is not [r, g, b] of 0 to 255 (got {colour!r})")
+    return value
+
+
 ClassName = Annotated[
     str,
     BeforeValidator(_class_name),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
+Level = Annotated[int, Field(ge=0, le=255)]
+MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], ClassName]
+MaskColours = Annotated[
+    dict[ClassName, tuple[Level, Level, Level]] | str | None, BeforeValidator(_check_colours)
 ]
 
 
@@ -134,7 +147,7 @@ class ConvertSettings(Block):
         description="what the values of grey and palette masks mean: background, void or a class"
         " by value; null: the class ids",
     )
-    mask_colours: MaskColours | PathText | None = Field(
+    mask_colours: MaskColours = Field(
         None,
         description="what the colours of masks mean: a colour [r, g, b] by background, void or"
         " class, or a labelmap.txt as CVAT writes it; null: VOC's colours, or the labelmap.txt"

@@ -194,6 +194,12 @@ def _(bad: Bad) -> str:
     return read_masks(bad)
 
 
+@case("provided masks of the values 0 and 255 alone")
+def _(bad: Bad) -> str:
+    write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 255, np.uint8))
+    return read_masks(bad)
+
+
 @case("a list of masks that names no train image")
 def _(bad: Bad) -> str:
     folder(bad, "given")

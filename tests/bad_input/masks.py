@@ -245,3 +245,10 @@ def _(bad: Bad) -> str:
 @case("both `mask_values` and `mask_colours`")
 def _(bad: Bad) -> str:
     return bad.config(convert={"mask_values": {1: "a"}, "mask_colours": {"a": [1, 1, 1]}})
+
+
+@case("a colour in `mask_colours` that is none")
+def _(bad: Bad) -> str:
+    line = bad.config(convert={"mask_colours": ["crack"]})
+    assert "convert.mask_colours: give a colour [r, g, b] by name, or the path of a" in line
+    return bad.config(convert={"mask_colours": {"crack": [255, 0]}})

@@ -144,8 +144,9 @@ def png(data: bytes) -> None:
 
 
 def photo(data: bytes) -> None:
-    """Images of all kinds."""
-    attempt(read_image, "image.jpg", mend_png(data))
+    """Images of all kinds, and masks in the same formats."""
+    for read in (read_image, read_mask):
+        attempt(read, "image.jpg", mend_png(data))
 
 
 def lists(data: bytes) -> None:

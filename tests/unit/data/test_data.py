@@ -1,6 +1,7 @@
 import pickle
 import re
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from seedbed.data.layouts.voc import (
     read_train_cls,
 )
 from seedbed.data.lists import image_id_of, image_numbers, read_list
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.pickles import restricted as restricted_pickle
 from seedbed.runtime.errors import UserError
 
@@ -39,6 +41,9 @@ class TestIndex:
         index = index_of_two()
         index.save(tmp_path / "index.json")
         assert Index.load(tmp_path / "index.json") == index
+        coded = replace(index, mask_coding=MaskCoding(values={0: 0, 255: 8}))
+        coded.save(tmp_path / "index.json")
+        assert Index.load(tmp_path / "index.json") == coded
 
     def test_answers(self):
         index = index_of_two()
