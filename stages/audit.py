@@ -20,7 +20,9 @@ def audit(
     truth: Annotated[Path, "dataset/masks.h5"],
     output: Annotated[Path, "to write: a row for each step and list"],
     settings: AuditSettings,
-    crf: Annotated[str, "settings of the CRF that refines CAMs and pseudo labels, as JSON"],
+    crf: Annotated[
+        str, "settings of the CRF that refines CAMs, control and pseudo labels, as JSON"
+    ],
     data: Data,
     workers: Workers,
     chain: ChainOptions,

@@ -72,8 +72,8 @@ def curve_rows(
 
 
 def stored_maps(entry: ImageEntry, *, cams: Maps) -> ClassMaps:
-    """Class maps {class id: (H, W)} of an image."""
-    return dict(zip(cams.attributes(entry.id)["classes"], cams.floats(entry.id), strict=True))
+    """Class maps {class id: levels (H, W) uint8} of an image."""
+    return dict(zip(cams.attributes(entry.id)["classes"], cams.levels(entry.id), strict=True))
 
 
 def published_maps(entry: ImageEntry, *, folder: Path, source_ids: list[int]) -> ClassMaps:

@@ -11,7 +11,7 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.given_masks import export_source_masks, read_given_mask
 from seedbed.data.images import read_image
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.maps import Maps, fractions, write_maps
 from seedbed.formats.masks import VOID
 from seedbed.formats.tables import write_tsv
 from seedbed.inference.refine import crf_labels
@@ -81,7 +81,7 @@ def saliency_guided_mask(
         return entry.background()
     return saliency_guided(
         dict(zip(entry.labels, _maximum(entry, sources), strict=True)),
-        saliency[entry.id],
+        saliency.levels(entry.id),
         conflict_threshold=settings.conflict_threshold,
         attention_threshold=settings.attention_threshold,
         saliency_threshold=settings.saliency_threshold,
@@ -95,20 +95,20 @@ def argmax_mask(
     """Mask of one image by rule argmax, after the CRF if there is one, (H, W) uint8."""
     if not entry.labels:
         return entry.background()
-    scores = _maximum(entry, sources)
-    if settings.attention != "random_walk":  # whose first map is background
-        background = np.full_like(scores[:1], settings.background_score, dtype=float)
-        scores = np.concatenate([background, scores])
+    if settings.attention == "random_walk":
+        background, *maps = scores = np.maximum.reduce([s.floats(entry.id) for s in sources])
+    else:
+        background, maps = settings.background_score, _maximum(entry, sources)
+        scores = np.stack([np.full(maps.shape[1:], background), *fractions(maps)])
     if settings.crf:
         image, params = read_image(data / entry.path), settings.crf.model_dump()
         return crf_labels(image, scores, [0, *entry.labels], params)[0]
-    background, *maps = scores
     return argmax_labels(dict(zip(entry.labels, maps, strict=True)), background)
 
 
 def _maximum(entry: ImageEntry, sources: list[Maps]) -> np.ndarray:
-    """Pixel-wise maximum of an image's maps from several sources, (C, H, W)."""
-    return np.maximum.reduce([source.floats(entry.id) for source in sources])
+    """Pixel-wise maximum of an image's maps from several sources: levels (K, H, W) uint8."""
+    return np.maximum.reduce([source.levels(entry.id) for source in sources])
 
 
 def _statistics(mask: np.ndarray, entry: ImageEntry) -> dict[str, object]:

@@ -79,8 +79,8 @@ def computed_cues(
             yield background
             continue
         yield make_cues(
-            cam_maps.floats(entry.id),
-            saliency_maps.floats(entry.id),
+            cam_maps.levels(entry.id),
+            saliency_maps.levels(entry.id),
             entry.labels,
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),

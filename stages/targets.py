@@ -161,8 +161,8 @@ def propose_initial(
     """First proposal of an image, from attention and saliency."""
     if not entry.labels:
         return certain_background(entry)
-    maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
-    saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
+    maps = dict(zip(entry.labels, sources.attention.levels(entry.id), strict=True))
+    saliency, image = sources.saliency.levels(entry.id), read_image(sources.data / entry.path)
     return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
 
 
@@ -175,10 +175,10 @@ def propose_refined(
     labels, confidence = sources.refined[entry.id]
     return refined_proposal(
         labels,
-        confidence / np.float32(255),
+        confidence,
         sources.predictions.floats(entry.id),
         list(sources.predictions.attributes(entry.id)["classes"]),
-        sources.saliency.floats(entry.id),
+        sources.saliency.levels(entry.id),
         sources.masks[entry.id],
         entry.labels,
         _thresholds(settings),

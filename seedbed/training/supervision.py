@@ -64,8 +64,9 @@ class CueSupervision:
 class AffinitySupervision:
     """Class scores of AffinityNet's two alphas → targets, the labels of cells of 8 x 8 pixels.
 
-    maps: (2, 1 + K of the image, H, W), low alpha first; targets: (⌈crop/8⌉, ⌈crop/8⌉) uint8, as
-    `seedbed.methods.psa.labels.grid_labels` gives them, void outside the image.
+    maps: (2, 1 + K of the image, H, W), uint8 levels or floating, low alpha first; targets:
+    (⌈crop/8⌉, ⌈crop/8⌉) uint8, as `seedbed.methods.psa.labels.grid_labels` gives them, void outside
+    the image.
     """
 
     maps: Maps
@@ -76,4 +77,7 @@ class AffinitySupervision:
         warped = warp(scores, theta, crop, "bilinear", padding=torch.zeros(len(scores)))
         # Interpolation at the border leaves small scores outside the image.
         warped = warped.masked_fill(outside_image(theta, crop), 0)
+        if scores.dtype == torch.uint8:
+            # Whole levels add up exactly over a cell; errors of the warp would decide ties.
+            warped = warped.round()
         return grid_labels(*warped.unflatten(0, (2, -1)))

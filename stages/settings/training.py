@@ -126,7 +126,7 @@ class SGD(Block):
     nesterov: bool = Field(False, description="use Nesterov momentum")
     weight_decay: NonNegative = Field(5e-4, description="L2 penalty of the weights")
     decay_biases: bool = Field(
-        False, description="apply it to biases and normalisation scales as well"
+        False, description="apply it to biases and to the scales of batch and layer norms as well"
     )
 
     @model_validator(mode="after")
@@ -142,7 +142,7 @@ class AdamW(Block):
     kind: Literal["adamw"] = "adamw"
     weight_decay: NonNegative = Field(0.01, description="weight decay of the weights (PyTorch)")
     decay_biases: bool = Field(
-        False, description="apply it to biases and normalisation scales as well"
+        False, description="apply it to biases and to the scales of batch and layer norms as well"
     )
 
 

@@ -83,6 +83,23 @@ def test_saliency_guided_thresholds_are_passed_on(made):
     assert made(minimum_foreground=0.6) == [[255, 255, 255, 255]]
 
 
+def test_saliency_guided_gets_the_stored_levels(made, tmp_path):
+    """Bird in the second pixel: 219 and 36 are a tie, 204 is no more attention than 0.8."""
+    stored(tmp_path / "levels.h5", [[[255, 219, 204, 0]], [[0, 0, 0, 255]]])
+    stored(tmp_path / "grey.h5", [[255, 36, 31, 255]])
+    assert made(("levels.h5", None, "grey.h5")) == [[1, 255, 0, 3]]
+    lax = {"saliency_threshold": 256, "attention_threshold": 1.0}
+    assert made(("levels.h5", None, "grey.h5"), **lax) == [[1, 0, 0, 3]]
+
+
+def test_argmax_compares_levels_exactly(made, tmp_path):
+    """51 / 255 is 0.2, a tie, so background; 102 / 255 is 0.4."""
+    stored(tmp_path / "maps.h5", [[[51, 52, 102, 103]], [[0, 0, 0, 0]]])
+    options = {"rule": "argmax", "attention": "cam"}
+    assert made(("maps.h5",), **options, background_score=0.2) == [[0, 1, 1, 1]]
+    assert made(("maps.h5",), **options, background_score=0.4) == [[0, 0, 0, 1]]
+
+
 def test_what_is_written_beside_the_masks(made, tmp_path):
     made()
     assert read_mask(tmp_path / "masks" / "a.png").tolist() == [[3, 255, 12, 255]]

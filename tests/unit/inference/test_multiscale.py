@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
 
 from seedbed.data.index import ImageEntry
 from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
@@ -56,6 +57,15 @@ def test_outputs_are_in_the_order_of_the_scales(image):
 def test_size_warps_before_scaling(image):
     outputs = show(image, scales=[0.5, 1.5], size=8)
     assert [tuple(output.shape) for output in outputs] == [(3, 4, 4), (3, 12, 12)]
+
+
+def test_secs_images_are_scipys_zoom_of_the_levels():
+    """The images that SEC's foreground network makes its maps from: order 1, not rounded."""
+    image = np.random.default_rng(1).integers(0, 256, (30, 44, 3), np.uint8)
+    (output,) = show(image, size=41, resampling="corner_aligned")
+    expected = zoom(image.astype(np.float32), (41 / 30, 41 / 44, 1), order=1)
+    np.testing.assert_allclose(output.permute(1, 2, 0), expected, atol=1e-3)
+    assert output[:, -1, -1].tolist() == image[-1, -1].tolist()  # the corners are the image's
 
 
 def test_size_gives_dsrgs_squares():

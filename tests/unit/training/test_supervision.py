@@ -106,6 +106,19 @@ def test_scores_become_the_labels_of_cells(make_samples, levels):
     )
 
 
+def test_cells_whose_levels_add_up_to_equal_scores_go_to_the_lowest_channel(make_samples):
+    """Class 1 has the levels of background, in each cell in another order."""
+    rng = np.random.default_rng(2)
+    cells = rng.integers(0, 256, (11, 7, 64)).astype(np.uint8)
+    planes = [
+        values.reshape(11, 7, 8, 8).swapaxes(1, 2).reshape(88, 56)
+        for values in (cells, rng.permuted(cells, axis=-1))
+    ]
+    view = crop_view(100, placement="top_left")
+    samples = make_samples(np.zeros((88, 56, 3), np.uint8), view, scores=np.stack([planes] * 2))
+    assert samples[Request(0, 0, 0)].targets[:11, :7].eq(0).all()
+
+
 def test_nothing_is_sure_beyond_the_image(make_samples):
     scores = np.full((2, 2, 13, 21), 255, np.uint8)
     scores[:, 1] = 0
