@@ -71,7 +71,7 @@ def project(tmp_path_factory) -> Path:
 # Values of the options that are no artefact.
 SCALARS = {
     **{"shard": "1-of-1", "round": "0", "split": "train", "group_size": "2", "what": "cam"},
-    **{"crf": "{}", "config": "{}", "style": "palette", "ids": "class", "code": "x"},
+    **{"crf": "{}", "config": "{}", "style": "palette", "ids": "class", "code": "x", "bits": "16"},
     **{"seed": "0", "rounds": "3", "workers": "1", "threads": "1", "deterministic": "1"},
     "device": "cpu",
 }

@@ -62,10 +62,8 @@ def folder_source(
     mask_folder = MatchedFolder(masks, rows, MASKS) if masks else None
     mask_paths = mask_folder.paths if mask_folder else {}
     splits = splits_of(rows, mask_paths, on_problem)
-    names = list(classes or in_order({name for row, _ in rows.values() for name in row.labels}))
     where = labels or images
-    if not names:
-        raise UserError(f"{where} names no class: label the images")
+    names = list(classes or names_in(rows, where))
     class_table = ClassTable.own(names)
     if masks and not classes:
         check_numbers(names, on_problem)
@@ -94,6 +92,14 @@ def folder_source(
             *mask_names.notes(names),
         ),
     )
+
+
+def names_in(rows: dict[str, tuple[Row, Path]], where: Path) -> list[str]:
+    """The classes that rows name, see `in_order`; raises UserError if there is none."""
+    names = in_order({name for row, _ in rows.values() for name in row.labels})
+    if not names:
+        raise UserError(f"{where} names no class: label the images")
+    return names
 
 
 def rows_of_table(
