@@ -155,8 +155,8 @@ def check_numbers(names: Sequence[str], on_problem: Callable[[str], None]) -> No
     if all(map(WHOLE_NUMBER.fullmatch, names)) and names != [str(k + 1) for k in range(len(names))]:
         on_problem(
             f"the classes are the numbers {', '.join(names[:5])}{', …' * (len(names) > 5)}, and in "
-            f"masks they would be 1 to {len(names)}: list them in convert.classes in the order of "
-            "the masks' ids"
+            f"masks they would be 1 to {len(names)}: say what each id means in "
+            "convert.mask_values, or list the classes in their order in convert.classes"
         )
 
 

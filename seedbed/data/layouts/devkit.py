@@ -154,11 +154,11 @@ def devkit_source(
         labels = cue_labels(cue_pickle, cue_list, table, train)
     else:
         labels = devkit.labels(label_source, table, splits)
-    if classes is None:
-        check_numbers([info.name for info in table.classes], on_problem)
     check_labelled(train, labels, label_source, keep_negatives, on_problem)
     images, masks = devkit.images(splits), devkit.masks(splits)
     coding = mask_names.coding(table.names)
+    if classes is None and coding is None:
+        check_numbers([info.name for info in table.classes], on_problem)
     reader, forms = table.mask_reader(coding), {}
 
     def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:

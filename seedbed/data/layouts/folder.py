@@ -65,13 +65,13 @@ def folder_source(
     where = labels or images
     names = list(classes or names_in(rows, where))
     class_table = ClassTable.own(names)
-    if masks and not classes:
-        check_numbers(names, on_problem)
     ids_by_image = {
         image_id: class_ids(row, names, splits[image_id], keep_negatives, on_problem)
         for image_id, (row, _) in rows.items()
     }
     coding = mask_names.coding(names)
+    if masks and not classes and coding is None:
+        check_numbers(names, on_problem)
     reader, forms = MaskReader(len(names), coding=coding), {}
     return Source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),

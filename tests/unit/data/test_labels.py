@@ -11,6 +11,7 @@ from seedbed.data.layouts.folder import folder_source
 from seedbed.data.layouts.labels.cells import split_column
 from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import read_annotation, read_cls_labels
+from seedbed.data.mask_names import MaskNames
 from seedbed.data.source import decode, raise_problem
 from seedbed.data.text import plain_name
 from seedbed.formats.masks import write_mask
@@ -308,6 +309,8 @@ def test_numbers_that_are_not_those_of_the_masks_are_refused(tmp_path):
     (line,) = problems_of(tmp_path, table, masks=tmp_path / "masks")
     assert line.startswith("the classes are the numbers 2, 3, and in masks they would be 1 to 2: ")
     options = {"masks": tmp_path / "masks", "classes": ["2", "3"]}
+    assert problems_of(tmp_path, table, **options) == []
+    options = {"masks": tmp_path / "masks", "mask_names": MaskNames(values={2: "2", 3: "3"})}
     assert problems_of(tmp_path, table, **options) == []
     assert problems_of(tmp_path, table) == []
     assert problems_of(tmp_path, table.replace("3", "1"), masks=tmp_path / "masks") == []
