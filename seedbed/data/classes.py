@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.text import is_printable
+from seedbed.formats.mask_coding import MaskCoding, MaskReader
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
@@ -112,6 +113,10 @@ class ClassTable:
             raise UserError(f"{path} names {unknown[0]!r}, no known class: add it to the classes")
         return self.labels_of((self.names.index(name) + 1 for name in names), path)
 
+    def mask_reader(self, coding: MaskCoding | None) -> MaskReader:
+        """What reads the data set's mask files as source ids."""
+        return MaskReader(len(self.names), self.names == VOC_CLASSES, coding)
+
     def mask_of(self, mask: np.ndarray, path: Path) -> np.ndarray:
         """A mask (H, W) of source ids → a mask of class ids.
 
@@ -150,8 +155,8 @@ def check_numbers(names: Sequence[str], on_problem: Callable[[str], None]) -> No
     if all(map(WHOLE_NUMBER.fullmatch, names)) and names != [str(k + 1) for k in range(len(names))]:
         on_problem(
             f"the classes are the numbers {', '.join(names[:5])}{', …' * (len(names) > 5)}, and in "
-            f"masks they would be 1 to {len(names)}: list them in convert.classes in the order of "
-            "the masks' ids"
+            f"masks they would be 1 to {len(names)}: say what each id means in "
+            "convert.mask_values, or list the classes in their order in convert.classes"
         )
 
 

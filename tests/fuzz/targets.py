@@ -21,7 +21,7 @@ from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
@@ -121,7 +121,7 @@ def npy(data: bytes) -> None:
 
 def mat(data: bytes) -> None:
     """SBD's masks."""
-    attempt(read_source_mask, "mask.mat", data)
+    attempt(read_sbd_mask, "mask.mat", data)
 
 
 def xml(data: bytes) -> None:
@@ -144,8 +144,9 @@ def png(data: bytes) -> None:
 
 
 def photo(data: bytes) -> None:
-    """Images of all kinds."""
-    attempt(read_image, "image.jpg", mend_png(data))
+    """Images of all kinds, and masks in the same formats."""
+    for read in (read_image, read_mask):
+        attempt(read, "image.jpg", mend_png(data))
 
 
 def lists(data: bytes) -> None:

@@ -223,6 +223,8 @@ def test_its_targets_are_all_background(run):
         assert not found["none"].any() and found.attributes("none")["kept"]
     found = make_targets(run, "predictions", **made)
     assert not found["none"].any() and (found["cat"] == 1).all()
+    mask = run.maps("mask", {"cat": np.ones(SIZE, np.uint8)})  # none of the other image
+    assert not make_targets(run, "ground_truth", masks=mask)["none"].any()
 
 
 def test_the_crf_keeps_background_alone_within_its_tags(run):

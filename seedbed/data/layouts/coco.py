@@ -7,8 +7,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from seedbed.data.classes import ClassTable
+from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import VOID
@@ -43,6 +45,7 @@ def coco_source(
     *,
     classes: Sequence[str] | None = None,
     keep_negatives: bool,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
@@ -58,6 +61,7 @@ def coco_source(
             order of the file's categories.
         keep_negatives: whether train images without a class are kept, as images that show only
             background; otherwise they are left out.
+        mask_names: what masks hold that are given from outside; the file's own are drawn.
         on_problem: called for every problem within a file.
 
     """
@@ -85,6 +89,7 @@ def coco_source(
         labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
         mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
+        mask_coding=mask_names.coding(names),
         notes=(
             *count_with_examples(f"train images of {instances} have no class: left out", empty),
             *count_with_examples("categories are none of the classes: void in masks", others),
@@ -113,6 +118,7 @@ def list_images(
     """The images of an annotation file by id, with their objects."""
     images: dict[str, AnnotatedImage] = {}
     by_key: dict[Key, AnnotatedImage] = {}
+    files = path_finder(folder)
     for photo in content.images:
         name = PurePosixPath(photo.file_name)
         image_id = compose(name.stem)
@@ -123,7 +129,7 @@ def list_images(
         elif image_id in images or photo.id in by_key:
             on_problem(f"image {image_id}, number {photo.id}, is in {file} twice: take one out")
         else:
-            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, folder / name, file, split)
+            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, files(name), file, split)
     names = {info.id: info.name for info in content.categories}
     for number, instance in enumerate(content.annotations):
         if instance.image_id not in by_key or instance.category_id not in names:

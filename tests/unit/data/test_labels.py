@@ -11,6 +11,7 @@ from seedbed.data.layouts.folder import folder_source
 from seedbed.data.layouts.labels.cells import split_column
 from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import read_annotation, read_cls_labels
+from seedbed.data.mask_names import MaskNames
 from seedbed.data.source import decode, raise_problem
 from seedbed.data.text import plain_name
 from seedbed.formats.masks import write_mask
@@ -309,6 +310,8 @@ def test_numbers_that_are_not_those_of_the_masks_are_refused(tmp_path):
     assert line.startswith("the classes are the numbers 2, 3, and in masks they would be 1 to 2: ")
     options = {"masks": tmp_path / "masks", "classes": ["2", "3"]}
     assert problems_of(tmp_path, table, **options) == []
+    options = {"masks": tmp_path / "masks", "mask_names": MaskNames(values={2: "2", 3: "3"})}
+    assert problems_of(tmp_path, table, **options) == []
     assert problems_of(tmp_path, table) == []
     assert problems_of(tmp_path, table.replace("3", "1"), masks=tmp_path / "masks") == []
 
@@ -320,6 +323,21 @@ def test_cls_labels_have_irns_keys(tmp_path, key):
     vector[7] = 1
     np.save(path, {key: vector}, allow_pickle=True)
     assert read_cls_labels(path, table)["2007_000032"] == (1,)
+
+
+def test_cls_labels_label_a_folder_of_images_too(tmp_path):
+    for name in ("2007_000032", "2012010101"):
+        add(tmp_path / f"images/{name}.png")
+    path = tmp_path / "cls_labels.npy"
+    vectors = {2007000032: np.array([0.0, 1]), "2012010101": np.array([1.0, 1])}
+    np.save(path, vectors, allow_pickle=True)
+    options = {"keep_negatives": False, "on_problem": raise_problem}
+    source = folder_source(tmp_path / "images", path, classes=["yak", "cow"], **options)
+    assert source.labels == {"2007_000032": (2,), "2012010101": (1, 2)}
+    with pytest.raises(UserError, match="has no names of classes: list them in convert"):
+        folder_source(tmp_path / "images", path, **options)
+    with pytest.raises(UserError, match="is not an array of 3 values"):
+        folder_source(tmp_path / "images", path, classes=["yak", "cow", "emu"], **options)
 
 
 def test_cls_labels_of_one_image_twice_are_refused(tmp_path):
