@@ -19,7 +19,7 @@ from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.probabilities import PredictionOptions
 from seedbed.inference.segmentation import segment
 from seedbed.models.network import Network
-from seedbed.models.registry import NETWORKS
+from seedbed.models.registry import network_info
 from seedbed.models.weights import load_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
@@ -47,7 +47,7 @@ def predict_images(
     if (images is None) != (out is None) or (images is None and onnx is None):
         raise UserError("give --images with --out, or --onnx, or all three")
     model, about = load_network(weights)
-    if NETWORKS[about["name"]].kind != "seg":
+    if network_info(about["name"]).kind != "seg":
         raise UserError(f"{weights} is {about['name']}, no segmentation network: name a round's")
     if onnx is not None:
         difference = export_onnx(onnx, model, about)

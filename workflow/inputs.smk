@@ -5,6 +5,8 @@ import os
 import re
 import sys
 
+from seedbed.models.registry import pretrained_file
+
 
 def needs_pseudo_labels():
     """Whether a round is trained on the pseudo labels, or selects from them."""
@@ -57,6 +59,8 @@ def initial_weights(key):
             return {"initial": "<results>/classifier/weights.pt"}
         if weights == "previous":
             return {"initial": f"<results>/rounds/{int(wildcards.round) - 1}/weights.pt"}
+        if weights == "pretrained":
+            weights = pretrained_file(block(name).network)
         return {"initial": weights_file(f"{name}.weights", weights)}
 
     return inputs

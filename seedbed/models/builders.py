@@ -5,6 +5,7 @@ from functools import partial
 
 from seedbed.models.backbones.mobilenet import mobilenet_v2
 from seedbed.models.backbones.squeezenet import squeezenet1_0
+from seedbed.models.backbones.timm import timm_backbone
 from seedbed.models.backbones.tiny import tiny
 from seedbed.models.heads.affinity import resnet38_affinity, vgg16_affinity
 from seedbed.models.heads.classification import Classifier, resnet38_cls, vgg16_cls
@@ -13,16 +14,17 @@ from seedbed.models.heads.group import GroupNetwork, vgg16_group
 from seedbed.models.heads.sec import Vgg16CAM
 from seedbed.models.heads.segmentation import Segmenter, resnet38_seg
 from seedbed.models.network import Backbone, Network
+from seedbed.models.registry import TIMM_NAME
 
 Builder = Callable[..., Network]
 
 
 def _compose(
-    backbone: Callable[[int], Backbone],
+    backbone: Callable[[int | None], Backbone],
     head: Builder,
     num_classes: int,
     *,
-    output_stride: int,
+    output_stride: int | None,
     **options: bool | int | float | str,
 ) -> Network:
     return head(backbone(output_stride), num_classes, **options)
@@ -49,3 +51,11 @@ BUILDERS: dict[str, Builder] = {
     "resnet38_affinity": resnet38_affinity,
     "resnet38_seg": resnet38_seg,
 }
+TIMM_HEADS: dict[str, Builder] = {"cls": Classifier, "seg": Segmenter, "group": GroupNetwork}
+
+
+def timm_builder(name: str) -> Builder:
+    """The function that builds a network of timm, "timm:NAME/cls|seg|group"."""
+    match = TIMM_NAME.fullmatch(name)
+    backbone = partial(timm_backbone, match["model"])
+    return partial(_compose, backbone, TIMM_HEADS[match["kind"]], output_stride=None)
