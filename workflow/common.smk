@@ -6,6 +6,7 @@ from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
 
+from seedbed.models.registry import build
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, combine, parse_config
 
@@ -28,6 +29,25 @@ except UserError as error:
     sys.exit(str(error))
 
 run = settings.run
+
+
+def check_timm():
+    """End in one line if timm lacks a network of the config, or that network an option's value."""
+    trainings = {place: t for place, t in settings.trainings() if t.network.startswith("timm:")}
+    if trainings:
+        import torch  # takes seconds
+
+    for place, training in trainings.items():
+        try:
+            with torch.device("meta"):  # without memory for weights
+                build(training.network, 1, **training.options)
+        except UserError as error:
+            sys.exit(f"{place}: {error}")
+
+
+if workflow.is_main_process:
+    check_timm()
+
 RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
 # What runs the stage of a training: one process, or several that share its batches. Without the
 # `--` torchrun takes the stage's options for its own.

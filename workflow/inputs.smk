@@ -122,7 +122,9 @@ def cam_inputs(wildcards):
 
 
 def saliency_inputs(wildcards):
-    """The user's folder of maps, if there is one."""
+    """The user's folder of maps or file of a network, if there is one."""
+    if model := block("saliency.model"):
+        return {"from_config": given("saliency.model", model)}
     return given_folder("saliency.maps")
 
 

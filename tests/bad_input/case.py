@@ -210,6 +210,7 @@ class Bad:
                 basedir=ROOT,
                 overwrite_configfiles=[Path("config.yaml")],
                 config_settings=SimpleNamespace(config={}),
+                is_main_process=False,
             ),
             "shell": SimpleNamespace(prefix=str),
             "config": overlaid({**blocks, "run": {"data": str(self.data)}}),

@@ -52,7 +52,7 @@ rule saliency:
         "<results>/benchmarks/saliency/{shard}.tsv"
     threads: ALL_CPUS
     resources:
-        **PER_IMAGE,
+        **(LEARNED if block("saliency.model") else PER_IMAGE),
     params:
         **stage("saliency", params=settings_json("saliency"), shard="{shard}"),
     shell:

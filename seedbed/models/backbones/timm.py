@@ -54,7 +54,8 @@ class TimmFeatures(nn.Module):
 
         ViTs give the patches' tokens after the last norm, on the grid of the patches.
         """
-        sides = [-(-side // self.stride) * self.stride for side in images.shape[2:]]
+        # Not -(-side // stride): a trace for ONNX rounds towards 0.
+        sides = [(side + self.stride - 1) // self.stride * self.stride for side in images.shape[2:]]
         whole = F.interpolate(images, size=sides, mode="bilinear", align_corners=False)
         return self.timm.forward_intermediates(
             whole, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
