@@ -14,7 +14,6 @@ from seedbed.models.heads.group import GroupNetwork, vgg16_group
 from seedbed.models.heads.sec import Vgg16CAM
 from seedbed.models.heads.segmentation import Segmenter, resnet38_seg
 from seedbed.models.network import Backbone, Network
-from seedbed.models.registry import TIMM_NAME
 
 Builder = Callable[..., Network]
 
@@ -54,8 +53,6 @@ BUILDERS: dict[str, Builder] = {
 TIMM_HEADS: dict[str, Builder] = {"cls": Classifier, "seg": Segmenter, "group": GroupNetwork}
 
 
-def timm_builder(name: str) -> Builder:
-    """The function that builds a network of timm, "timm:NAME/cls|seg|group"."""
-    match = TIMM_NAME.fullmatch(name)
-    backbone = partial(timm_backbone, match["model"])
-    return partial(_compose, backbone, TIMM_HEADS[match["kind"]], output_stride=None)
+def timm_builder(model: str, kind: str) -> Builder:
+    """The function that builds one of our heads, "cls", "seg" or "group", on a network of timm."""
+    return partial(_compose, partial(timm_backbone, model), TIMM_HEADS[kind], output_stride=None)

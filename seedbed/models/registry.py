@@ -83,6 +83,7 @@ NETWORKS: dict[str, NetworkInfo] = {
     "resnet38_seg": NetworkInfo("resnet38", "seg", ("checkpointing",)),
 }
 
+TIMM = "timm:"
 TIMM_NAME = re.compile(r"timm:(?P<model>\w+(\.[\w-]+)?)/(?P<kind>cls|seg|group)", re.ASCII)
 
 
@@ -102,7 +103,7 @@ def network_info(name: str) -> NetworkInfo:
         raise UserError(f"network {name!r} is not known; choose one of {', '.join(known)}")
     kind = cast("Kind", match["kind"])
     options = ("output_stride", *SMALL_HEADS[kind])
-    return NetworkInfo(f"timm:{match['model']}", kind, options, TIMM_STRIDES)
+    return NetworkInfo(TIMM + match["model"], kind, options, TIMM_STRIDES)
 
 
 def names_of_kind(kind: Kind) -> list[str]:
@@ -145,8 +146,8 @@ def build(name: str, num_classes: int, **options: Option) -> Network:
     # Imported here so that settings can read the table without loading PyTorch.
     from seedbed.models.builders import BUILDERS, timm_builder
 
-    network_info(name)  # raises for an unknown name
+    info = network_info(name)
     if num_classes < 1:
         raise ValueError(f"num_classes: {num_classes} is not positive")
-    builder = BUILDERS[name] if name in BUILDERS else timm_builder(name)
+    builder = BUILDERS.get(name) or timm_builder(info.backbone.removeprefix(TIMM), info.kind)
     return builder(num_classes, **options)

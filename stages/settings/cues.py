@@ -40,7 +40,7 @@ class CamSettings(ScalesSettings):
 
 
 class SaliencySettings(Block):
-    """Saliency maps: given, of U²-Net, or from superpixels' boundary connectivity (Zhu et al. 2014)."""
+    """Saliency maps: given, by U²-Net, or from boundary connectivity (Zhu et al. 2014)."""
 
     maps: str | None = Field(
         None, description="folder of grey `{id}.png` to read instead of computing maps"

@@ -243,7 +243,9 @@ class PoolingSettings(Block):
     )
 
 
-Network = Annotated[str, Field(description="name of the network, see seedbed.build; `timm:NAME/…` is any of timm's")]
+Network = Annotated[
+    str, Field(description="name of the network, see seedbed.build; `timm:NAME/…` is any of timm's")
+]
 Iterations = Annotated[Count, Field(description="number of updates of the weights")]
 Batch = Annotated[
     Count, Field(description="number of images of an update; of a group network, of groups")

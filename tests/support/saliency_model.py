@@ -18,7 +18,10 @@ def saliency_model(
     kernel = np.reshape(np.float32(weights), (1, 3, 1, 1))
     parameters = {"kernel": kernel, "bias": np.float32([bias])}
     used = [IMAGE, *parameters] if node == "Conv" else [IMAGE]
-    nodes = [helper.make_node(node, used, ["score"]), helper.make_node(activation, ["score"], ["d0"])]
+    nodes = [
+        helper.make_node(node, used, ["score"]),
+        helper.make_node(activation, ["score"], ["d0"]),
+    ]
     graph = helper.make_graph(
         nodes,
         "saliency",
