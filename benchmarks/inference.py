@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.pairs import compare
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, write_maps
 from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
@@ -101,7 +101,7 @@ def literal_cam(
     model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
     with write_maps(output, levels=255) as maps:
         for entry in entries:
-            image = read_image(data / entry.path)
+            image = read_entry(data, entry)
             found = each_side(image, scales, lambda x: model.maps(model.preprocess(x))[:, tagged])
             cams = normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
             maps.put(entry.id, quantise(cams.numpy()))
@@ -117,7 +117,7 @@ def literal_predict(
     model = network_on(weights, CPU)
     with write_maps(output) as maps:
         for entry in entries:
-            image = read_image(data / entry.path)
+            image = read_entry(data, entry)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
             probabilities = fuse_logits(logits, SIZE, fusion)
             stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
@@ -139,7 +139,7 @@ def literal_groups(
             rng, found = np.random.default_rng([settings.seed, position]), []
             for _ in range(settings.groups):
                 members = groups.group(position, model.group_size, rng)
-                images = [torch.from_numpy(read_image(data / entries[m].path)) for m in members]
+                images = [torch.from_numpy(read_entry(data, entries[m])) for m in members]
                 squares = [
                     resize(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
                     for image in images

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from seedbed.data.classes import ClassTable
-from seedbed.data.images import read_image
+from seedbed.data.file_names import MatchedFolder
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import quantise, shard_of, write_maps
 from seedbed.formats.psa import read_cam
@@ -37,9 +38,11 @@ def cam(
 ) -> None:
     """Write the class activation maps of each image's own classes."""
     dataset = Index.load(index)
-    entries = shard_of(dataset.split("train"), shard)
+    train = dataset.split("train")
+    entries = shard_of(train, shard)
     if settings.maps:
-        work = partial(read_maps, folder=data / settings.maps, table=dataset.table)
+        folder = MatchedFolder(data / settings.maps, [entry.id for entry in train], (".npy",))
+        work = partial(read_maps, folder=folder, table=dataset.table)
         results = ordered_map(work, entries, workers)
     elif weights:
         results = computed_maps(entries, weights, settings, data, pick_device(device), workers)
@@ -68,7 +71,7 @@ def computed_maps(
     )
     check_input_sizes(entries, model, options)
     work = partial(activation_maps, model=model, options=options, settings=settings, device=device)
-    return device_map(lambda entry: read_image(data / entry.path), work, entries, device, workers)
+    return device_map(lambda entry: read_entry(data, entry), work, entries, device, workers)
 
 
 @torch.no_grad()
@@ -95,7 +98,7 @@ def activation_maps(
     return quantise(normalise_cam(maps).cpu().numpy())
 
 
-def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
+def read_maps(entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable) -> np.ndarray:
     """Class activation maps of one image from PSA's file, (K of the image, H, W) uint8."""
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
     cams = read_cam(path)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seedbed.data.file_names import MatchedFolder
 from seedbed.data.index import ImageEntry, Index
 from seedbed.evaluation.background_curve import background_curve
 from seedbed.evaluation.lists import scored_lists
@@ -41,7 +42,9 @@ def cam_curve(
     if npy is None:
         read = partial(stored_maps, cams=Maps(cams))
     else:
-        read = partial(published_maps, folder=npy, source_ids=dataset.table.source_ids.tolist())
+        names = [entry.id for entry in dataset.split("train")]
+        folder = MatchedFolder(npy, names, (".npy",))
+        read = partial(published_maps, folder=folder, source_ids=dataset.table.source_ids.tolist())
     masks, rows, curves = Maps([truth]), [], {}
     for name, listed in scored_lists("train", entries, dataset.audit_list).items():
         scores, mious = background_curve(maps_and_truth(listed, read, masks), dataset.num_classes)
@@ -73,7 +76,9 @@ def stored_maps(entry: ImageEntry, *, cams: Maps) -> ClassMaps:
     return dict(zip(cams.attributes(entry.id)["classes"], cams.floats(entry.id), strict=True))
 
 
-def published_maps(entry: ImageEntry, *, folder: Path, source_ids: list[int]) -> ClassMaps:
+def published_maps(
+    entry: ImageEntry, *, folder: Path | MatchedFolder, source_ids: list[int]
+) -> ClassMaps:
     """Class maps of an image from PSA's file; classes that the data set lacks are left out."""
     path = folder / f"{entry.id}.npy"
     by_source_id = read_cam(path)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.check import check_images, dark_images, describe, list_problems
 from seedbed.data.classes import Labels
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
@@ -44,6 +44,17 @@ def open_source(
     cue_list: Path | None = None,
 ) -> Source:
     """Read the lists and labels of a data set in the layout that the settings choose."""
+    source = _open_layout(settings, data, on_problem, cue_pickle, cue_list)
+    return replace(source, bits=settings.bits)
+
+
+def _open_layout(
+    settings: ConvertSettings,
+    data: Path,
+    on_problem: OnProblem,
+    cue_pickle: Path | None,
+    cue_list: Path | None,
+) -> Source:
     if settings.layouts:
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
@@ -113,6 +124,8 @@ def convert(
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))
     write_tsv(summary, summarise(dataset))
+    for note in (*source.notes, *dark_images(entries)):
+        print(f"note: {note}")
 
 
 def check(

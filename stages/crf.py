@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.inference.refine import crf_labels, restrict_to_labels
@@ -46,7 +46,7 @@ def refine(
     if settings.restrict_to_tags and entry.split == "train":
         probabilities, classes = restrict_to_labels(probabilities, classes, entry.labels)
     params = settings.model_dump(exclude={"restrict_to_tags"})
-    return crf_labels(read_image(data / entry.path), probabilities, classes, params)
+    return crf_labels(read_entry(data, entry), probabilities, classes, params)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.data.given_masks import export_source_masks, read_given_mask
+from seedbed.data.given_masks import export_source_masks, mask_folder, read_given_mask
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.runtime.errors import UserError
@@ -24,10 +24,11 @@ def masks(
     if bool(refined) == bool(given):
         raise UserError("give the masks either as --refined or as --given")
     dataset, shards = Index.load(index), Maps(refined)
+    given_masks = mask_folder(given, dataset.split(split)) if given else None
     with write_maps(output, split=split) as maps:
         for entry in progress(dataset.split(split)):
-            if given:
-                maps.put(entry.id, read_given_mask(given, entry, dataset.table))
+            if given_masks:
+                maps.put(entry.id, read_given_mask(given_masks, entry, dataset.table))
             else:
                 maps.put(entry.id, shards[entry.id][0])
     export_source_masks(output, folder, dataset.table)

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
 from seedbed.inference.multiscale import check_input_sizes
@@ -40,7 +40,7 @@ def predict(
     options = PredictionOptions(**settings.model_dump())
     check_input_sizes(entries, model, options)
     work = partial(probabilities, model=model, options=options, device=place)
-    results = device_map(lambda entry: read_image(data / entry.path), work, entries, place, workers)
+    results = device_map(lambda entry: read_entry(data, entry), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
     with write_maps(output, **about) as maps:
         for entry, (stored, classes) in zip(entries, results, strict=True):

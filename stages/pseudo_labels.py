@@ -7,8 +7,8 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.given_masks import export_source_masks, read_given_mask
-from seedbed.data.images import read_image
+from seedbed.data.given_masks import export_source_masks, mask_folder, read_given_mask
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import VOID
@@ -43,7 +43,8 @@ def pseudo_labels(
     entries = dataset.split("train")
     sources = [Maps(paths) for paths in (attention, second_attention) if paths]
     if settings.masks:
-        work = partial(read_given_mask, data / settings.masks, table=dataset.table)
+        given = mask_folder(data / settings.masks, entries)
+        work = partial(read_given_mask, given, table=dataset.table)
     elif not sources:
         raise UserError(f"attention {settings.attention} needs its maps: give --attention")
     elif settings.rule == "argmax":
@@ -88,7 +89,7 @@ def argmax_mask(
         background = np.full_like(scores[:1], settings.background_score, dtype=float)
         scores = np.concatenate([background, scores])
     if settings.crf:
-        image, params = read_image(data / entry.path), settings.crf.model_dump()
+        image, params = read_entry(data, entry), settings.crf.model_dump()
         return crf_labels(image, scores, [0, *entry.labels], params)[0]
     background, *maps = scores
     return argmax_labels(dict(zip(entry.labels, maps, strict=True)), background)

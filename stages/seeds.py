@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import by_image, read_cue_pickle, write_cue_pickle
@@ -60,7 +60,7 @@ def write_previews(path: Path, entries: Sequence[ImageEntry], cues: Maps, data: 
     """Write a folder of pictures that show the cues over the images."""
     with atomic_folder(path) as folder:
         for entry in entries:
-            picture = cue_preview(read_image(data / entry.path), cues[entry.id])
+            picture = cue_preview(read_entry(data, entry), cues[entry.id])
             Image.fromarray(picture).save(folder / f"{entry.id}.png")
 
 

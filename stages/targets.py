@@ -10,8 +10,14 @@ import numpy as np
 
 from seedbed.crf import resolve_backend
 from seedbed.data.classes import ClassTable
-from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
-from seedbed.data.images import read_image
+from seedbed.data.file_names import MatchedFolder
+from seedbed.data.given_masks import (
+    export_source_masks,
+    kept_images,
+    mask_folder,
+    read_given_mask,
+)
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import VOID
@@ -91,14 +97,17 @@ def given_targets(
     dataset: Index, settings: TargetSettings, data: Path, workers: int
 ) -> Iterator[Target]:
     """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
-    entries, folder = dataset.split("train"), data / settings.masks
+    entries = dataset.split("train")
+    folder = mask_folder(data / settings.masks, entries)
     listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
     read = partial(_given_target, folder=folder, kept=kept, table=dataset.table)
     return ordered_map(read, entries, workers)
 
 
-def _given_target(entry: ImageEntry, *, folder: Path, kept: set[str], table: ClassTable) -> Target:
+def _given_target(
+    entry: ImageEntry, *, folder: MatchedFolder, kept: set[str], table: ClassTable
+) -> Target:
     if entry.id in kept:
         return unjudged(read_given_mask(folder, entry, table))
     return unjudged(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
@@ -142,7 +151,7 @@ def propose_initial(
 ) -> Proposal:
     """First proposal of an image, from attention and saliency."""
     maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
-    saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
+    saliency, image = sources.saliency.floats(entry.id), read_entry(sources.data, entry)
     return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
 
 

@@ -95,11 +95,16 @@ def devkit_lists(data_set):
     is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", data_set.devkit)
     made = MINI_LISTS if is_mini else []
     folder = os.path.join(data_path(data_set.devkit), "ImageSets", "Segmentation")
-    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
+    lists = {name: list_file(os.path.join(folder, name)) for name in names}
     for name, path in lists.items():
         if name not in made and not os.path.exists(path):
             sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
     return list(lists.values())
+
+
+def list_file(path):
+    """The file of a list, given without its suffix, which may be in capitals."""
+    return f"{path}.TXT" if os.path.exists(f"{path}.TXT") else f"{path}.txt"
 
 
 def cam_inputs(wildcards):

@@ -2,11 +2,12 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from seedbed.data.classes import ids_in
+from seedbed.data.images import is_dark
 from seedbed.data.index import SPLITS, ImageEntry
 from seedbed.data.source import Source, check_classes, decode_all
 from seedbed.data.text import count_with_examples
@@ -99,6 +100,17 @@ def _size_lines(entries: Sequence[ImageEntry], rounds: int) -> list[str]:
     ]
 
 
+def dark_images(entries: Iterable[ImageEntry]) -> list[str]:
+    """A remark on images that use only the lower of 16 bits and are read nearly black."""
+    dark = {entry.id: entry.highest or 0 for entry in entries if is_dark(entry)}
+    bits = max(8, *(highest.bit_length() for highest in dark.values()), 8)
+    return count_with_examples(
+        f"images of 16 bits a channel use only the lower {bits} and are read nearly black: set "
+        f"convert.bits to {bits} if the camera has so many",
+        dark,
+    )
+
+
 def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
     pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in checked if ids is not None]
     notes = []
@@ -108,6 +120,7 @@ def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
         notes.append("there is no mask, so nothing can be scored: ask for masks.h5 alone")
     return [
         *notes,
+        *dark_images(entry for entry, _ in checked),
         *count_with_examples(
             "masks hold a class that the labels lack", (i for i, a, b in pairs if b - a)
         ),

@@ -18,7 +18,11 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K)."""
+    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K).
+
+    Of a file with 16 bits a channel, `bits` are those that count and `highest` is its highest
+    level; the file of the index leaves them out where they are None.
+    """
 
     id: str
     path: str
@@ -28,6 +32,8 @@ class ImageEntry:
     split: str
     has_mask: bool
     sha256: str
+    bits: int | None = None
+    highest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Index:
         with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(f'{encode(head)[:-1]}, "images": [')
             for number, entry in enumerate(self.images):
-                file.write(f"{',' if number else ''}\n{encode(vars(entry))}")
+                file.write(f"{',' if number else ''}\n{encode(_without_none(entry))}")
             file.write("\n]}\n")
 
     @property
@@ -122,3 +128,7 @@ class Index:
         present = np.zeros(self.num_classes, dtype=bool)
         present[[0, *entry.labels]] = True
         return present
+
+
+def _without_none(entry: ImageEntry) -> dict[str, object]:
+    return {key: value for key, value in vars(entry).items() if value is not None}

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.classes import ClassTable, Labels, ids_in
-from seedbed.data.images import read_image
+from seedbed.data.images import decode_image
 from seedbed.data.index import ImageEntry
 from seedbed.runtime.errors import UserError
 
@@ -41,7 +41,8 @@ class Source:
             None if there is none; val images must have one.
         label_source: where the labels are from.
         audit_list: see `Index`.
-        notes: remarks that a check of the data set prints.
+        notes: remarks that the conversion and a check of the data set print.
+        bits: significant bits of images of 16 bits a channel; None: as the file says.
 
     """
 
@@ -53,6 +54,7 @@ class Source:
     label_source: str
     audit_list: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    bits: int | None = None
 
     @property
     def train(self) -> list[str]:
@@ -122,7 +124,8 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
 
     """
     path = source.images[image_id]
-    height, width, _ = read_image(path).shape
+    image = decode_image(path, bits=source.bits)
+    height, width, _ = image.pixels.shape
     mask = source.mask(image_id, (height, width))
     unlabelled = image_id not in source.labels and mask is not None
     entry = ImageEntry(
@@ -134,5 +137,7 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
         split=source.splits[image_id],
         has_mask=mask is not None,
         sha256=sha256(path.read_bytes()).hexdigest(),
+        bits=image.bits,
+        highest=image.highest,
     )
     return entry, mask

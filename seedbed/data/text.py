@@ -33,8 +33,13 @@ def is_image_id(text: str) -> bool:
     )
 
 
+def shown(name: str) -> str:
+    """A name as it can be printed: bytes that are not UTF-8 are written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def count_with_examples(what: str, names: Iterable[str]) -> list[str]:
     """A line like "5 files are no images: a, b, c, …"; no line if there are no names."""
     ordered = sorted(names)
     more = ", …" if len(ordered) > 3 else ""
-    return [f"{len(ordered)} {what}: {', '.join(ordered[:3])}{more}"] if ordered else []
+    return [f"{len(ordered)} {what}: {', '.join(map(shown, ordered[:3]))}{more}"] if ordered else []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.pictures import open_picture
+from seedbed.formats.pictures import open_picture, remedy_of
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
@@ -50,7 +50,8 @@ def read_mask(path: Path) -> np.ndarray:
         with open_picture(path, ["PNG"]) as image:
             mode, pixels = image.mode, np.array(image)
     except Exception as error:  # see open_picture
-        raise UserError(f"cannot read the mask {path}: {error}; put a whole PNG there") from error
+        remedy = remedy_of(error, "put a whole PNG there")
+        raise UserError(f"cannot read the mask {path}: {error}; {remedy}") from error
     if mode in ("P", "L"):
         return pixels
     if mode == "RGB":

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
 from seedbed.runtime.errors import UserError
 from seedbed.training.sampler import Request
@@ -74,7 +74,7 @@ class Samples(Dataset):
     def __getitem__(self, request: Request) -> Batch:
         entry = self.entries[request.index]
         rng = np.random.default_rng([self.seed, request.step, request.slot])
-        pixels = torch.from_numpy(read_image(self.data / entry.path)).permute(2, 0, 1).float()
+        pixels = torch.from_numpy(read_entry(self.data, entry)).permute(2, 0, 1).float()
         image = self.view.rescale(pixels, rng)
         theta = self.view.draw(*image.shape[1:], rng)
         tags = torch.zeros(self.num_classes)

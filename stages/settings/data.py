@@ -96,6 +96,11 @@ class ConvertSettings(Block):
         None,
         description="folder of the devkit with masks of the train images; null: VOC's and SBD's",
     )
+    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None,
+        description="significant bits a channel of images in 16-bit files, as 12 of a camera's;"
+        " null: all 16",
+    )
     shuffle_tags: bool = Field(
         False,
         description="control experiment: permute the label vectors of the train images at random",

@@ -99,7 +99,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     (folder(bad, "salient") / "t1.png").write_bytes(b"")
     line = read_saliency(bad)
-    assert "it is no picture" in line
+    assert line == "cannot read the map data/salient/t1.png (it is empty): get it again"
     (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
     (bad.data / "images").rename(bad.data / "old")
     return read_saliency(bad)

@@ -153,10 +153,15 @@ def _(bad: Bad) -> None:
         assert (bad.read(name)[0, 0] // 2).tolist() == [127, 0, 0], name
 
 
-@case("a PNG named .jpg")
+@case("a PNG named .jpg, or a JPEG named .HEIC, .jfif or .jpe")
 def _(bad: Bad) -> None:
     pixels().save(bad.root / "a.jpg", "PNG")
     np.testing.assert_array_equal(bad.read("a.jpg"), np.asarray(pixels()))
+    bad.make_devkit()
+    for image_id, suffix in (("t1", ".HEIC"), ("t2", ".jfif"), ("v1", ".jpe")):
+        (bad.images / f"{image_id}.jpg").rename(bad.images / f"{image_id}{suffix}")
+    index = Index.load(bad.converted() / "index.json")
+    assert [Path(entry.path).suffix for entry in index.images] == [".HEIC", ".jfif", ".jpe"]
 
 
 @case("a mask is a file of zero bytes")

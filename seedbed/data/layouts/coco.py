@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from seedbed.data.classes import ClassTable
+from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
 from seedbed.data.source import OnProblem, Source
@@ -108,6 +109,7 @@ def list_images(
     """The images of an annotation file by id, with their objects."""
     images: dict[str, AnnotatedImage] = {}
     by_key: dict[Key, AnnotatedImage] = {}
+    files = path_finder(folder)
     for photo in content.images:
         name = PurePosixPath(photo.file_name)
         image_id = compose(name.stem)
@@ -118,7 +120,7 @@ def list_images(
         elif image_id in images or photo.id in by_key:
             on_problem(f"image {image_id}, number {photo.id}, is in {file} twice: take one out")
         else:
-            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, folder / name, file, split)
+            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, files(name), file, split)
     names = {info.id: info.name for info in content.categories}
     for number, instance in enumerate(content.annotations):
         if instance.image_id not in by_key or instance.category_id not in names:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder, files_of
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
@@ -16,6 +17,7 @@ from seedbed.data.layouts.voc import (
 )
 from seedbed.data.lists import image_numbers, read_list
 from seedbed.data.source import OnProblem, Source, check_size
+from seedbed.data.text import compose
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
 from seedbed.runtime.errors import UserError
 
@@ -42,30 +44,42 @@ class Devkit:
             if not folder.is_dir():
                 raise UserError(f"there is no folder {folder}: put the data there, or name another")
 
-    def image(self, image_id: str) -> Path:
-        """The path of an image."""
-        return self.root / "JPEGImages" / f"{image_id}.jpg"
+    def images(self, ids: Iterable[str]) -> MatchedFolder:
+        """The images, JPEGs first."""
+        return MatchedFolder(self.root / "JPEGImages", ids, IMAGES)
 
     def image_list(self, name: str) -> Path:
         """The path of a segmentation list."""
-        return self.root / "ImageSets" / "Segmentation" / f"{name}.txt"
+        return MatchedFolder(self.root / "ImageSets" / "Segmentation", [name], (".txt",)).of(name)
 
-    def annotation(self, image_id: str) -> Path:
-        """The path of an image's annotation."""
-        return self.root / "Annotations" / f"{image_id}.xml"
+    def annotations(self, ids: Iterable[str]) -> MatchedFolder:
+        """The images' annotations."""
+        return MatchedFolder(self.root / "Annotations", ids, (".xml",))
 
-    def mask(self, image_id: str, split: str) -> Path | None:
-        """The path of an image's mask, or None.
+    def masks(self, splits: Mapping[str, str]) -> dict[str, Path]:
+        """The paths of the images' masks; an image without one is missing.
 
         VOC's own masks are preferred to SBD's, which are coarser, have no void and are only used
         for train images.
         """
-        train = split == "train"
-        folder = self.train_masks if train and self.train_masks else "SegmentationClass"
-        paths = [self.root / folder / f"{image_id}.png"]
-        if train and not self.train_masks and self.sbd:
-            paths.append(self.sbd / "cls" / f"{image_id}.mat")
-        return next((path for path in paths if path.is_file()), None)
+        train = {image_id for image_id, split in splits.items() if split == "train"}
+        folder = self.root / "SegmentationClass"
+        voc = MatchedFolder(folder, splits, MASKS).paths if folder.is_dir() else {}
+        if self.train_masks:
+            own = MatchedFolder(self.root / self.train_masks, splits, MASKS).paths
+            return {i: path for i, path in voc.items() if i not in train} | {
+                i: path for i, path in own.items() if i in train
+            }
+        sbd = MatchedFolder(self.sbd / "cls", splits, (".mat",)).paths if self.sbd else {}
+        return {i: path for i, path in sbd.items() if i in train} | voc
+
+    def notes(self, splits: Mapping[str, str]) -> list[str]:
+        """Remarks on files that no image uses."""
+        folder = self.root / "JPEGImages"
+        ids = {*splits, *(compose(path.stem) for path in files_of(folder, IMAGES))}
+        if not (masks := self.root / "SegmentationClass").is_dir():
+            return []
+        return MatchedFolder(masks, ids, MASKS).describe_strays("masks", f"image in {folder}")
 
     def class_table(self, train: Iterable[str], chosen: Sequence[str] | None) -> ClassTable:
         """The chosen classes or, without a choice, those in the train images' annotations."""
@@ -73,8 +87,10 @@ class Devkit:
             return ClassTable.of(chosen, keep_order=True)
         if not (self.root / "Annotations").is_dir():
             raise UserError(f"there is no folder {self.root / 'Annotations'}: name the classes")
+        train = list(train)
+        annotations = self.annotations(train)
         return ClassTable.of(
-            set().union(*(read_annotation(self.annotation(image_id)) for image_id in train))
+            set().union(*(read_annotation(annotations.of(image_id)) for image_id in train))
         )
 
     def labels(self, source: str, table: ClassTable, ids: Iterable[str]) -> Labels:
@@ -86,11 +102,9 @@ class Devkit:
             return read_cls_labels(self._label_file("cls_labels.npy"), table)
         if source == "train_cls":
             return read_train_cls(self._label_file("train_cls.txt"), table)
-        paths = {image_id: self.annotation(image_id) for image_id in ids}
         return {
             image_id: table.labels_named(read_annotation(path), path)
-            for image_id, path in paths.items()
-            if path.is_file()
+            for image_id, path in self.annotations(ids).paths.items()
         }
 
     def _label_file(self, name: str) -> Path:
@@ -140,27 +154,30 @@ def devkit_source(
                 f"train image {image_id} has no class in {label_source}: label it, or unlist it"
             )
 
+    images, masks = devkit.images(splits), devkit.masks(splits)
+
+    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
+        if splits[image_id] == "val" and image_id not in masks:
+            folder = devkit.root / "SegmentationClass"
+            raise UserError(
+                f"val image {image_id} has no mask in {folder}: put {image_id}.png there"
+            )
+        return read_mask(masks[image_id], table, size) if image_id in masks else None
+
     return Source(
         splits=splits,
-        images={image_id: devkit.image(image_id) for image_id in splits},
+        images={image_id: images.of(image_id) for image_id in splits},
         table=table,
         labels=labels,
-        mask=lambda image_id, size: read_mask(devkit, table, image_id, splits[image_id], size),
+        mask=mask,
         label_source=label_source,
         audit_list=audit_list(devkit, train),
+        notes=tuple(devkit.notes(splits)),
     )
 
 
-def read_mask(
-    devkit: Devkit, table: ClassTable, image_id: str, split: str, size: tuple[int, int]
-) -> np.ndarray | None:
-    """Read an image's mask (H, W) of class ids; None if a train or test image has no mask."""
-    path = devkit.mask(image_id, split)
-    if path is None and split == "val":
-        folder = devkit.root / "SegmentationClass"
-        raise UserError(f"val image {image_id} has no mask in {folder}: put {image_id}.png there")
-    if path is None:
-        return None
+def read_mask(path: Path, table: ClassTable, size: tuple[int, int]) -> np.ndarray:
+    """Read an image's mask (H, W) of class ids."""
     return table.mask_of(check_size(read_source_mask(path), size, path), path)
 
 

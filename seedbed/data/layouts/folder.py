@@ -1,19 +1,25 @@
 """A folder of images, a table of labels and an optional folder of masks as a source."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from seedbed.data.classes import ClassTable, ids_in
+from seedbed.data.file_names import (
+    IMAGES,
+    MASKS,
+    MatchedFolder,
+    describe_others,
+    files_of,
+    finder,
+)
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.label_table import Row, read_label_table
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import read_mask
 from seedbed.runtime.errors import UserError
-
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def folder_source(
@@ -40,8 +46,9 @@ def folder_source(
 
     """
     photos = files_of(images, IMAGES)
-    mask_paths = {compose(path.stem): path for path in files_of(masks, (".png",))} if masks else {}
     rows = identify(read_label_table(labels, on_problem), photos, images, on_problem)
+    mask_folder = MatchedFolder(masks, rows, MASKS) if masks else None
+    mask_paths = mask_folder.paths if mask_folder else {}
     splits = splits_of(rows, mask_paths, on_problem)
     names = list(classes or sorted({name for row, _ in rows.values() for name in row.labels}))
     class_table = ClassTable.own(names)
@@ -51,7 +58,6 @@ def folder_source(
     }
 
     unlisted = {path.name for path in photos} - {path.name for _, path in rows.values()}
-    strays = [path.name for image_id, path in mask_paths.items() if image_id not in rows]
     return Source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),
         images={image_id: path for image_id, (_, path) in rows.items()},
@@ -63,19 +69,10 @@ def folder_source(
             *count_with_examples(
                 f"images in {images} have no row in {labels} and are left out", unlisted
             ),
-            *count_with_examples(f"masks in {masks} belong to no row of {labels}", strays),
+            *(mask_folder.describe_strays("masks", f"row of {labels}") if mask_folder else ()),
+            *describe_others(images, IMAGES, "images"),
+            *(describe_others(masks, MASKS, "PNGs") if masks else ()),
         ),
-    )
-
-
-def files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:
-    """A folder's visible files with one of the suffixes, in any case, sorted by name."""
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}: put the data there, or name another")
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and path.name[0] != "." and path.is_file()
     )
 
 
@@ -83,13 +80,10 @@ def identify(
     rows: list[Row], photos: list[Path], folder: Path, on_problem: OnProblem
 ) -> dict[str, tuple[Row, Path]]:
     """The row and the file of every image id; a row names the file with or without suffix."""
-    by_name: dict[str, list[Path]] = {}
-    for path in photos:
-        for name in (path.name, path.stem):
-            by_name.setdefault(compose(name), []).append(path)
+    find = finder(photos)
     rows_by_id: dict[str, tuple[Row, Path]] = {}
     for row in rows:
-        paths = by_name.get(row.image, [])
+        paths = find(row.image)
         image_id = compose(paths[0].stem) if paths else ""
         if len(paths) != 1:
             what = f"are {len(paths)} images" if paths else "is no image"
@@ -99,12 +93,20 @@ def identify(
         elif not is_image_id(image_id):
             on_problem(f"{row.place}: {image_id!r} cannot be an image's id: rename the file")
         elif image_id in rows_by_id:
-            on_problem(
-                f"{row.place}: {image_id} is also in {rows_by_id[image_id][0].place}: join them"
-            )
+            on_problem(f"{row.place}: {_of_one_id(paths[0], *rows_by_id[image_id])}")
         else:
             rows_by_id[image_id] = row, paths[0]
     return rows_by_id
+
+
+def _of_one_id(path: Path, row: Row, other: Path) -> str:
+    """What is wrong with a second row of an image id; the first is of the file `other`."""
+    if path == other:
+        return f"{path.name} is also in {row.place}: write its labels in one row"
+    return (
+        f"{path.name} and {other.name} in {row.place} have the same name without suffix, which is "
+        "an image's id: rename one of the files"
+    )
 
 
 def splits_of(

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml import DefusedXmlException
 
 from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.layouts.xml_text import read_xml
 from seedbed.data.lists import read_lines
+from seedbed.data.text import compose
 from seedbed.formats.masks import read_mask
 from seedbed.formats.mat import read_mat
 from seedbed.formats.pickles import restricted
@@ -21,13 +21,8 @@ from seedbed.runtime.errors import UserError
 
 def read_annotation(path: Path) -> set[str]:
     """The class names of all objects of an annotation, difficult ones included."""
-    try:
-        objects = defusedxml.ElementTree.parse(path).getroot().findall("object")
-    except FileNotFoundError:
-        raise UserError(f"annotation {path} is missing: put it there") from None
-    except (OSError, SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
-        raise UserError(f"cannot read the annotation {path}: {error}; get it again") from error
-    names = {(element.findtext("name") or "").strip() for element in objects}
+    objects = read_xml(path, "annotation").findall("object")
+    names = {compose((element.findtext("name") or "").strip()) for element in objects}
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")
     return names
@@ -63,7 +58,7 @@ def read_train_cls(path: Path, table: ClassTable) -> Labels:
 
 def read_source_mask(path: Path) -> np.ndarray:
     """Read a mask, a PNG or SBD's `.mat`, as source ids (H, W) uint8."""
-    if path.suffix != ".mat":
+    if path.suffix.lower() != ".mat":
         return read_mask(path)
     try:
         content = read_mat(path)
@@ -76,5 +71,7 @@ def read_source_mask(path: Path) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         ids = mask.astype(np.uint8)
     if not np.array_equal(ids, mask):
-        raise UserError(f"the SBD mask {path} holds values that are no class ids: get it again")
+        raise UserError(
+            f"the SBD mask {path} holds values that are no class ids: give SBD's own file"
+        )
     return ids

@@ -126,7 +126,8 @@ def test_masks_hold_class_ids_background_and_void(folder):
         ("\n../images/dög.PNG,dog\n", "row 6 of labels.csv: there is no image '../images/dög.PNG'"),
         ("..,dog\n", "row 5 of labels.csv: there is no image '..'"),
         (",dog\n", "row 5 of labels.csv: there is no image ''"),
-        ("cat 1,dog\n", "row 5 of labels.csv: cat 1 is also in row 2 of labels.csv: join them"),
+        ("cat 1,dog\n", "row 5 of labels.csv: cat 1.jpg is also in row 2 of labels.csv: write its"),
+        ("twice.jpg,dog\ntwice.png,cat\n", "row 6 of labels.csv: twice.png and twice.jpg in row 5"),
         ("c.jpg,dog,cat\n", "row 5 of labels.csv has 3 cells: separate labels by blanks or ;"),
         ("a.b,\n", "row 5 of labels.csv: train image a.b has no label: name one, or take it out"),
         ("a.b\n", "row 5 of labels.csv: train image a.b has no label"),
@@ -197,9 +198,10 @@ def test_images_and_masks_without_a_row_are_counted(folder):
     for name in ("x.jpg", "y.jpg", ".hidden.jpg", "notes.txt"):
         (folder / "images" / name).write_bytes(b"")
     write_mask(folder / "masks" / "x.png", np.zeros((2, 2), np.uint8))
-    images, masks = read(folder, TABLE.replace("dög.PNG,dog\n", "")).notes
+    images, masks, others = read(folder, TABLE.replace("dög.PNG,dog\n", "")).notes
     assert images.startswith("3 images in ") and images.endswith("left out: dög.PNG, x.jpg, y.jpg")
     assert masks.startswith("1 masks in ") and masks.endswith(": x.png")
+    assert others == f"1 files in {folder / 'images'} are no images: notes.txt"
 
 
 def test_own_classes_have_their_own_ids_even_with_vocs_names():
