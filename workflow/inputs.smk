@@ -257,7 +257,7 @@ def report_inputs(wildcards):
 
 @functools.cache
 def exports():
-    """What can be written in the published systems' formats: what the stage calls it, its files."""
+    """What can be written in others' formats: what the stage calls it, its files."""
     artefacts = {
         "cam": ("cam", shards_of("cam")),
         "affinity_low": ("affinity_low", shards_of("affinity/scores")),
@@ -266,13 +266,18 @@ def exports():
         "attention": ("attention", shards_of("group/cam")),
         "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
     }
+    masks = {"pseudo_labels": "<results>/pseudo_labels.h5"}
     for number, supervise in enumerate(SUPERVISION):
         for split in ("train", "val", "test"):
             files = shards_of(f"rounds/{number}/masks/{split}")
             artefacts[f"masks-{number}-{split}"] = ("masks", files)
+            masks[f"{number}-{split}"] = files
         if supervise == "selected":
             files = f"<results>/rounds/{number}/targets.h5"
             artefacts[f"selected-{number}"] = ("selected", files)
+    for tool in ("coco", "labelme"):  # to correct masks; by itself of the last round's train images
+        artefacts |= {f"{tool}-{name}": (tool, files) for name, files in masks.items()}
+        artefacts[tool] = (tool, masks[f"{LAST_ROUND}-train"])
     return artefacts
 
 
