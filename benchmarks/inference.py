@@ -98,7 +98,7 @@ def literal_cam(
 ) -> None:
     """Class activation maps one forward pass after the other."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
+    model, tagged = network_on(weights, CPU, "cls"), [c - 1 for c in TAGS]
     with write_maps(output, levels=255) as maps:
         for entry in entries:
             image = read_entry(data, entry)
@@ -114,7 +114,7 @@ def literal_predict(
     """Probabilities one forward pass after the other."""
     fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
-    model = network_on(weights, CPU)
+    model = network_on(weights, CPU, "seg")
     with write_maps(output) as maps:
         for entry in entries:
             image = read_entry(data, entry)
@@ -131,7 +131,7 @@ def literal_groups(
 ) -> None:
     """Maps of images in groups, every group through the whole network."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
+    model, tagged = network_on(weights, CPU, "group"), [c - 1 for c in TAGS]
     groups = GroupIndex([entry.labels for entry in entries], draws=None)
     side = (settings.size, settings.size)
     with write_maps(output, levels=255) as maps:
@@ -141,7 +141,7 @@ def literal_groups(
                 members = groups.group(position, model.group_size, rng)
                 images = [torch.from_numpy(read_entry(data, entries[m])) for m in members]
                 squares = [
-                    resize(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
+                    resize_image(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
                     for image in images
                 ]
                 for flipped in (False, True):
@@ -226,6 +226,8 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
         hue=0.0,
         padding=None,
         placement="random",
+        scale_resampling="half_pixel",
+        flip_before_padding=True,
     )
     masks = MaskSupervision(maps=Maps(folder / "targets.h5"), stride=1, sampling="half_pixel")
     samples = Samples(entries, folder, view, num_classes=CLASSES, seed=SEED, supervision=masks)

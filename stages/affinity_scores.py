@@ -1,6 +1,6 @@
 """Class scores of the train images with low and high alpha, from which AffinityNet learns (PSA)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -47,9 +47,17 @@ def affinity_scores(
         work = partial(refined_scores, cams=Maps(cams), settings=settings, data=data)
     else:
         raise UserError("scores are made from class activation maps: give --cams")
+    work = partial(_scores_of, work=work)
     with write_maps(output, levels=255, **attributes) as maps:
         for entry, scores in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
+
+
+def _scores_of(entry: ImageEntry, *, work: Callable[[ImageEntry], np.ndarray]) -> np.ndarray:
+    """Posteriors (2, 1 + K, H, W) uint8: certainly background without labels, else by `work`."""
+    return (
+        work(entry) if entry.labels else np.full((2, 1, entry.height, entry.width), 255, np.uint8)
+    )
 
 
 def refined_scores(

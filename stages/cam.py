@@ -1,4 +1,4 @@
-"""Class activation maps of the train images, from the classifier or from PSA's files."""
+"""Class activation maps of the train images, from the classifier, or PSA's or IRN's files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -62,7 +62,7 @@ def computed_maps(
     workers: int,
 ) -> Iterator[np.ndarray]:
     """Yield the maps that the classifier gives for each image."""
-    model = network_on(weights, device)  # loaded before the workers fork, so that they share it
+    model = network_on(weights, device, "cls")  # loaded before the workers fork: they share it
     options = MultiScale(
         scales=settings.scales,
         flip=settings.flip,
@@ -85,6 +85,8 @@ def activation_maps(
     device: torch.device,
 ) -> np.ndarray:
     """Class activation maps of one image, (K of the image, H, W) uint8, maximum 255 each."""
+    if not entry.labels:
+        return entry.no_maps()
     channels = [c - 1 for c in entry.labels]
     outputs = multi_scale(
         lambda images: model.maps(model.preprocess(images))[:, channels], image, options, device
@@ -99,16 +101,18 @@ def activation_maps(
 
 
 def read_maps(entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable) -> np.ndarray:
-    """Class activation maps of one image from PSA's file, (K of the image, H, W) uint8."""
+    """Class activation maps of one image from a file, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
     cams = read_cam(path)
-    if (shape := next(iter(cams.values())).shape) != size:
-        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     source_ids = table.source_ids[list(entry.labels)].tolist()
     if missing := [source_id for source_id in source_ids if source_id not in cams]:
         name = table.names[missing[0] - 1]
         raise UserError(f"{path} has no map of {name} (key {missing[0] - 1}): make it again")
     maps = np.stack([cams[source_id] for source_id in source_ids])
+    if (shape := maps.shape[1:]) != size:
+        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 

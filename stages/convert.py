@@ -18,7 +18,15 @@ from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.source import OnProblem, Source, check_classes, decode_all, raise_problem
+from seedbed.data.mask_names import LABELMAP, NO_NAMES, MaskNames
+from seedbed.data.source import (
+    OnProblem,
+    Source,
+    check_classes,
+    check_masks,
+    decode_all,
+    raise_problem,
+)
 from seedbed.formats.maps import write_maps
 from seedbed.formats.tables import write_text, write_tsv
 from seedbed.runtime.errors import UserError
@@ -55,10 +63,17 @@ def _open_layout(
     cue_pickle: Path | None,
     cue_list: Path | None,
 ) -> Source:
+    names = mask_names(settings, data)
     if settings.layouts:
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
-        return LAYOUTS[key](**paths, classes=settings.classes, on_problem=on_problem)
+        return LAYOUTS[key](
+            **paths,
+            classes=settings.classes,
+            keep_negatives=settings.keep_negatives,
+            mask_names=names,
+            on_problem=on_problem,
+        )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
     return devkit_source(
@@ -66,10 +81,27 @@ def _open_layout(
         lists=dict(zip(SPLITS, lists, strict=True)),
         label_source=settings.label_source,
         classes=settings.classes,
+        keep_negatives=settings.keep_negatives,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
+        mask_names=names,
         on_problem=on_problem,
     )
+
+
+def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:
+    """What the config says that masks hold, or a labelmap.txt beside the masks."""
+    if isinstance(settings.mask_colours, str):
+        return MaskNames(labelmap=data / settings.mask_colours)
+    if settings.mask_values or settings.mask_colours:
+        return MaskNames(settings.mask_values, settings.mask_colours)
+    if settings.folder and settings.folder.masks:
+        masks = data / settings.folder.masks
+        places = [masks, masks.parent]
+    else:
+        places = [] if settings.layouts else [data / settings.devkit]
+    found = (place / LABELMAP for place in places if (place / LABELMAP).is_file())
+    return next((MaskNames(labelmap=path) for path in found), NO_NAMES)
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
@@ -107,6 +139,7 @@ def convert(
     """Convert a data set; nothing is written if any of its files has a problem."""
     source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
     check_classes(source, raise_problem)
+    as_read = source
     if settings.shuffle_tags:
         shuffled = shuffle(source.labels, source.train, settings.seed)
         source = replace(source, labels=shuffled)
@@ -117,9 +150,12 @@ def convert(
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
-    export_source_masks(masks, mask_folder, source.table)
+        check_masks(as_read, raise_problem)
+    export_source_masks(masks, mask_folder, source.table, source.mask_coding)
     label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
-    dataset = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
+    dataset = Index(
+        source.table.classes, tuple(entries), label_source, source.audit_list, source.mask_coding
+    )
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))

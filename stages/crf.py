@@ -12,7 +12,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.inference.refine import crf_labels, restrict_to_labels
 from seedbed.runtime.pools import ordered_map
-from stages.command import Data, Workers, run_stage
+from stages.command import Data, Split, Workers, run_stage
 from stages.settings import MaskCRFSettings
 
 
@@ -21,7 +21,7 @@ def crf(
     index: Annotated[Path, "dataset/index.json"],
     predictions: Annotated[Path, "the shard's predictions"],
     round: Annotated[int, "number of the round, for the artefact's attributes"],
-    split: Annotated[str, "train, val or test"],
+    split: Split,
     shard: Annotated[str, "which part of the images, as 1-of-1"],
     output: Annotated[Path, "to write: label and confidence · 255, (2, H, W) uint8"],
     settings: MaskCRFSettings,

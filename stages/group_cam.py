@@ -69,7 +69,7 @@ def attention_maps(
     network_pass = None
     if settings.source != "accumulated":
         network_pass = GroupNetworkPass(
-            network_on(weights, device),
+            network_on(weights, device, "group"),
             device,
             GroupIndex([entry.labels for entry in entries], draws=None),
             group_size=group_size,
@@ -97,7 +97,8 @@ def map_folder(path: Path, entries: Sequence[ImageEntry], table: ClassTable) -> 
     ]
     folder = MatchedFolder(path, names, (".png",))
     missing = [f"{name}.png" for name in names if name not in folder.paths]
-    print(*count_with_examples(f"maps are not in {path} and count as zeros", missing), sep="\n")
+    for line in count_with_examples(f"maps are not in {path} and count as zeros", missing):
+        print(line)
     return folder
 
 
@@ -105,6 +106,8 @@ def read_maps(
     entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable, power: float
 ) -> np.ndarray:
     """Attention maps of one image from Group-WSSS' files, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     size = (entry.height, entry.width)
     source_ids = table.source_ids[list(entry.labels)].tolist()
     maps = torch.from_numpy(read_attention(folder, entry.id, source_ids, size))

@@ -54,7 +54,9 @@ def walk_image(
     device: torch.device,
 ) -> np.ndarray:
     """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
-    model = network_on(weights, device)
+    if not entry.labels:
+        return np.ones((1, entry.height, entry.width), dtype=np.float16)
+    model = network_on(weights, device, "affinity")
     image = torch.from_numpy(read_entry(data, entry)).to(device).permute(2, 0, 1)[None]
     affinities = model.affinities(
         pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources

@@ -44,7 +44,8 @@ def train_round(
     """Train a segmentation network from its initial weights."""
     source = cues if settings.method == "dsrg" else targets
     if source is None:
-        raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
+        option = "--cues" if settings.method == "dsrg" else "--targets"
+        raise UserError(f"method {settings.method} trains on {option}: give its file")
     dataset, maps = Index.load(index), Maps([source])
     spec = NetworkSpec(
         name=settings.network,

@@ -76,7 +76,11 @@ def convert_inputs(wildcards):
     data_set = block("convert")
     files = [file for item in data_set.layouts.items() for file in layout_files(*item)]
     cues = published_cues() if data_set.label_source == "cues" else {}
-    return {"from_config": files or devkit_lists(data_set), **cues}
+    files = files or devkit_lists(data_set)
+    colours = data_set.mask_colours
+    if isinstance(colours, str):
+        files.append(given("convert.mask_colours", colours))
+    return {"from_config": files, **cues}
 
 
 def layout_files(key, layout):

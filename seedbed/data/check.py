@@ -9,7 +9,8 @@ from statistics import median
 from seedbed.data.classes import ids_in
 from seedbed.data.images import is_dark
 from seedbed.data.index import SPLITS, ImageEntry
-from seedbed.data.source import Source, check_classes, decode_all
+from seedbed.data.mask_check import mask_lines, mask_notes
+from seedbed.data.source import Source, check_classes, check_masks, decode_all
 from seedbed.data.text import count_with_examples
 
 MAX_SHOWN = 20  # problems that are printed; further ones are only counted
@@ -26,10 +27,12 @@ Checked = tuple[ImageEntry, tuple[int, ...] | None]  # an image and the ids in i
 def check_images(source: Source, data: Path, workers: int, problems: list[str]) -> list[Checked]:
     """Decode every image and mask; appends whatever a conversion would refuse to `problems`."""
     check_classes(source, problems.append)
-    return [
+    checked = [
         (entry, None if mask is None else ids_in(mask))
         for entry, mask in decode_all(source, data, workers, problems.append)
     ]
+    check_masks(source, problems.append)
+    return checked
 
 
 def describe(source: Source, checked: Sequence[Checked], rounds: int) -> str:
@@ -41,6 +44,7 @@ def describe(source: Source, checked: Sequence[Checked], rounds: int) -> str:
         + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
         + " images in order",
         *_class_lines(source, checked),
+        *mask_lines(source.mask_forms.values()),
         *(_size_lines(entries, rounds) if entries else []),
         *(f"note: {note}" for note in (*source.notes, *_notes(source, checked))),
     ]
@@ -113,7 +117,15 @@ def dark_images(entries: Iterable[ImageEntry]) -> list[str]:
 
 def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
     pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in checked if ids is not None]
-    notes = []
+    notes = count_with_examples(
+        "train images have no class and count as background",
+        (entry.id for entry, _ in checked if entry.split == "train" and not entry.labels),
+    )
+    names = Counter(info.name.casefold() for info in source.table.classes)
+    notes += count_with_examples(
+        "classes are spelt like another one but for capitals",
+        (info.name for info in source.table.classes if names[info.name.casefold()] > 1),
+    )
     if not any(entry.split == "val" for entry, _ in checked):
         notes.append("there is no val image: set evaluate.split to train")
     if not pairs:
@@ -121,6 +133,7 @@ def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
     return [
         *notes,
         *dark_images(entry for entry, _ in checked),
+        *mask_notes(source.mask_forms.values()),
         *count_with_examples(
             "masks hold a class that the labels lack", (i for i, a, b in pairs if b - a)
         ),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from seedbed.data.text import compose, count_with_examples
+from seedbed.formats.mask_files import MASK_SUFFIXES
 from seedbed.formats.pictures import FORMATS, is_supported
 from seedbed.runtime.errors import UserError
 
@@ -20,7 +21,7 @@ IMAGES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jfif", ".jpe", ".jif"),
     *(".heic", ".heif", ".avif"),  # some programs name a JPEG so
 )
-MASKS = (".png",)
+MASKS = MASK_SUFFIXES
 
 
 def files_of(folder: Path, suffixes: Iterable[str]) -> list[Path]:

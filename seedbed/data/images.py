@@ -29,6 +29,7 @@ TURNS = {
 }
 # Pillow warns of large images and refuses larger ones; `open_picture` has its own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", "Corrupt EXIF data")  # which are read as far as they go
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.classes import ClassInfo, ClassTable
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class ImageEntry:
     bits: int | None = None
     highest: int | None = None
 
+    def no_maps(self) -> np.ndarray:
+        """The maps (0, H, W) uint8 of the classes of an image without labels."""
+        return np.zeros((0, self.height, self.width), dtype=np.uint8)
+
+    def background(self) -> np.ndarray:
+        """A mask (H, W) uint8 of background: what an image without labels is known to show."""
+        return np.zeros((self.height, self.width), dtype=np.uint8)
+
 
 @dataclass(frozen=True)
 class Index:
@@ -46,6 +56,8 @@ class Index:
         label_source: where the image-level labels are from.
         audit_list: the ids of VOC's own train list, which is also scored separately from the
             augmented list; empty if there is no such list.
+        mask_coding: what the user's own values or colours in mask files mean, in the data set's own
+            ids; None if masks hold those ids, or VOC's colours.
 
     """
 
@@ -53,6 +65,7 @@ class Index:
     images: tuple[ImageEntry, ...]
     label_source: str
     audit_list: tuple[str, ...] = ()
+    mask_coding: MaskCoding | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Index":
@@ -60,6 +73,7 @@ class Index:
         gc.disable()  # there is no garbage here, and looking for it takes half of the time
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
+            coding = content.get("mask_coding")
             return cls(
                 tuple(ClassInfo(**info) for info in content["classes"]),
                 tuple(
@@ -68,8 +82,16 @@ class Index:
                 ),
                 content["label_source"],
                 tuple(content["audit_list"]),
+                MaskCoding.from_json(coding) if coding else None,
             )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise UserError(f"cannot read the index {path}: {error}; remake it") from error
         finally:
             gc.enable()
@@ -83,6 +105,7 @@ class Index:
             "audit_list": self.audit_list,
             "classes": [asdict(info) for info in self.classes],
             "label_source": self.label_source,
+            "mask_coding": self.mask_coding.to_json() if self.mask_coding else None,
             "palette": VOC_PALETTE[: self.num_classes].tolist(),
         }
         encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode

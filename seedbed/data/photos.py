@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seedbed.data.file_names import IMAGES, describe_others, files_of, finder, readable_of
 from seedbed.data.layouts.folder import class_ids, identify
-from seedbed.data.layouts.label_table import read_label_table
+from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.source import raise_problem
 from seedbed.data.text import compose, count_with_examples, is_image_id, shown
 from seedbed.runtime.errors import UserError
@@ -56,8 +56,8 @@ def photos_in(folder: Path, skip: Path | None = None) -> Photos:
             written = " and ".join(map(shown, names))
             left[names] = f"{folder} holds {written}, whose masks would have one name: rename one"
         elif not is_image_id(stem):
-            name = shown(readable[0].name)
-            left[name,] = f"{folder / name!r} has a name that no mask can have: rename it"
+            name = readable[0].name
+            left[name,] = f"{folder}/{name!r} has a name that no mask can have: rename it"
         else:
             paths[stem] = readable[0]
     return Photos(folder, paths, left, _remarks(folder, unreadable, skip))
@@ -78,7 +78,7 @@ def _remarks(folder: Path, unreadable: Sequence[str], skip: Path | None) -> list
 
 
 def tags_of(table: Path, photos: Photos, classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The sorted class ids of every image from a CSV table `image,labels`.
+    """The sorted class ids of every image from a table of labels.
 
     Rows of images that are left out are left out too.
 
@@ -92,9 +92,13 @@ def tags_of(table: Path, photos: Photos, classes: Sequence[str]) -> dict[str, tu
 
     """
     left_out = finder([Path(name) for names in photos.left for name in names])
-    rows = [row for row in read_label_table(table, raise_problem) if not left_out(row.image)]
+    names = list(classes[1:])
+    table_rows = read_label_table(table, classes=names, on_problem=raise_problem).rows
+    rows = [row for row in table_rows if not left_out(row.image)]
     found = identify(rows, list(photos.paths.values()), photos.folder, raise_problem)
     if missing := [path.name for stem, path in photos.paths.items() if stem not in found]:
         raise UserError(f"{table} has no row for {missing[0]}: add one for every image")
-    names = list(classes[1:])
-    return {stem: class_ids(row, names, "test", raise_problem) for stem, (row, _) in found.items()}
+    return {
+        stem: class_ids(row, names, "test", keep_negatives=False, on_problem=raise_problem)
+        for stem, (row, _) in found.items()
+    }

@@ -1,11 +1,15 @@
 """Checks of names and labels that come from files."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 from seedbed.runtime.errors import UserError
 
 MAX_LENGTH = 10_000  # characters
+# Zero-width joiner and non-joiner, which scripts such as Persian and Hindi need within words.
+JOINERS = "\u200c\u200d"
+USELESS_JOINER = re.compile(rf"(?<![^\x00-\x7f{JOINERS}])[{JOINERS}]+|[{JOINERS}]+(?![^\x00-\x7f])")
 
 
 def compose(text: str) -> str:
@@ -16,6 +20,26 @@ def compose(text: str) -> str:
     if len(text) > MAX_LENGTH:
         raise UserError(f"{text[:20]!r}… has {len(text)} characters: shorten the name or label")
     return unicodedata.normalize("NFC", text)
+
+
+def plain_text(text: str) -> str:
+    """A composed text without invisible characters, whose blanks are all plain spaces.
+
+    No-break, wide and other blanks become spaces; tabs and line feeds are kept. Byte order marks,
+    zero-width spaces, soft hyphens and marks of the writing direction are removed, and so are
+    zero-width joiners, except between two characters that are not ASCII.
+    """
+    visible = "".join(
+        c if c in f"\t\n{JOINERS}" or unicodedata.category(c) != "Cf" else ""
+        for c in compose(text).replace("\r\n", "\n")
+    )
+    visible = USELESS_JOINER.sub("", visible)
+    return "".join(" " if c.isspace() and c not in "\t\n" else c for c in visible).strip()
+
+
+def plain_name(text: str) -> str:
+    """A name as `plain_text`, with a single space between words."""
+    return re.sub(" +", " ", plain_text(text))
 
 
 def is_printable(text: str) -> bool:

@@ -69,5 +69,5 @@ def plot_background_curves(
 def _save(figure: Figure, path: Path) -> None:
     """Write the figure without matplotlib's version, so that equal figures are equal bytes."""
     with atomic(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        figure.savefig(temporary, format="png", metadata={"Software": None})
     plt.close(figure)

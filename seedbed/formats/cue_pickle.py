@@ -166,4 +166,6 @@ def _integers(values: Any) -> np.ndarray | None:  # noqa: ANN401
         array = np.asarray(values)
     except ValueError:
         return None
+    if array.size == 0:  # NumPy takes an empty list for floats
+        return array.astype(np.int64)
     return array if array.dtype.kind in "iu" else None

@@ -74,18 +74,18 @@ class Samples(Dataset):
     def __getitem__(self, request: Request) -> Batch:
         entry = self.entries[request.index]
         rng = np.random.default_rng([self.seed, request.step, request.slot])
-        pixels = torch.from_numpy(read_entry(self.data, entry)).permute(2, 0, 1).float()
+        pixels = torch.from_numpy(read_entry(self.data, entry)).permute(2, 0, 1)
         image = self.view.rescale(pixels, rng)
-        theta = self.view.draw(*image.shape[1:], rng)
+        placement = self.view.place(image, rng)
         tags = torch.zeros(self.num_classes)
         tags[[0, *entry.labels]] = 1
         supervision = self.supervision
         return Batch(
-            images=self.view.render(image, theta, rng),
+            images=self.view.render(image, placement.theta, rng),
             tags=tags,
             index=torch.tensor(request.index),
-            mirrored=torch.det(theta[:, :2]) < 0,
-            targets=supervision and supervision.target(entry, theta, self.view.crop),
+            mirrored=torch.tensor(placement.mirrored),
+            targets=supervision and supervision.target(entry, placement),
         )
 
 

@@ -202,16 +202,6 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
-@case("a mask with a channel of transparency, of 16 bits, or of two colours")
-def _(bad: Bad) -> str:
-    bad.make_devkit()
-    for mode in ("I;16", "1", "RGBA"):
-        Image.new(mode, (WIDTH, HEIGHT)).save(bad.masks / "v1.png")
-        line = bad.not_converted()
-        assert f"has mode {mode}: " in line
-    return line
-
-
 @case("a decompression bomb instead of a mask")
 def _(bad: Bad) -> str:
     write_png(bad.make_devkit().masks / "v1.png", (20000, 20000), 8, 0, b"")

@@ -365,7 +365,7 @@ def test_a_name_that_no_mask_can_have_stops_no_other_image(folder, refused):
     assert [line for line in lines if "rename" in line] == [
         f"{photos} holds a.jpg and a.png, whose masks would have one name: rename one",
         f"{photos}/'line\\nfeed.png' has a name that no mask can have: rename it",
-        f"{photos}/'\\\\udcff\\\\udcfe.png' has a name that no mask can have: rename it",
+        f"{photos}/'\\udcff\\udcfe.png' has a name that no mask can have: rename it",
     ]
     assert lines[-1].endswith("3 of 4 images have no mask: see above")
     assert [path.name for path in (folder / "masks").iterdir()] == ["c d.png"]
@@ -415,8 +415,6 @@ def test_labels_restrict_each_image_to_its_own(folder, call, image):
     [
         ("a,cat\nb,cow\nc d,dog", r"row 3 .*labels\.csv.*'cow'"),
         ("a,cat\nb,dog\nx,dog", r"row 4 .*labels\.csv.*'x'"),
-        ("a,cat\nb,dog\nb.jpg,cat\nc d,dog", r"row 4 .*b"),
-        ("a,background\nb,\nc d,", r"row 2 .*'background'"),
         ("a,cat\nb,dog", r"labels\.csv has no row for c d\.bmp"),
     ],
 )

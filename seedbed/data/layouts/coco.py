@@ -10,6 +10,7 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import VOID
@@ -43,11 +44,13 @@ def coco_source(
     val_images: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
 
-    Image ids are file stems; train images without a class are left out. UserError if unreadable.
+    Image ids are file stems. UserError if a file is unreadable.
 
     Args:
         instances: the annotation file of the train images.
@@ -56,6 +59,9 @@ def coco_source(
         val_images: their folder; default: `images`.
         classes: the names of the classes in order; default: those of the train images, in the
             order of the file's categories.
+        keep_negatives: whether train images without a class are kept, as images that show only
+            background; otherwise they are left out.
+        mask_names: what masks hold that are given from outside; the file's own are drawn.
         on_problem: called for every problem within a file.
 
     """
@@ -70,7 +76,9 @@ def coco_source(
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
     kept = {
-        i: image for i, image in annotated.items() if image.split == "val" or image.class_ids(ids)
+        i: image
+        for i, image in annotated.items()
+        if keep_negatives or image.split == "val" or image.class_ids(ids)
     }
     empty = annotated.keys() - kept.keys()
     others = set().union(*(image.names for image in annotated.values())) - set(names)
@@ -81,6 +89,7 @@ def coco_source(
         labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
         mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
+        mask_coding=mask_names.coding(names),
         notes=(
             *count_with_examples(f"train images of {instances} have no class: left out", empty),
             *count_with_examples("categories are none of the classes: void in masks", others),

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.classes import ClassTable, Labels, check_numbers
 from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder, files_of
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
+from seedbed.formats.mask_coding import MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -99,7 +101,7 @@ class Devkit:
         `source`: "annotations" (XML), "cls_labels" (PSA's .npy) or "train_cls" (Group-WSSS').
         """
         if source == "cls_labels":
-            return read_cls_labels(self._label_file("cls_labels.npy"), table)
+            return read_cls_labels(self._label_file("cls_labels.npy"), table, set(ids))
         if source == "train_cls":
             return read_train_cls(self._label_file("train_cls.txt"), table)
         return {
@@ -122,8 +124,10 @@ def devkit_source(
     lists: Mapping[str, str | None],
     label_source: str,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read a devkit's lists and labels.
@@ -133,8 +137,10 @@ def devkit_source(
         lists: the name of each split's list, or None.
         label_source: "cues", or see `Devkit.labels`.
         classes: the names of the classes in order; default: those in the train annotations.
+        keep_negatives: whether train images may have no class; they show only background.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
+        mask_names: what the masks hold, unless source ids or VOC's colours.
         on_problem: called for every train image without a class.
 
     Raises:
@@ -148,21 +154,22 @@ def devkit_source(
         labels = cue_labels(cue_pickle, cue_list, table, train)
     else:
         labels = devkit.labels(label_source, table, splits)
-    for image_id in train:
-        if not labels.get(image_id):
-            on_problem(
-                f"train image {image_id} has no class in {label_source}: label it, or unlist it"
-            )
-
+    check_labelled(train, labels, label_source, keep_negatives, on_problem)
     images, masks = devkit.images(splits), devkit.masks(splits)
+    coding = mask_names.coding(table.names)
+    if classes is None and coding is None:
+        check_numbers([info.name for info in table.classes], on_problem)
+    reader, forms = table.mask_reader(coding), {}
 
     def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
-        if splits[image_id] == "val" and image_id not in masks:
+        if image_id in masks:
+            return read_mask(image_id, masks[image_id], size, table, reader, forms)
+        if splits[image_id] == "val":
             folder = devkit.root / "SegmentationClass"
             raise UserError(
                 f"val image {image_id} has no mask in {folder}: put {image_id}.png there"
             )
-        return read_mask(masks[image_id], table, size) if image_id in masks else None
+        return None
 
     return Source(
         splits=splits,
@@ -172,13 +179,54 @@ def devkit_source(
         mask=mask,
         label_source=label_source,
         audit_list=audit_list(devkit, train),
-        notes=tuple(devkit.notes(splits)),
+        notes=(*devkit.notes(splits), *mask_names.notes(table.names)),
+        mask_coding=coding,
+        mask_forms=forms,
     )
 
 
-def read_mask(path: Path, table: ClassTable, size: tuple[int, int]) -> np.ndarray:
-    """Read an image's mask (H, W) of class ids."""
-    return table.mask_of(check_size(read_source_mask(path), size, path), path)
+def check_labelled(
+    train: Iterable[str],
+    labels: Labels,
+    label_source: str,
+    keep_negatives: bool,
+    on_problem: OnProblem,
+) -> None:
+    """Report train images without labels, or with `keep_negatives` those that nothing is said of.
+
+    An image that the label source does not mention is not known to show only background.
+    """
+    for image_id in train:
+        if image_id not in labels and keep_negatives:
+            on_problem(
+                f"train image {image_id} is not in {label_source}: put it there, without a class "
+                "if it shows none, or unlist it"
+            )
+        elif not labels.get(image_id) and not keep_negatives:
+            on_problem(
+                f"train image {image_id} has no class in {label_source}: label it, unlist it, or "
+                "set convert.keep_negatives"
+            )
+
+
+def read_mask(
+    image_id: str,
+    path: Path,
+    size: tuple[int, int],
+    table: ClassTable,
+    reader: MaskReader,
+    forms: dict[str, MaskForm],
+) -> np.ndarray:
+    """Read an image's mask (H, W) of class ids.
+
+    What the file held is noted in `forms`, unless it is SBD's.
+    """
+    if path.suffix.lower() == ".mat":
+        return table.mask_of(check_size(read_sbd_mask(path), size, path), path)
+    mask, form = reader.read(path)
+    mask = table.mask_of(check_size(mask, size, path), path)
+    forms[image_id] = form
+    return mask
 
 
 def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:
