@@ -1,11 +1,13 @@
 """Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: the data set and all its problems are described.
+With --check nothing is written but, if asked for, a page of some images with their masks: the data
+set and all its problems are described.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -172,13 +174,19 @@ def check(
     rounds: Annotated[int, "rounds of the recipe, for the disk space"] = 3,
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
+    page: Annotated[Path | None, "to write: images with labels and masks, as check.html"] = None,
 ) -> None:
-    """Describe a data set and all its problems; writes nothing."""
+    """Describe a data set and all its problems; writes nothing but the page, if one is named."""
     problems: list[str] = []
     try:
         source = open_source(settings, data, problems.append, cue_pickle, cue_list)
         checked = check_images(source, data, workers, problems)
         print(describe(source, checked, rounds))
+        if page and checked:
+            # By name, so that no change of the report's code remakes a conversion.
+            report = import_module("seedbed.report.check_page")
+            shown = report.write_check_page(page, source, data, checked)
+            print(f"page: {shown} images with their labels and masks in {page}")
     except UserError as error:
         problems.append(str(error))
     if problems:

@@ -9,9 +9,10 @@ import numpy as np
 from seedbed.data.annotation_names import AnnotationNames, image_of
 from seedbed.data.coco_masks import read_coco_masks
 from seedbed.data.file_names import files_of
+from seedbed.data.given_masks import save_own_mask
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.labelme import draw_labelme, read_labelme
-from seedbed.formats.masks import write_mask
+from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
 from stages.command import run_stage
@@ -29,7 +30,8 @@ def import_masks(
     empty = [entry.id for entry, mask in read(annotations, dataset) if not mask.any()]
     count = 0
     for entry, mask in progress(read(annotations, dataset)):
-        write_mask(masks / f"{entry.id}.png", dataset.table.source_mask(mask))
+        with atomic(masks / f"{entry.id}.png") as path:
+            save_own_mask(path, dataset.table.source_mask(mask), dataset.mask_coding)
         count += 1
     print(f"{count} masks in {masks}, of which {len(empty)} are background alone")
 
