@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedbed.data.check import Checked
 from seedbed.data.classes import ids_in
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import SPLITS, ImageEntry
 from seedbed.data.source import Source
 from seedbed.formats.masks import VOC_PALETTE, VOID
@@ -87,7 +87,7 @@ def _shown(
     entry: ImageEntry, source: Source, data: Path, classes: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """What the page shows of an image: its pictures, and the classes of its labels and mask."""
-    image = read_image(data / entry.path, bits=entry.bits)
+    image = read_entry(data, entry)
     mask = source.mask(entry.id, image.shape[:2])
     size = fit_size(*image.shape[:2], SIDE)
     small = downsample(image, size)
