@@ -1,6 +1,7 @@
 """Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: the data set and all its problems are described.
+With --check nothing is written: the data set and all its problems are described. Neither with
+--compare, which tells whether the data set is still the one that an index was made from.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 
 from seedbed.data.check import check_images, describe, list_problems
 from seedbed.data.classes import Labels
+from seedbed.data.compare import find_difference
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
@@ -61,6 +63,18 @@ def open_source(
     )
 
 
+def open_checked(
+    settings: ConvertSettings, data: Path, cue_pickle: Path | None, cue_list: Path | None
+) -> Source:
+    """The data set with the labels that are used; raises UserError at the first problem."""
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
+    if not settings.shuffle_tags:
+        return source
+    shuffled = shuffle(source.labels, source.train, settings.seed)
+    return replace(source, labels=shuffled, label_source=f"{source.label_source}, shuffled")
+
+
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
     """Permute the label vectors of the train images at random."""
     order = np.random.default_rng(seed).permutation(len(train))
@@ -94,11 +108,7 @@ def convert(
     cue_list: CueList = None,
 ) -> None:
     """Convert a data set; nothing is written if any of its files has a problem."""
-    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
-    check_classes(source, raise_problem)
-    if settings.shuffle_tags:
-        shuffled = shuffle(source.labels, source.train, settings.seed)
-        source = replace(source, labels=shuffled)
+    source = open_checked(settings, data, cue_pickle, cue_list)
     entries = []
     with write_maps(masks) as maps:
         decoded = decode_all(source, data, workers, raise_problem)
@@ -107,12 +117,28 @@ def convert(
             if mask is not None:
                 maps.put(entry.id, mask)
     export_source_masks(masks, mask_folder, source.table)
-    label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
-    dataset = Index(source.table.classes, tuple(entries), label_source, source.audit_list)
+    dataset = Index(source.table.classes, tuple(entries), source.label_source, source.audit_list)
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))
     write_tsv(summary, summarise(dataset))
+
+
+def compare(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    masks: Annotated[Path, "dataset/masks.h5"],
+    settings: ConvertSettings,
+    data: Data,
+    workers: Workers = 1,
+    cue_pickle: CuePickle = None,
+    cue_list: CueList = None,
+) -> None:
+    """Compare a data set with an index; ends with an error if they differ. Writes nothing."""
+    source = open_checked(settings, data, cue_pickle, cue_list)
+    different = find_difference(source, Index.load(index), masks, data, workers)
+    if different:
+        raise UserError(f"{data}: {different} is not what {index} was made from; convert it again")
 
 
 def check(
@@ -138,4 +164,4 @@ def check(
 
 
 if __name__ == "__main__":
-    run_stage(convert, modes={"--check": check})
+    run_stage(convert, modes={"--check": check, "--compare": compare})
