@@ -1,10 +1,11 @@
 # make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
+# make figures: the runs whose figures README and docs give, about an hour.
 # make soak: faults and fuzzing with full counts. All make the environment first.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run test test-recipes soak bench lint clean
+.PHONY: install run figures test test-recipes soak bench lint clean
 
 install: $(VENV)/installed $(VENV)/native
 
@@ -26,6 +27,9 @@ $(VENV)/native: $(VENV)/installed $(wildcard $(addprefix seedbed/crf/native/,*.c
 
 run: install
 	$(BIN)/snakemake --cores all
+
+figures: install
+	$(BIN)/python -m benchmarks.figures
 
 test: install lint
 	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.pairs import compare
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, write_maps
 from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
@@ -98,10 +98,10 @@ def literal_cam(
 ) -> None:
     """Class activation maps one forward pass after the other."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
+    model, tagged = network_on(weights, CPU, "cls"), [c - 1 for c in TAGS]
     with write_maps(output, levels=255) as maps:
         for entry in entries:
-            image = read_image(data / entry.path)
+            image = read_entry(data, entry)
             found = each_side(image, scales, lambda x: model.maps(model.preprocess(x))[:, tagged])
             cams = normalise_cam(combine_scales(found, SIZE, power=1.0, resampling="half_pixel"))
             maps.put(entry.id, quantise(cams.numpy()))
@@ -114,10 +114,10 @@ def literal_predict(
     """Probabilities one forward pass after the other."""
     fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
-    model = network_on(weights, CPU)
+    model = network_on(weights, CPU, "seg")
     with write_maps(output) as maps:
         for entry in entries:
-            image = read_image(data / entry.path)
+            image = read_entry(data, entry)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
             probabilities = fuse_logits(logits, SIZE, fusion)
             stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
@@ -131,7 +131,7 @@ def literal_groups(
 ) -> None:
     """Maps of images in groups, every group through the whole network."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU), [c - 1 for c in TAGS]
+    model, tagged = network_on(weights, CPU, "group"), [c - 1 for c in TAGS]
     groups = GroupIndex([entry.labels for entry in entries], draws=None)
     side = (settings.size, settings.size)
     with write_maps(output, levels=255) as maps:
@@ -139,9 +139,9 @@ def literal_groups(
             rng, found = np.random.default_rng([settings.seed, position]), []
             for _ in range(settings.groups):
                 members = groups.group(position, model.group_size, rng)
-                images = [torch.from_numpy(read_image(data / entries[m].path)) for m in members]
+                images = [torch.from_numpy(read_entry(data, entries[m])) for m in members]
                 squares = [
-                    resize(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
+                    resize_image(image.permute(2, 0, 1)[None].float(), side, "antialias")[0]
                     for image in images
                 ]
                 for flipped in (False, True):
@@ -226,6 +226,8 @@ def loading(folder: Path, entries: list[ImageEntry]) -> None:
         hue=0.0,
         padding=None,
         placement="random",
+        scale_resampling="half_pixel",
+        flip_before_padding=True,
     )
     masks = MaskSupervision(maps=Maps(folder / "targets.h5"), stride=1, sampling="half_pixel")
     samples = Samples(entries, folder, view, num_classes=CLASSES, seed=SEED, supervision=masks)

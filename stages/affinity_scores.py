@@ -1,5 +1,6 @@
 """Class scores of the train images with low and high alpha, from which AffinityNet learns (PSA)."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,8 @@ import torch
 
 from seedbed.crf import dense_crf, resolve_backend, unary_from_probabilities
 from seedbed.data.classes import ClassTable
-from seedbed.data.images import read_image
+from seedbed.data.file_names import MatchedFolder
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, quantise, shard_of, write_maps
 from seedbed.formats.psa import read_scores
@@ -32,19 +34,30 @@ def affinity_scores(
 ) -> None:
     """Write the posteriors of low and high alpha, background first, of each image."""
     dataset = Index.load(index)
-    entries = shard_of(dataset.split("train"), shard)
+    train = dataset.split("train")
+    entries = shard_of(train, shard)
     attributes = {"settings": settings.model_dump_json()}
     if settings.low:
-        folders = (data / settings.low, data / settings.high)
+        names = [entry.id for entry in train]
+        low, high = (data / settings.low, data / settings.high)
+        folders = (MatchedFolder(low, names, (".npy",)), MatchedFolder(high, names, (".npy",)))
         work = partial(read_score_files, folders=folders, table=dataset.table)
     elif cams:
         attributes["crf_backend"] = resolve_backend(settings.crf.backend)
         work = partial(refined_scores, cams=Maps(cams), settings=settings, data=data)
     else:
         raise UserError("scores are made from class activation maps: give --cams")
+    work = partial(_scores_of, work=work)
     with write_maps(output, levels=255, **attributes) as maps:
         for entry, scores in zip(entries, ordered_map(work, entries, workers), strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
+
+
+def _scores_of(entry: ImageEntry, *, work: Callable[[ImageEntry], np.ndarray]) -> np.ndarray:
+    """Posteriors (2, 1 + K, H, W) uint8: certainly background without labels, else by `work`."""
+    return (
+        work(entry) if entry.labels else np.full((2, 1, entry.height, entry.width), 255, np.uint8)
+    )
 
 
 def refined_scores(
@@ -52,7 +65,7 @@ def refined_scores(
 ) -> np.ndarray:
     """Posteriors of one image after the CRF, (2, 1 + K, H, W) uint8."""
     maps = torch.from_numpy(cams.floats(entry.id))
-    image = read_image(data / entry.path)
+    image = read_entry(data, entry)
     posteriors = []
     for alpha in (settings.low_alpha, settings.high_alpha):
         # As in PSA the scores are not normalised, which only matters where one is clipped.
@@ -62,7 +75,7 @@ def refined_scores(
 
 
 def read_score_files(
-    entry: ImageEntry, *, folders: tuple[Path, Path], table: ClassTable
+    entry: ImageEntry, *, folders: Sequence[Path | MatchedFolder], table: ClassTable
 ) -> np.ndarray:
     """Posteriors of one image's own classes from PSA's files, (2, 1 + K, H, W) uint8."""
     paths = [folder / f"{entry.id}.npy" for folder in folders]

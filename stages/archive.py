@@ -12,7 +12,7 @@ from seedbed.formats.masks import VOID, write_mask
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
-from stages.command import run_stage
+from stages.command import Split, run_stage
 
 # VOC2012, segmentation, competition 6: training with data other than VOC's.
 FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"
@@ -23,7 +23,7 @@ def archive(
     index: Annotated[Path, "dataset/index.json"],
     masks: Annotated[list[Path], "the split's masks (H, W), or labels with confidences (2, H, W)"],
     output: Annotated[Path, "to write: a .tar.gz"],
-    split: Annotated[str, "train, val or test"] = "test",
+    split: Split = "test",
 ) -> None:
     """Pack a palette PNG of each image of the split, in the data set's own class ids."""
     dataset = Index.load(index)

@@ -9,8 +9,9 @@ from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.evaluation.scoring import score_steps
 from seedbed.formats.maps import Maps
 from seedbed.formats.tables import write_tsv
+from seedbed.runtime.errors import UserError
 from stages.chain_options import ChainOptions
-from stages.command import Data, Workers, run_stage
+from stages.command import Data, Workers, parse_settings, run_stage
 from stages.settings import AuditSettings, CRFSettings
 
 
@@ -20,14 +21,16 @@ def audit(
     truth: Annotated[Path, "dataset/masks.h5"],
     output: Annotated[Path, "to write: a row for each step and list"],
     settings: AuditSettings,
-    crf: Annotated[str, "settings of the CRF that refines CAMs and pseudo labels, as JSON"],
+    crf: Annotated[
+        str, "settings of the CRF that refines CAMs, control and pseudo labels, as JSON"
+    ],
     data: Data,
     workers: Workers,
     chain: ChainOptions,
 ) -> None:
     """Score the steps whose artefacts are given, on every list of the data set."""
     dataset = Index.load(index)
-    params = CRFSettings.model_validate_json(crf).model_dump()
+    params = parse_settings(CRFSettings, crf, "--crf").model_dump()
     common_crf = CommonCRF(data, params, settings.label_confidence)
     steps = audit_steps(
         chain,
@@ -35,7 +38,9 @@ def audit(
         saliency_threshold=settings.saliency_threshold,
         crf=common_crf,
     )
-    scores = score_steps(dataset, list(steps), Maps([truth]), workers)
+    if not (steps := list(steps)):
+        raise UserError("no step to score: give its files, such as --cams, --cues or --refined")
+    scores = score_steps(dataset, steps, Maps([truth]), workers)
     write_tsv(output, [score.as_row(dataset.class_names) for score in scores])
 
 

@@ -1,4 +1,4 @@
-"""Class activation maps of the train images, from the classifier or from PSA's files."""
+"""Class activation maps of the train images, from the classifier, or PSA's or IRN's files."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from seedbed.data.classes import ClassTable
-from seedbed.data.images import read_image
+from seedbed.data.file_names import MatchedFolder
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import quantise, shard_of, write_maps
 from seedbed.formats.psa import read_cam
@@ -37,9 +38,11 @@ def cam(
 ) -> None:
     """Write the class activation maps of each image's own classes."""
     dataset = Index.load(index)
-    entries = shard_of(dataset.split("train"), shard)
+    train = dataset.split("train")
+    entries = shard_of(train, shard)
     if settings.maps:
-        work = partial(read_maps, folder=data / settings.maps, table=dataset.table)
+        folder = MatchedFolder(data / settings.maps, [entry.id for entry in train], (".npy",))
+        work = partial(read_maps, folder=folder, table=dataset.table)
         results = ordered_map(work, entries, workers)
     elif weights:
         results = computed_maps(entries, weights, settings, data, pick_device(device), workers)
@@ -59,7 +62,7 @@ def computed_maps(
     workers: int,
 ) -> Iterator[np.ndarray]:
     """Yield the maps that the classifier gives for each image."""
-    model = network_on(weights, device)  # loaded before the workers fork, so that they share it
+    model = network_on(weights, device, "cls")  # loaded before the workers fork: they share it
     options = MultiScale(
         scales=settings.scales,
         flip=settings.flip,
@@ -68,7 +71,7 @@ def computed_maps(
     )
     check_input_sizes(entries, model, options)
     work = partial(activation_maps, model=model, options=options, settings=settings, device=device)
-    return device_map(lambda entry: read_image(data / entry.path), work, entries, device, workers)
+    return device_map(lambda entry: read_entry(data, entry), work, entries, device, workers)
 
 
 @torch.no_grad()
@@ -82,6 +85,8 @@ def activation_maps(
     device: torch.device,
 ) -> np.ndarray:
     """Class activation maps of one image, (K of the image, H, W) uint8, maximum 255 each."""
+    if not entry.labels:
+        return entry.no_maps()
     channels = [c - 1 for c in entry.labels]
     outputs = multi_scale(
         lambda images: model.maps(model.preprocess(images))[:, channels], image, options, device
@@ -95,17 +100,19 @@ def activation_maps(
     return quantise(normalise_cam(maps).cpu().numpy())
 
 
-def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable) -> np.ndarray:
-    """Class activation maps of one image from PSA's file, (K of the image, H, W) uint8."""
+def read_maps(entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable) -> np.ndarray:
+    """Class activation maps of one image from a file, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     path, size = folder / f"{entry.id}.npy", (entry.height, entry.width)
     cams = read_cam(path)
-    if (shape := next(iter(cams.values())).shape) != size:
-        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     source_ids = table.source_ids[list(entry.labels)].tolist()
     if missing := [source_id for source_id in source_ids if source_id not in cams]:
         name = table.names[missing[0] - 1]
         raise UserError(f"{path} has no map of {name} (key {missing[0] - 1}): make it again")
     maps = np.stack([cams[source_id] for source_id in source_ids])
+    if (shape := maps.shape[1:]) != size:
+        raise UserError(f"{path} has maps of {shape}, its image is {size}: make it again")
     return quantise(normalise_cam(torch.from_numpy(maps)).numpy())
 
 

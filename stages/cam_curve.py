@@ -7,6 +7,7 @@ from typing import Annotated
 
 import numpy as np
 
+from seedbed.data.file_names import MatchedFolder
 from seedbed.data.index import ImageEntry, Index
 from seedbed.evaluation.background_curve import background_curve
 from seedbed.evaluation.lists import scored_lists
@@ -29,19 +30,24 @@ def cam_curve(
     output: Annotated[Path, "to write: a row for each list and background score"],
     picture: Annotated[Path, "to write: the curves as a PNG"],
     cams: Annotated[list[Path], "cam/*.h5"] = (),
-    npy: Annotated[Path | None, "folder of PSA's {id}.npy instead of --cams"] = None,
+    npy: Annotated[Path | None, "folder of PSA's or IRN's {id}.npy instead of --cams"] = None,
 ) -> None:
-    """Score the train images with a ground truth mask, those of VOC's own list separately."""
+    """Score the train images with a ground truth mask, those of VOC's own list separately.
+
+    Images without labels have no map and are left out.
+    """
     if bool(cams) == (npy is not None):
         raise UserError("the curve needs class maps: give either --cams or --npy")
     dataset = Index.load(index)
-    entries = [entry for entry in dataset.split("train") if entry.has_mask]
+    entries = [entry for entry in dataset.split("train") if entry.has_mask and entry.labels]
     if not entries:
-        raise UserError(f"{index}: no train image has a mask to score against")
+        raise UserError(f"{index}: no train image has a mask to score against, and a label")
     if npy is None:
         read = partial(stored_maps, cams=Maps(cams))
     else:
-        read = partial(published_maps, folder=npy, source_ids=dataset.table.source_ids.tolist())
+        names = [entry.id for entry in dataset.split("train")]
+        folder = MatchedFolder(npy, names, (".npy",))
+        read = partial(published_maps, folder=folder, source_ids=dataset.table.source_ids.tolist())
     masks, rows, curves = Maps([truth]), [], {}
     for name, listed in scored_lists("train", entries, dataset.audit_list).items():
         scores, mious = background_curve(maps_and_truth(listed, read, masks), dataset.num_classes)
@@ -69,11 +75,13 @@ def curve_rows(
 
 
 def stored_maps(entry: ImageEntry, *, cams: Maps) -> ClassMaps:
-    """Class maps {class id: (H, W)} of an image."""
-    return dict(zip(cams.attributes(entry.id)["classes"], cams.floats(entry.id), strict=True))
+    """Class maps {class id: levels (H, W) uint8} of an image."""
+    return dict(zip(cams.attributes(entry.id)["classes"], cams.levels(entry.id), strict=True))
 
 
-def published_maps(entry: ImageEntry, *, folder: Path, source_ids: list[int]) -> ClassMaps:
+def published_maps(
+    entry: ImageEntry, *, folder: Path | MatchedFolder, source_ids: list[int]
+) -> ClassMaps:
     """Class maps of an image from PSA's file; classes that the data set lacks are left out."""
     path = folder / f"{entry.id}.npy"
     by_source_id = read_cam(path)

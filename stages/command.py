@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -21,12 +21,15 @@ Model = TypeVar("Model", bound=BaseModel)
 # Where and how a stage runs: the workflow hands these over as environment variables, so that
 # they never count as a change of the result.
 Data = Annotated[Path, "folder that the paths in the index are relative to", "SEEDBED_DATA", "data"]
-Device = Annotated[str, "auto, cpu or cuda", "SEEDBED_DEVICE", "auto"]
+Device = Annotated[Literal["auto", "cpu", "cuda"], "auto, cpu or cuda", "SEEDBED_DEVICE", "auto"]
 Threads = Annotated[int, "threads of a training on the CPU", "SEEDBED_THREADS", "2"]
 Deterministic = Annotated[
     int, "1: the same bytes on every CUDA run, more slowly; 0: not", "SEEDBED_DETERMINISTIC", "1"
 ]
 Workers = Annotated[int, "worker processes", "SEEDBED_WORKERS", "1"]
+
+
+Split = Annotated[Literal["train", "val", "test"], "train, val or test"]
 
 
 def run_stage(
@@ -37,9 +40,10 @@ def run_stage(
     """Call a stage's function with the values of the command line.
 
     A parameter `name: Annotated[Path, "help"]` becomes the option `--name`; a list takes several
-    values; a bool is a flag; a parameter whose default is None may be left out; a pydantic model is
-    read from `--params` as JSON; the fields of a dataclass become options of their own. A flag of
-    `modes` calls its own function instead, with options of its own.
+    values; a bool is a flag; a Literal of texts takes one of them; a parameter whose default is
+    None may be left out; a pydantic model is read from `--params` as JSON; the fields of a
+    dataclass become options of their own. A flag of `modes` calls its own function instead, with
+    options of its own.
     An argument `cam/{1..3}-of-3.h5` names three files, as in bash.
     Exits with status 1 and one line on stderr if the user can correct the error.
     """
@@ -97,15 +101,15 @@ def _expand_braces(argument: str) -> list[str]:
     return [f"{head}{number}{tail}" for number in range(1, int(count) + 1)]
 
 
-def parse_settings(model: type[Model], text: str) -> Model:
-    """Settings from JSON; a UserError in one line names the first wrong key."""
+def parse_settings(model: type[Model], text: str, option: str = "--params") -> Model:
+    """Settings from the JSON of an option; a UserError in one line names the wrong keys."""
     try:
         return model.model_validate_json(text)
     except ValidationError as error:
-        raise UserError(f"--params: {explain(error)}") from None
+        raise UserError(f"{option}: {explain(error)}") from None
 
 
-class _Option(NamedTuple):
+class Option(NamedTuple):
     """A parameter of a stage's function, or a field of a dataclass that one takes."""
 
     name: str
@@ -113,15 +117,15 @@ class _Option(NamedTuple):
     default: object
 
 
-def _options(owner: Callable[..., object]) -> Iterator[_Option]:
+def options_of(owner: Callable[..., object]) -> Iterator[Option]:
     """The options of a function, or of a dataclass."""
     hints = typing.get_type_hints(owner, include_extras=True)
     for parameter in inspect.signature(owner).parameters.values():
         hint = hints[parameter.name]
         if is_dataclass(kind := _plain(hint)):
-            yield from _options(kind)
+            yield from options_of(kind)
         else:
-            yield _Option(parameter.name, hint, parameter.default)
+            yield Option(parameter.name, hint, parameter.default)
 
 
 def _parser(function: Callable[..., None]) -> argparse.ArgumentParser:
@@ -130,12 +134,12 @@ def _parser(function: Callable[..., None]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m stages.{name}", description=module.__doc__ if module else None
     )
-    for option in _options(function):
+    for option in options_of(function):
         _add_option(parser, option)
     return parser
 
 
-def _add_option(parser: argparse.ArgumentParser, option: _Option) -> None:
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     kind = _plain(option.hint)
     about = getattr(option.hint, "__metadata__", ("",))
     if inspect.isclass(kind) and issubclass(kind, BaseModel):
@@ -152,6 +156,9 @@ def _add_option(parser: argparse.ArgumentParser, option: _Option) -> None:
         keywords["nargs"] = "*"
         (kind,) = typing.get_args(kind)
     keywords["type"] = _plain(kind)
+    if typing.get_origin(kind) is Literal:
+        keywords["choices"] = typing.get_args(kind)
+        keywords["type"] = str
     if len(about) == 3:
         keywords["default"] = os.environ.get(about[1], about[2])  # argparse converts text
     elif option.default is not inspect.Parameter.empty:

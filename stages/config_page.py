@@ -213,7 +213,7 @@ def _yaml(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return repr(value).removesuffix(".0")  # all digits: a copied default is the default
     return value if isinstance(value, str) else json.dumps(value)
 
 

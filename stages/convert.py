@@ -12,7 +12,7 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.data.check import check_images, describe, list_problems
+from seedbed.data.check import check_images, dark_images, describe, list_problems
 from seedbed.data.classes import Labels
 from seedbed.data.compare import find_difference
 from seedbed.data.given_masks import export_source_masks
@@ -20,7 +20,15 @@ from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.source import OnProblem, Source, check_classes, decode_all, raise_problem
+from seedbed.data.mask_names import LABELMAP, NO_NAMES, MaskNames
+from seedbed.data.source import (
+    OnProblem,
+    Source,
+    check_classes,
+    check_masks,
+    decode_all,
+    raise_problem,
+)
 from seedbed.formats.maps import write_maps
 from seedbed.formats.tables import write_text, write_tsv
 from seedbed.runtime.errors import UserError
@@ -46,10 +54,28 @@ def open_source(
     cue_list: Path | None = None,
 ) -> Source:
     """Read the lists and labels of a data set in the layout that the settings choose."""
+    source = _open_layout(settings, data, on_problem, cue_pickle, cue_list)
+    return replace(source, bits=settings.bits)
+
+
+def _open_layout(
+    settings: ConvertSettings,
+    data: Path,
+    on_problem: OnProblem,
+    cue_pickle: Path | None,
+    cue_list: Path | None,
+) -> Source:
+    names = mask_names(settings, data)
     if settings.layouts:
         ((key, layout),) = settings.layouts.items()
         paths = {name: data / path for name, path in layout if path}
-        return LAYOUTS[key](**paths, classes=settings.classes, on_problem=on_problem)
+        return LAYOUTS[key](
+            **paths,
+            classes=settings.classes,
+            keep_negatives=settings.keep_negatives,
+            mask_names=names,
+            on_problem=on_problem,
+        )
     sbd = data / settings.sbd if settings.sbd else None
     lists = (settings.train_list, settings.val_list, settings.test_list)
     return devkit_source(
@@ -57,22 +83,35 @@ def open_source(
         lists=dict(zip(SPLITS, lists, strict=True)),
         label_source=settings.label_source,
         classes=settings.classes,
+        keep_negatives=settings.keep_negatives,
         cue_pickle=cue_pickle,
         cue_list=cue_list,
+        mask_names=names,
         on_problem=on_problem,
     )
 
 
-def open_checked(
-    settings: ConvertSettings, data: Path, cue_pickle: Path | None, cue_list: Path | None
-) -> Source:
-    """The data set with the labels that are used; raises UserError at the first problem."""
-    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
-    check_classes(source, raise_problem)
+def as_used(source: Source, settings: ConvertSettings) -> Source:
+    """The data set with the labels that are used: those that were read, or shuffled ones."""
     if not settings.shuffle_tags:
         return source
     shuffled = shuffle(source.labels, source.train, settings.seed)
     return replace(source, labels=shuffled, label_source=f"{source.label_source}, shuffled")
+
+
+def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:
+    """What the config says that masks hold, or a labelmap.txt beside the masks."""
+    if isinstance(settings.mask_colours, str):
+        return MaskNames(labelmap=data / settings.mask_colours)
+    if settings.mask_values or settings.mask_colours:
+        return MaskNames(settings.mask_values, settings.mask_colours)
+    if settings.folder and settings.folder.masks:
+        masks = data / settings.folder.masks
+        places = [masks, masks.parent]
+    else:
+        places = [] if settings.layouts else [data / settings.devkit]
+    found = (place / LABELMAP for place in places if (place / LABELMAP).is_file())
+    return next((MaskNames(labelmap=path) for path in found), NO_NAMES)
 
 
 def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
@@ -108,7 +147,9 @@ def convert(
     cue_list: CueList = None,
 ) -> None:
     """Convert a data set; nothing is written if any of its files has a problem."""
-    source = open_checked(settings, data, cue_pickle, cue_list)
+    as_read = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(as_read, raise_problem)
+    source = as_used(as_read, settings)
     entries = []
     with write_maps(masks) as maps:
         decoded = decode_all(source, data, workers, raise_problem)
@@ -116,12 +157,21 @@ def convert(
             entries.append(entry)
             if mask is not None:
                 maps.put(entry.id, mask)
-    export_source_masks(masks, mask_folder, source.table)
-    dataset = Index(source.table.classes, tuple(entries), source.label_source, source.audit_list)
+        check_masks(as_read, raise_problem)
+    export_source_masks(masks, mask_folder, source.table, source.mask_coding)
+    dataset = Index(
+        source.table.classes,
+        tuple(entries),
+        source.label_source,
+        source.audit_list,
+        source.mask_coding,
+    )
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))
     write_tsv(summary, summarise(dataset))
+    for note in (*source.notes, *dark_images(entries)):
+        print(f"note: {note}")
 
 
 def compare(
@@ -135,7 +185,9 @@ def compare(
     cue_list: CueList = None,
 ) -> None:
     """Compare a data set with an index; ends with an error if they differ. Writes nothing."""
-    source = open_checked(settings, data, cue_pickle, cue_list)
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
+    source = as_used(source, settings)
     different = find_difference(source, Index.load(index), masks, data, workers)
     if different:
         raise UserError(f"{data}: {different} is not what {index} was made from; convert it again")

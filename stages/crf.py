@@ -7,12 +7,12 @@ from typing import Annotated
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.inference.refine import crf_labels, restrict_to_labels
 from seedbed.runtime.pools import ordered_map
-from stages.command import Data, Workers, run_stage
+from stages.command import Data, Split, Workers, run_stage
 from stages.settings import MaskCRFSettings
 
 
@@ -21,7 +21,7 @@ def crf(
     index: Annotated[Path, "dataset/index.json"],
     predictions: Annotated[Path, "the shard's predictions"],
     round: Annotated[int, "number of the round, for the artefact's attributes"],
-    split: Annotated[str, "train, val or test"],
+    split: Split,
     shard: Annotated[str, "which part of the images, as 1-of-1"],
     output: Annotated[Path, "to write: label and confidence · 255, (2, H, W) uint8"],
     settings: MaskCRFSettings,
@@ -46,7 +46,7 @@ def refine(
     if settings.restrict_to_tags and entry.split == "train":
         probabilities, classes = restrict_to_labels(probabilities, classes, entry.labels)
     params = settings.model_dump(exclude={"restrict_to_tags"})
-    return crf_labels(read_image(data / entry.path), probabilities, classes, params)
+    return crf_labels(read_entry(data, entry), probabilities, classes, params)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Attention maps of the train images, from the group network or from Group-WSSS' files."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +9,10 @@ import numpy as np
 import torch
 
 from seedbed.data.classes import ClassTable
-from seedbed.data.images import read_image
+from seedbed.data.file_names import MatchedFolder
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.text import count_with_examples
 from seedbed.formats.group_wsss import read_attention
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.inference.group_maps import GroupMaps, GroupNetworkPass, fuse_sources
@@ -40,9 +43,8 @@ def group_cam(
     train = dataset.split("train")
     if settings.maps:
         entries = shard_of(train, shard)
-        work = partial(
-            read_maps, folder=data / settings.maps, table=dataset.table, power=settings.power
-        )
+        folder = map_folder(data / settings.maps, train, dataset.table)
+        work = partial(read_maps, folder=folder, table=dataset.table, power=settings.power)
         results = zip(entries, ordered_map(work, entries, workers), strict=True)
     elif weights and kept:
         maps = attention_maps(train, weights, kept, group_size, settings, data, pick_device(device))
@@ -67,7 +69,7 @@ def attention_maps(
     network_pass = None
     if settings.source != "accumulated":
         network_pass = GroupNetworkPass(
-            network_on(weights, device),
+            network_on(weights, device, "group"),
             device,
             GroupIndex([entry.labels for entry in entries], draws=None),
             group_size=group_size,
@@ -78,7 +80,7 @@ def attention_maps(
     stored = Maps([accumulated])
     return GroupMaps(
         entries,
-        read_image=lambda entry: read_image(data / entry.path),
+        read_image=lambda entry: read_entry(data, entry),
         accumulated=None if settings.source == "network" else lambda entry: stored.floats(entry.id),
         network_pass=network_pass,
         power=settings.power,
@@ -86,8 +88,26 @@ def attention_maps(
     )
 
 
-def read_maps(entry: ImageEntry, *, folder: Path, table: ClassTable, power: float) -> np.ndarray:
+def map_folder(path: Path, entries: Sequence[ImageEntry], table: ClassTable) -> MatchedFolder:
+    """A folder of Group-WSSS' files; prints how many are missing, which count as zeros."""
+    names = [
+        f"{entry.id}_{source_id - 1}"
+        for entry in entries
+        for source_id in table.source_ids[list(entry.labels)].tolist()
+    ]
+    folder = MatchedFolder(path, names, (".png",))
+    missing = [f"{name}.png" for name in names if name not in folder.paths]
+    for line in count_with_examples(f"maps are not in {path} and count as zeros", missing):
+        print(line)
+    return folder
+
+
+def read_maps(
+    entry: ImageEntry, *, folder: Path | MatchedFolder, table: ClassTable, power: float
+) -> np.ndarray:
     """Attention maps of one image from Group-WSSS' files, (K of the image, H, W) uint8."""
+    if not entry.labels:
+        return entry.no_maps()
     size = (entry.height, entry.width)
     source_ids = table.source_ids[list(entry.labels)].tolist()
     maps = torch.from_numpy(read_attention(folder, entry.id, source_ids, size))

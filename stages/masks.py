@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-from seedbed.data.given_masks import export_source_masks, read_given_mask
+from seedbed.data.given_masks import export_source_masks, read_given_masks
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
-from stages.command import run_stage
+from stages.command import Split, run_stage
 
 
 def masks(
     *,
     index: Annotated[Path, "dataset/index.json"],
-    split: Annotated[str, "train, val or test"],
+    split: Split,
     output: Annotated[Path, "to write: masks (H, W) uint8"],
     folder: Annotated[Path, "to write: the masks as PNGs, in the data set's own ids"],
     refined: Annotated[list[Path], "the last round's masks of the split"] = (),
@@ -24,13 +24,15 @@ def masks(
     if bool(refined) == bool(given):
         raise UserError("give the masks either as --refined or as --given")
     dataset, shards = Index.load(index), Maps(refined)
+    entries = dataset.split(split)
+    if given:
+        made = read_given_masks(given, entries, dataset, workers=1)
+    else:
+        made = (shards[entry.id][0] for entry in progress(entries))
     with write_maps(output, split=split) as maps:
-        for entry in progress(dataset.split(split)):
-            if given:
-                maps.put(entry.id, read_given_mask(given, entry, dataset.table))
-            else:
-                maps.put(entry.id, shards[entry.id][0])
-    export_source_masks(output, folder, dataset.table)
+        for entry, mask in zip(entries, made, strict=True):
+            maps.put(entry.id, mask)
+    export_source_masks(output, folder, dataset.table, dataset.mask_coding)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
 from seedbed.inference.multiscale import check_input_sizes
@@ -16,7 +16,7 @@ from seedbed.models.network import Network
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.pools import device_map
-from stages.command import Data, Device, Workers, run_stage
+from stages.command import Data, Device, Split, Workers, run_stage
 from stages.settings import PredictSettings
 
 
@@ -25,7 +25,7 @@ def predict(
     index: Annotated[Path, "dataset/index.json"],
     weights: Annotated[Path, "the round's weights.pt"],
     round: Annotated[int, "number of the round, for the artefact's attributes"],
-    split: Annotated[str, "train, val or test"],
+    split: Split,
     shard: Annotated[str, "which part of the images, as 1-of-1"],
     output: Annotated[Path, "to write: probabilities (C', H, W) float16"],
     settings: PredictSettings,
@@ -36,11 +36,11 @@ def predict(
     """Write, for each image, the probabilities of the classes that reach 0.05 at some pixel."""
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
-    model = network_on(weights, place)  # loaded before the workers fork, so that they share it
+    model = network_on(weights, place, "seg")  # loaded before the workers fork: they share it
     options = PredictionOptions(**settings.model_dump())
     check_input_sizes(entries, model, options)
     work = partial(probabilities, model=model, options=options, device=place)
-    results = device_map(lambda entry: read_image(data / entry.path), work, entries, place, workers)
+    results = device_map(lambda entry: read_entry(data, entry), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
     with write_maps(output, **about) as maps:
         for entry, (stored, classes) in zip(entries, results, strict=True):

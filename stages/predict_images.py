@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
 
-from seedbed.data.images import read_image
+from seedbed.data.images import Decoded, decode_image, is_dark
 from seedbed.data.photos import photos_in, tags_of
+from seedbed.data.text import count_with_examples
 from seedbed.formats.masks import write_mask
 from seedbed.formats.overlay import write_overlay
 from seedbed.inference.onnx_export import export_onnx
@@ -38,6 +40,7 @@ def predict_images(
     ids: Annotated[str, "of the masks: class, or source, the data set's own"] = "class",
     crf: Annotated[bool, "refine the masks by a dense CRF"] = False,
     overlay: Annotated[bool, "write OUT/overlays/NAME.jpg as well"] = False,
+    bits: Annotated[int | None, "significant bits of images in 16-bit files, as 12"] = None,
     onnx: Annotated[Path | None, "to write: the network alone, as ONNX"] = None,
 ) -> None:
     """Write the masks of a folder of images, or the network as ONNX, or both."""
@@ -53,7 +56,10 @@ def predict_images(
         return
     if images.resolve() == out.resolve():
         raise UserError(f"--out is {images} itself: name another folder, or one inside it")
-    photos = photos_in(images)
+    if bits is not None and not 8 <= bits <= 16:
+        raise UserError(f"--bits {bits}: give 8 to 16")
+    photos = photos_in(images, skip=out)
+    print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
     place = pick_device(device)
     predictor = Predictor(
         model.to(place),
@@ -65,9 +71,21 @@ def predict_images(
         out=out,
         overlay=overlay,
     )
-    write_masks(predictor, photos, workers)
+    errors = write_masks(predictor, photos.paths, workers, bits)
+    left = [*photos.left.values(), *errors]
     legend = map("{} {}".format, predictor.mask_values, about["classes"])
-    print(f"{len(photos)} masks in {out}: {', '.join(legend)}")
+    total = len(photos.paths) + len(photos.left)
+    print(f"{total - len(left)} masks in {out}: {', '.join(legend)}")
+    if left:
+        print(*left, sep="\n", file=sys.stderr)
+        raise UserError(f"{len(left)} of {total} images have no mask: see above")
+
+
+class Outcome(NamedTuple):
+    """What became of a photo: an error message, and whether it is nearly black."""
+
+    error: str | None = None
+    dark: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,14 +113,12 @@ class Predictor:
     out: Path
     overlay: bool
 
-    def __call__(self, photo: tuple[str, Path], image: np.ndarray | str) -> str | None:
-        """Write the files of one photo, (H, W, 3) uint8; return an error message or None.
-
-        An error message in place of `image` is returned as it is.
-        """
-        if isinstance(image, str):
-            return image
+    def __call__(self, photo: tuple[str, Path], decoded: Decoded | str) -> Outcome:
+        """Write the files of one photo; an error message in its place is returned as it is."""
+        if isinstance(decoded, str):
+            return Outcome(error=decoded)
         name, path = photo
+        image = decoded.pixels
         labels = self.labels.get(name)
         try:
             classes = segment(
@@ -116,28 +132,33 @@ class Predictor:
             )
         except (RuntimeError, MemoryError) as error:  # too large, or too small for the network
             reason = str(error).partition("\n")[0]
-            return f"image {path} does not go through the network: {reason}; resize it"
+            return Outcome(f"image {path} does not go through the network: {reason}; resize it")
         mask = self.mask_values[classes]
         write_mask(self.out / f"{name}.png", mask)
         if self.overlay:
             write_overlay(self.out / "overlays" / f"{name}.jpg", image, mask)
-        return None
+        return Outcome(dark=is_dark(decoded))
 
 
-def read_photo(photo: tuple[str, Path]) -> np.ndarray | str:
-    """Pixels (H, W, 3) uint8 of a photo, or an error message."""
+def read_photo(photo: tuple[str, Path], bits: int | None) -> Decoded | str:
+    """A photo, or an error message."""
     try:
-        return read_image(photo[1])
+        return decode_image(photo[1], bits=bits)
     except UserError as error:
         return str(error)
 
 
-def write_masks(predictor: Predictor, photos: Mapping[str, Path], workers: int) -> None:
-    """Write the masks of all photos; raise UserError at the end if some could not be made."""
-    results = device_map(read_photo, predictor, photos.items(), predictor.device, workers)
-    if messages := [message for message in results if message]:
-        print(*messages, sep="\n", file=sys.stderr)
-        raise UserError(f"{len(messages)} of {len(photos)} images have no mask: see above")
+def write_masks(
+    predictor: Predictor, photos: Mapping[str, Path], workers: int, bits: int | None
+) -> list[str]:
+    """Write the masks of all photos; return a message for each that could not be made."""
+    read = partial(read_photo, bits=bits)
+    results = list(device_map(read, predictor, photos.items(), predictor.device, workers))
+    dark = [name for name, result in zip(photos, results, strict=True) if result.dark]
+    what = "images of 16 bits a channel are read nearly black: give --bits if they have fewer"
+    for line in count_with_examples(what, dark):
+        print(f"note: {line}")
+    return [result.error for result in results if result.error]
 
 
 def mask_values(about: Mapping[str, Any], ids: str, weights: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 import torch
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
@@ -54,8 +54,10 @@ def walk_image(
     device: torch.device,
 ) -> np.ndarray:
     """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
-    model = network_on(weights, device)
-    image = torch.from_numpy(read_image(data / entry.path)).to(device).permute(2, 0, 1)[None]
+    if not entry.labels:
+        return np.ones((1, entry.height, entry.width), dtype=np.float16)
+    model = network_on(weights, device, "affinity")
+    image = torch.from_numpy(read_entry(data, entry)).to(device).permute(2, 0, 1)[None]
     affinities = model.affinities(
         pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
     )

@@ -70,7 +70,7 @@ def report(
     values = {
         "run": output.absolute().parent.name,
         "dataset": dataset,
-        "config": json.loads(config),
+        "config": parse_config(config),
         "versions": versions(),
         "device": device_name(kind_of_device(device)),
         **table_values(tables),
@@ -79,9 +79,17 @@ def report(
     write_text(output, render("page.html.j2", **values))
 
 
+def parse_config(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The settings of the run from JSON; UserError if the text is none."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--config: {error}: give the settings as JSON") from error
+
+
 def table_values(tables: TableOptions) -> dict[str, Any]:
     """What the page shows of the run's tables, logs and graph of jobs."""
-    edges = rule_edges(read_job_graph(tables.jobs.read_text())) if tables.jobs else ([], [])
+    edges = rule_edges(read_job_graph(read_utf8(tables.jobs))) if tables.jobs else ([], [])
     return {
         "quality": quality_by_list(read_tsv(tables.quality)) if tables.quality else {},
         "metrics": read_metrics(tables.metrics) if tables.metrics else None,
@@ -89,6 +97,14 @@ def table_values(tables: TableOptions) -> dict[str, Any]:
         "costs": rule_costs(tables.benchmarks) if tables.benchmarks else [],
         "rules": draw(*edges),
     }
+
+
+def read_utf8(path: Path) -> str:
+    """The text of a file; UserError if it is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"cannot read {path}: {error}; remake it") from error
 
 
 def training_chart(log: Path) -> LineChart | None:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from seedbed.data.images import read_image
+from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.grey import read_grey
 from seedbed.formats.maps import quantise, shard_of, write_maps
@@ -27,9 +28,12 @@ def saliency(
     workers: Workers,
 ) -> None:
     """Write the saliency map of each image."""
-    entries = shard_of(Index.load(index).split("train"), shard)
+    train = Index.load(index).split("train")
+    entries = shard_of(train, shard)
     if settings.maps:
-        work = partial(read_map, folder=data / settings.maps)
+        names = [entry.id for entry in train]
+        folder = MatchedFolder(data / settings.maps, names, (*MASKS, *IMAGES))
+        work = partial(read_map, folder=folder)
     else:
         work = partial(computed_map, data=data, superpixels=settings.superpixels)
     results = ordered_map(work, entries, workers)
@@ -40,10 +44,10 @@ def saliency(
 
 def computed_map(entry: ImageEntry, *, data: Path, superpixels: int) -> np.ndarray:
     """Saliency map of one image, (H, W) uint8."""
-    return quantise(compute_saliency(read_image(data / entry.path), superpixels=superpixels))
+    return quantise(compute_saliency(read_entry(data, entry), superpixels=superpixels))
 
 
-def read_map(entry: ImageEntry, *, folder: Path) -> np.ndarray:
+def read_map(entry: ImageEntry, *, folder: Path | MatchedFolder) -> np.ndarray:
     """Saliency map of one image from a picture of its size, (H, W) uint8."""
     path, size = folder / f"{entry.id}.png", (entry.height, entry.width)
     saliency_map = read_grey(path)

@@ -7,7 +7,7 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.lists import image_numbers
 from seedbed.formats.cue_pickle import by_image, read_cue_pickle, write_cue_pickle
@@ -41,10 +41,14 @@ def seeds(
     dataset = Index.load(index)
     entries, table = dataset.split("train"), dataset.table
     results: Iterable[np.ndarray]
+    if cue_list and not cue_pickle:
+        raise UserError("--cue-list numbers the images of a cue file: give --cue-pickle")
     if cue_pickle:
         results = read_cues(dataset, cue_pickle, cue_list, settings.grid)
-    else:
+    elif cams and saliency:
         results = computed_cues(dataset, cams, saliency, settings)
+    else:
+        raise UserError("cues need --cams and --saliency, or a file of cues: give --cue-pickle")
     with write_maps(cues, settings=settings.model_dump_json()) as maps:
         for entry, cue in zip(entries, results, strict=True):
             maps.put(entry.id, cue)
@@ -60,19 +64,27 @@ def write_previews(path: Path, entries: Sequence[ImageEntry], cues: Maps, data: 
     """Write a folder of pictures that show the cues over the images."""
     with atomic_folder(path) as folder:
         for entry in entries:
-            picture = cue_preview(read_image(data / entry.path), cues[entry.id])
+            picture = cue_preview(read_entry(data, entry), cues[entry.id])
             Image.fromarray(picture).save(folder / f"{entry.id}.png")
 
 
 def computed_cues(
     dataset: Index, cams: Sequence[Path], saliency: Sequence[Path], settings: SeedSettings
 ) -> Iterator[np.ndarray]:
-    """Yield the cues of each train image, (C, grid, grid) bool."""
+    """Yield the cues of each train image, (C, grid, grid) bool.
+
+    In an image without labels every cell is background, whatever its saliency.
+    """
     cam_maps, saliency_maps = Maps(cams), Maps(saliency)
+    background = np.zeros((dataset.num_classes, settings.grid, settings.grid), dtype=bool)
+    background[0] = True
     for entry in progress(dataset.split("train")):
+        if not entry.labels:
+            yield background
+            continue
         yield make_cues(
-            cam_maps.floats(entry.id),
-            saliency_maps.floats(entry.id),
+            cam_maps.levels(entry.id),
+            saliency_maps.levels(entry.id),
             entry.labels,
             num_classes=dataset.num_classes,
             **settings.model_dump(exclude={"cues", "cue_list"}),

@@ -9,9 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 
 from seedbed.crf import resolve_backend
-from seedbed.data.classes import ClassTable
-from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
-from seedbed.data.images import read_image
+from seedbed.data.given_masks import (
+    export_source_masks,
+    kept_images,
+    mask_folder,
+    read_given_masks,
+)
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import VOID
@@ -22,6 +26,15 @@ from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import SelectionSettings, TargetSettings
+
+# The options that targets are made from. `selected` has other inputs after a round.
+INPUTS = {
+    "pseudo_labels": ("masks",),
+    "ground_truth": ("masks",),
+    "predictions": ("refined",),
+    "selected": ("attention", "saliency"),
+}
+AFTER_A_ROUND = ("masks", "predictions", "refined")
 
 
 def targets(
@@ -44,6 +57,9 @@ def targets(
     dataset = Index.load(index)
     entries = dataset.split("train")
     select = settings.supervise == "selected" and not settings.masks
+    if not settings.masks:
+        given = {"masks": masks, "predictions": predictions, "refined": refined}
+        check_inputs(settings.supervise, given | {"saliency": saliency, "attention": attention})
     attributes = {"round": round, "settings": settings.model_dump_json()}
     if select and not refined:
         attributes["crf_backend"] = resolve_backend(settings.selection.crf.backend)
@@ -55,8 +71,8 @@ def targets(
         work = partial(propose, sources=Sources(*maps, data), settings=settings.selection)
         made = map(proposed_target, ordered_map(work, entries, workers))
     else:
-        source = refined if settings.supervise == "predictions" else [masks]
-        made = stored_targets(entries, Maps(source))
+        predicted = settings.supervise == "predictions"
+        made = stored_targets(entries, Maps(refined if predicted else [masks]), predicted)
     rows: list[dict[str, Any]] = []
     with write_maps(output, **attributes) as file:
         for entry, target in zip(entries, made, strict=True):
@@ -66,8 +82,17 @@ def targets(
             keep_best(rows, entries, settings.selection)
         for row in rows:
             file.mark(row["id"], kept=bool(row["kept"]))
-    export_source_masks(output, folder, dataset.table)
+    export_source_masks(output, folder, dataset.table, dataset.mask_coding)
     write_tsv(selection, rows)
+
+
+def check_inputs(supervise: str, given: Mapping[str, object]) -> None:
+    """Raise UserError if an input is missing; `given` has the values of the options by name."""
+    needed = INPUTS[supervise]
+    if supervise == "selected" and any(given[name] for name in AFTER_A_ROUND):
+        needed = (*AFTER_A_ROUND, "saliency")
+    if missing := [f"--{name}" for name in needed if not given[name]]:
+        raise UserError(f"supervise: {supervise} needs {' and '.join(missing)}: give the files")
 
 
 @dataclass(frozen=True)
@@ -91,22 +116,30 @@ def given_targets(
     dataset: Index, settings: TargetSettings, data: Path, workers: int
 ) -> Iterator[Target]:
     """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
-    entries, folder = dataset.split("train"), data / settings.masks
+    entries = dataset.split("train")
+    folder = mask_folder(data / settings.masks, entries)
     listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
-    read = partial(_given_target, folder=folder, kept=kept, table=dataset.table)
-    return ordered_map(read, entries, workers)
-
-
-def _given_target(entry: ImageEntry, *, folder: Path, kept: set[str], table: ClassTable) -> Target:
-    if entry.id in kept:
-        return unjudged(read_given_mask(folder, entry, table))
-    return unjudged(np.full((entry.height, entry.width), VOID, dtype=np.uint8), kept=False)
-
-
-def stored_targets(entries: Sequence[ImageEntry], masks: Maps) -> Iterator[Target]:
-    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence."""
+    named = [entry for entry in entries if entry.id in kept]
+    masks = read_given_masks(folder, named, dataset, workers)
     for entry in entries:
+        if entry.id in kept:
+            yield unjudged(next(masks))
+        else:
+            void = np.full((entry.height, entry.width), VOID, dtype=np.uint8)
+            yield unjudged(void, kept=False)
+    next(masks, None)  # which checks them together at their end
+
+
+def stored_targets(entries: Sequence[ImageEntry], masks: Maps, predicted: bool) -> Iterator[Target]:
+    """Stored masks as they are: (H, W), or (2, H, W) of labels and confidence.
+
+    An image without labels is all background if its mask is predicted, or if it has none.
+    """
+    for entry in entries:
+        if not entry.labels and (predicted or entry.id not in masks):
+            yield unjudged(entry.background())
+            continue
         if entry.id not in masks:
             raise UserError(f"{entry.id}: no mask to train on; give one or supervise otherwise")
         mask = masks[entry.id]
@@ -137,12 +170,26 @@ class Sources:
     data: Path
 
 
+def certain_background(entry: ImageEntry) -> Proposal:
+    """The proposal of an image without labels: all background, of the highest quality."""
+    return Proposal(
+        mask=entry.background(),
+        quality=1.0,
+        coverage=1.0,
+        size_ok=True,
+        candidate=1,
+        valid_fraction=1.0,
+    )
+
+
 def propose_initial(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """First proposal of an image, from attention and saliency."""
-    maps = dict(zip(entry.labels, sources.attention.floats(entry.id), strict=True))
-    saliency, image = sources.saliency.floats(entry.id), read_image(sources.data / entry.path)
+    if not entry.labels:
+        return certain_background(entry)
+    maps = dict(zip(entry.labels, sources.attention.levels(entry.id), strict=True))
+    saliency, image = sources.saliency.levels(entry.id), read_entry(sources.data, entry)
     return initial_proposal(maps, saliency, image, settings.crf.model_dump(), _thresholds(settings))
 
 
@@ -150,13 +197,15 @@ def propose_refined(
     entry: ImageEntry, *, sources: Sources, settings: SelectionSettings
 ) -> Proposal:
     """Proposal of an image from the network of the previous round."""
+    if not entry.labels:
+        return certain_background(entry)
     labels, confidence = sources.refined[entry.id]
     return refined_proposal(
         labels,
-        confidence / np.float32(255),
+        confidence,
         sources.predictions.floats(entry.id),
         list(sources.predictions.attributes(entry.id)["classes"]),
-        sources.saliency.floats(entry.id),
+        sources.saliency.levels(entry.id),
         sources.masks[entry.id],
         entry.labels,
         _thresholds(settings),

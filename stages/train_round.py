@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from seedbed.crf import DenseCRFGrid
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview, overlay
@@ -44,7 +44,8 @@ def train_round(
     """Train a segmentation network from its initial weights."""
     source = cues if settings.method == "dsrg" else targets
     if source is None:
-        raise UserError(f"method {settings.method} needs --cues (dsrg) or --targets (the others)")
+        option = "--cues" if settings.method == "dsrg" else "--targets"
+        raise UserError(f"method {settings.method} trains on {option}: give its file")
     dataset, maps = Index.load(index), Maps([source])
     spec = NetworkSpec(
         name=settings.network,
@@ -103,7 +104,7 @@ def make_preview(
 ) -> Preview:
     """The preview of these images and their targets, with the images warped as in training."""
     paint = cue_preview if settings.method == "dsrg" else overlay
-    photos = [read_image(data / entry.path) for entry in entries]
+    photos = [read_entry(data, entry) for entry in entries]
     targets = [paint(photo, maps[e.id]) for photo, e in zip(photos, entries, strict=True)]
     return Preview(
         path, photos, targets, size=settings.crop if settings.view.kind == "warp" else None

@@ -96,7 +96,11 @@ def convert_inputs(wildcards):
     data_set = block("convert")
     files = [file for item in data_set.layouts.items() for file in layout_files(*item)]
     cues = published_cues() if data_set.label_source == "cues" else {}
-    return {"from_config": files or devkit_lists(data_set), **cues}
+    files = files or devkit_lists(data_set)
+    colours = data_set.mask_colours
+    if isinstance(colours, str):
+        files.append(given("convert.mask_colours", colours))
+    return {"from_config": files, **cues}
 
 
 def layout_files(key, layout):
@@ -115,11 +119,16 @@ def devkit_lists(data_set):
     is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", data_set.devkit)
     made = MINI_LISTS if is_mini else []
     folder = os.path.join(data_path(data_set.devkit), "ImageSets", "Segmentation")
-    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
+    lists = {name: list_file(os.path.join(folder, name)) for name in names}
     for name, path in lists.items():
         if name not in made and not os.path.exists(path):
             sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
     return [path if name in made else Given(path) for name, path in lists.items()]
+
+
+def list_file(path):
+    """The file of a list, given without its suffix, which may be in capitals."""
+    return f"{path}.TXT" if os.path.exists(f"{path}.TXT") else f"{path}.txt"
 
 
 def cam_inputs(wildcards):

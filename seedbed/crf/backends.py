@@ -107,7 +107,7 @@ def solve(
 
     Args:
         backend: "native", "torch" or "pydensecrf".
-        image: RGB uint8 (H, W, 3).
+        image: uint8 (H, W, 3).
         unary: energies float32 (C, H, W).
         posterior: float32 (C, H, W), written in the given channels only.
         channels: int32 (K,), the channels that take part.

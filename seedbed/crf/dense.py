@@ -41,8 +41,13 @@ def dense_crf(
     position and colour, each normalised symmetrically: D^-1/2 K D^-1/2, where the diagonal matrix D
     holds K's row sums. This is pydensecrf's default.
 
+    The kernels are approximated on a lattice (Adams et al. 2010) that does not treat all channels
+    alike: another order of the same channels changes some labels. All backends keep the order that
+    is given, as pydensecrf does. Seedbed gives RGB at full size, as the test scripts of DSRG, and
+    BGR in DSRG's training, as both of its programs.
+
     Args:
-        image: RGB uint8 (H, W, 3), or a list of images.
+        image: uint8 (H, W, 3), RGB by convention, or a list of images.
         unary: energies (C, H, W), the negative log-likelihoods; a list if `image` is one.
         params: the fields of `CRFParameters`: `iterations`, `gaussian_weight`, `gaussian_sxy`,
             `bilateral_weight`, `bilateral_sxy` and `bilateral_srgb` (standard deviations in pixels

@@ -81,7 +81,8 @@ class DenseCRF2D:
         Args:
             sxy: as in `addPairwiseGaussian`.
             srgb: standard deviation in colour levels of 0 to 255, or three equal ones.
-            rgbim: the image, uint8 (height, width, 3), C-contiguous.
+            rgbim: the image, uint8 (height, width, 3), C-contiguous; the order of its channels
+                matters as in pydensecrf, see `dense_crf`.
             compat: as in `addPairwiseGaussian`.
             kernel: as in `addPairwiseGaussian`.
             normalization: as in `addPairwiseGaussian`.

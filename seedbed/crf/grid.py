@@ -35,7 +35,8 @@ class DenseCRFGrid:
         """Posterior float32 (N, C, H, W) on the device of `unary`.
 
         Args:
-            images: RGB uint8 (N, 3, H, W).
+            images: uint8 (N, 3, H, W). The order of the channels matters, see `dense_crf`: in
+                DSRG's training they are blue, green, red.
             unary: energies (N, C, H, W); published code uses both −p and −log p.
             labels: (N, C), non-zero = present. Only an image's present channels take part, which
                 is faster, and its absent channels are 0. None: all channels take part.

@@ -29,7 +29,7 @@ def check_inputs(image: Array, unary: Array, params: CRFParameters, batch: int =
     """Raise ValueError for an image, energies or standard deviations that the CRF cannot take.
 
     Args:
-        image: RGB uint8 (H, W, 3), or a batch (N, H, W, 3).
+        image: uint8 (H, W, 3), or a batch (N, H, W, 3).
         unary: energies (C, H, W), or a batch (N, C, H, W).
         params: the standard deviations bound the size of the image.
         batch: number of images that are solved at once.

@@ -24,7 +24,7 @@ def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
     """Approximate posterior float32 (N, C, H, W), on the device of `unary`.
 
     Args:
-        images: RGB uint8 (N, H, W, 3).
+        images: uint8 (N, H, W, 3).
         unary: energies float32 (N, C, H, W); a channel of +inf takes no part.
         params: kernels and number of iterations.
 

@@ -2,13 +2,15 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
 from seedbed.data.classes import ids_in
+from seedbed.data.images import is_dark
 from seedbed.data.index import SPLITS, ImageEntry
-from seedbed.data.source import Source, check_classes, decode_all
+from seedbed.data.mask_check import mask_lines, mask_notes
+from seedbed.data.source import Source, check_classes, check_masks, decode_all
 from seedbed.data.text import count_with_examples
 
 MAX_SHOWN = 20  # problems that are printed; further ones are only counted
@@ -25,10 +27,12 @@ Checked = tuple[ImageEntry, tuple[int, ...] | None]  # an image and the ids in i
 def check_images(source: Source, data: Path, workers: int, problems: list[str]) -> list[Checked]:
     """Decode every image and mask; appends whatever a conversion would refuse to `problems`."""
     check_classes(source, problems.append)
-    return [
+    checked = [
         (entry, None if mask is None else ids_in(mask))
         for entry, mask in decode_all(source, data, workers, problems.append)
     ]
+    check_masks(source, problems.append)
+    return checked
 
 
 def describe(source: Source, checked: Sequence[Checked], rounds: int) -> str:
@@ -40,6 +44,7 @@ def describe(source: Source, checked: Sequence[Checked], rounds: int) -> str:
         + ", ".join(f"{counts[split]} {split}" for split in SPLITS)
         + " images in order",
         *_class_lines(source, checked),
+        *mask_lines(source.mask_forms.values()),
         *(_size_lines(entries, rounds) if entries else []),
         *(f"note: {note}" for note in (*source.notes, *_notes(source, checked))),
     ]
@@ -99,15 +104,36 @@ def _size_lines(entries: Sequence[ImageEntry], rounds: int) -> list[str]:
     ]
 
 
+def dark_images(entries: Iterable[ImageEntry]) -> list[str]:
+    """A remark on images that use only the lower of 16 bits and are read nearly black."""
+    dark = {entry.id: entry.highest or 0 for entry in entries if is_dark(entry)}
+    bits = max(8, *(highest.bit_length() for highest in dark.values()), 8)
+    return count_with_examples(
+        f"images of 16 bits a channel use only the lower {bits} and are read nearly black: set "
+        f"convert.bits to {bits} if the camera has so many",
+        dark,
+    )
+
+
 def _notes(source: Source, checked: Sequence[Checked]) -> list[str]:
     pairs = [(entry.id, set(entry.labels), set(ids)) for entry, ids in checked if ids is not None]
-    notes = []
+    notes = count_with_examples(
+        "train images have no class and count as background",
+        (entry.id for entry, _ in checked if entry.split == "train" and not entry.labels),
+    )
+    names = Counter(info.name.casefold() for info in source.table.classes)
+    notes += count_with_examples(
+        "classes are spelt like another one but for capitals",
+        (info.name for info in source.table.classes if names[info.name.casefold()] > 1),
+    )
     if not any(entry.split == "val" for entry, _ in checked):
         notes.append("there is no val image: set evaluate.split to train")
     if not pairs:
         notes.append("there is no mask, so nothing can be scored: ask for masks.h5 alone")
     return [
         *notes,
+        *dark_images(entry for entry, _ in checked),
+        *mask_notes(source.mask_forms.values()),
         *count_with_examples(
             "masks hold a class that the labels lack", (i for i, a, b in pairs if b - a)
         ),

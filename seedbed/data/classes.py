@@ -4,16 +4,19 @@ A data set's own masks and lists and all published formats use *source ids*: VOC
 class names are VOC's, else 1..K. The index and everything made from it use *class ids* 1..K.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from seedbed.data.text import is_printable
+from seedbed.formats.mask_coding import MaskCoding, MaskReader
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
+WHOLE_NUMBER = re.compile("[0-9]{1,9}")
 Labels = dict[str, tuple[int, ...]]  # class ids by image id
 
 VOC_CLASSES = (
@@ -46,13 +49,13 @@ class ClassTable:
 
         Args:
             wanted: names of the classes.
-            keep_order: whether class ids follow the order of `wanted`; default: alphabetical.
+            keep_order: whether class ids follow the order of `wanted`; default: see `in_order`.
 
         Raises:
             UserError: if there is no class, a class is named twice, or there are more than 254.
 
         """
-        ordered = list(wanted) if keep_order else sorted(wanted)
+        ordered = list(wanted) if keep_order else in_order(wanted)
         if not ordered or len(set(ordered)) < len(ordered):
             raise UserError(f"classes: {ordered} is empty or names a class twice: correct the list")
         if len(ordered) >= VOID:
@@ -110,6 +113,10 @@ class ClassTable:
             raise UserError(f"{path} names {unknown[0]!r}, no known class: add it to the classes")
         return self.labels_of((self.names.index(name) + 1 for name in names), path)
 
+    def mask_reader(self, coding: MaskCoding | None) -> MaskReader:
+        """What reads the data set's mask files as source ids."""
+        return MaskReader(len(self.names), self.names == VOC_CLASSES, coding)
+
     def mask_of(self, mask: np.ndarray, path: Path) -> np.ndarray:
         """A mask (H, W) of source ids → a mask of class ids.
 
@@ -132,6 +139,25 @@ class ClassTable:
         by_source_id = np.zeros((len(self.names) + 1, *planes.shape[1:]), dtype=planes.dtype)
         by_source_id[self.source_ids] = planes
         return by_source_id
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Class names in alphabetical order, or in that of numbers if all are whole numbers."""
+    ordered = sorted(names)
+    return sorted(ordered, key=int) if all(map(WHOLE_NUMBER.fullmatch, ordered)) else ordered
+
+
+def check_numbers(names: Sequence[str], on_problem: Callable[[str], None]) -> None:
+    """Report whole numbers as class names that are not the numbers 1..K in the masks.
+
+    A 3 in a mask would otherwise be a class named 5.
+    """
+    if all(map(WHOLE_NUMBER.fullmatch, names)) and names != [str(k + 1) for k in range(len(names))]:
+        on_problem(
+            f"the classes are the numbers {', '.join(names[:5])}{', …' * (len(names) > 5)}, and in "
+            f"masks they would be 1 to {len(names)}: list them in convert.classes in the order of "
+            "the masks' ids"
+        )
 
 
 def ids_in(mask: np.ndarray) -> tuple[int, ...]:

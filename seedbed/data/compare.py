@@ -39,6 +39,8 @@ def find_difference(
         return "the list of images"
     if (source.label_source, source.audit_list) != (index.label_source, index.audit_list):
         return "the source of the labels"
+    if source.mask_coding != index.mask_coding:
+        return "what the masks' values or colours mean"
     with Maps(masks) as maps, ThreadPoolExecutor(workers) as pool:
         changed = pool.map(lambda entry: _differs(source, entry, data), index.images)
         different = chain(

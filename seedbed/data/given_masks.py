@@ -1,43 +1,102 @@
 """Folders of mask PNGs `{id}.png` in the data set's own class ids: reading and writing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from seedbed.data.classes import ClassTable
-from seedbed.data.index import ImageEntry
-from seedbed.data.lists import image_id_of, read_lines
-from seedbed.data.source import check_size
+from seedbed.data.file_names import MASKS, MatchedFolder
+from seedbed.data.index import ImageEntry, Index
+from seedbed.data.lists import image_id_in, read_lines
+from seedbed.data.mask_check import mask_problems
+from seedbed.data.source import check_size, threaded_map
+from seedbed.data.text import count_with_examples
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import read_mask, save_mask
+from seedbed.formats.mask_coding import MaskCoding, MaskForm
+from seedbed.formats.masks import VOC_PALETTE, save_mask, save_values
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.errors import UserError
+from seedbed.runtime.progress import progress
 
 
-def export_source_masks(masks_h5: Path, folder: Path, table: ClassTable) -> None:
-    """Write every mask of an HDF5 file of class ids as a PNG; the folder is replaced."""
+def export_source_masks(
+    masks_h5: Path, folder: Path, table: ClassTable, coding: MaskCoding | None = None
+) -> None:
+    """Write every mask of an HDF5 file of class ids as a PNG; the folder is replaced.
+
+    The PNGs hold the data set's own ids or, with `coding`, its own values or colours, so that they
+    can be mended and read again.
+    """
     with Maps(masks_h5) as masks, atomic_folder(folder) as temporary:
         for image_id in masks:
-            save_mask(temporary / f"{image_id}.png", table.source_mask(masks[image_id]))
+            save_own_mask(temporary / f"{image_id}.png", table.source_mask(masks[image_id]), coding)
 
 
-def read_given_mask(folder: Path, entry: ImageEntry, table: ClassTable) -> np.ndarray:
-    """Read an image's mask as class ids (H, W) uint8.
+def mask_folder(folder: Path, entries: Iterable[ImageEntry]) -> MatchedFolder:
+    """A folder of masks whose files are those of the images."""
+    return MatchedFolder(folder, [entry.id for entry in entries], MASKS)
 
-    The file is a palette, grey or RGB PNG. VOC classes that are not in `table` become void.
+
+def save_own_mask(path: Path, mask: np.ndarray, coding: MaskCoding | None) -> None:
+    """Write a mask (H, W) uint8 of source ids in the user's own values or colours, if any."""
+    if coding and coding.values:
+        save_values(path, coding.value_of[mask])
+    else:
+        save_mask(path, mask, VOC_PALETTE if coding is None else coding.colour_of)
+
+
+def read_given_mask(
+    folder: Path | MatchedFolder,
+    entry: ImageEntry,
+    table: ClassTable,
+    coding: MaskCoding | None = None,
+) -> np.ndarray:
+    """Read an image's mask as class ids (H, W) uint8, see `read_given_masks`."""
+    return _read(entry, folder=folder, table=table, coding=coding)[0]
+
+
+def read_given_masks(
+    folder: Path | MatchedFolder, entries: Sequence[ImageEntry], index: Index, workers: int
+) -> Iterator[np.ndarray]:
+    """Read the masks of images as class ids (H, W) uint8, in the order of `entries`; by threads.
+
+    The files `{id}.png` hold what the data set's own masks hold: its ids, or the values or colours
+    that its config names. VOC classes that are not in the index become void.
 
     Raises:
-        UserError: if the file is missing or broken, or has another size or other ids.
+        UserError: if a file is missing or broken, or has another size or other values; at the end,
+            if the masks together cannot be right (see `mask_problems`).
 
     """
+    if isinstance(folder, Path):
+        folder = mask_folder(folder, entries)
+    read = partial(_read, folder=folder, table=index.table, coding=index.mask_coding)
+    forms = []
+    for mask, form in progress(threaded_map(read, entries, workers), total=len(entries)):
+        forms.append(form)
+        yield mask
+    for problem in mask_problems(forms, index.classes[0].name):
+        raise UserError(problem)
+
+
+def _read(
+    entry: ImageEntry,
+    *,
+    folder: Path | MatchedFolder,
+    table: ClassTable,
+    coding: MaskCoding | None,
+) -> tuple[np.ndarray, MaskForm]:
     path = folder / f"{entry.id}.png"
-    mask = check_size(read_mask(path), (entry.height, entry.width), path)
-    return table.mask_of(mask, path)
+    mask, form = table.mask_reader(coding).read(path)
+    return table.mask_of(check_size(mask, (entry.height, entry.width), path), path), form
 
 
-def kept_images(entries: Sequence[ImageEntry], folder: Path, listing: Path | None) -> set[str]:
-    """The ids of the images to train on.
+def kept_images(
+    entries: Sequence[ImageEntry], folder: Path | MatchedFolder, listing: Path | None
+) -> set[str]:
+    """The ids of the images to train on; prints which images, masks and lines are left out.
 
     Args:
         entries: all train images.
@@ -49,10 +108,16 @@ def kept_images(entries: Sequence[ImageEntry], folder: Path, listing: Path | Non
         UserError: if no image is left.
 
     """
+    ids = {entry.id for entry in entries}
     if listing:
-        ids = {image_id_of(line.split()[0]) for line in read_lines(listing)}
+        named = {image_id_in(line, ids) for line in read_lines(listing)}
+        kept = ids & named
+        notes = count_with_examples(f"lines of {listing} name no train image", named - ids)
     else:
-        ids = {path.stem for path in folder.glob("*.png")}
-    if not (kept := {entry.id for entry in entries} & ids):
+        masks = folder if isinstance(folder, MatchedFolder) else mask_folder(folder, entries)
+        kept, notes = set(masks.paths), masks.describe_strays("masks", "train image")
+    if not kept:
         raise UserError(f"{listing or folder} has none of the train images: name another")
+    notes += count_with_examples("train images are left out of this training", ids - kept)
+    print(*notes, sep="\n", end="\n" if notes else "")
     return kept

@@ -1,48 +1,174 @@
 """Reading images as RGB arrays."""
 
+import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from seedbed.formats.pictures import FORMATS, open_picture
+from seedbed.data.index import ImageEntry
+from seedbed.formats.pictures import FORMATS, open_picture, remedy_of
 from seedbed.runtime.errors import UserError
 
 IMAGE_FORMATS = (*FORMATS, "GIF")
+DARK = 1 << 14  # a quarter of white in 16 bits
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Pillow warns of large images and refuses larger ones; `open_picture` has its own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", "Corrupt EXIF data")  # which are read as far as they go
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image of any mode as RGB uint8 (H, W, 3), rotated as its EXIF data says.
+@dataclass(frozen=True)
+class Decoded:
+    """An image as it is read.
 
-    16-bit channels are reduced to their upper eight bits, transparency is ignored, and of a file
-    with several pictures the first is read.
-
-    Raises:
-        UserError: if the file is missing, broken, not an image, too large, or has 32 bits per
-            channel, whose range is not fixed.
+    Attributes:
+        pixels: RGB uint8 (H, W, 3).
+        bits: significant bits of each channel, of a file of 16; None for a file of 8.
+        highest: the highest level in a file of 16 bits; None for one of 8.
 
     """
+
+    pixels: np.ndarray
+    bits: int | None = None
+    highest: int | None = None
+
+
+def is_dark(image: Decoded | ImageEntry) -> bool:
+    """Whether an image of 16 bits has no level above a quarter of white, as of 10 or 12 bits."""
+    return image.bits == 16 and image.highest is not None and image.highest < DARK
+
+
+def read_image(path: Path, *, bits: int | None = None) -> np.ndarray:
+    """Read an image of any mode as RGB uint8 (H, W, 3), rotated as its EXIF data says.
+
+    Transparency is ignored, and of a file with several pictures the first is read.
+
+    Args:
+        path: the file.
+        bits: significant bits (8 to 16) of the channels of a 16-bit file, whose upper eight are
+            returned; cameras write 10 or 12. Default: 16. Files of 8 bits are read as they are.
+
+    Raises:
+        UserError: if the file is missing, broken, not an image, too large, has levels of more than
+            `bits`, or has 32 bits per channel, whose range is not fixed.
+
+    """
+    return _read(path, bits, measure=False).pixels
+
+
+def decode_image(path: Path, *, bits: int | None = None) -> Decoded:
+    """Read an image as `read_image` does, and how many bits it has."""
+    return _read(path, bits, measure=True)
+
+
+def read_entry(data: Path, entry: ImageEntry) -> np.ndarray:
+    """Read an image of an index, RGB uint8 (H, W, 3), as the conversion read it."""
+    return read_image(data / entry.path, bits=entry.bits)
+
+
+def _read(path: Path, bits: int | None, *, measure: bool) -> Decoded:
     try:
         with open_picture(path, IMAGE_FORMATS) as image:
-            return _rgb(ImageOps.exif_transpose(image), path)
+            depth = _raw_mode(image)
+            if image.mode in ("I", "F"):
+                raise UserError(f"image {path} has 32 bits a channel: save it with 8 or 16 instead")
+            if depth == "I;12":
+                bits = bits or 12
+            if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
+                return _shift(path, np.array(_upright(image)), bits or 16)
+            pixels = _rgb(_upright(image))
     except FileNotFoundError:
         raise UserError(f"image {path} is missing: put it there, or take it off the list") from None
     except UserError:
         raise
-    except Image.DecompressionBombError as error:
-        raise UserError(f"image {path} has too many pixels: make it smaller") from error
     except Exception as error:  # see open_picture
-        raise UserError(f"cannot read the image {path}: {error}; get it again") from error
+        remedy = remedy_of(error, "get it again")
+        raise UserError(f"cannot read the image {path}: {error}; {remedy}") from error
+    if not _is_deep(depth):
+        return Decoded(pixels)
+    return _read_deep_colour(path, pixels, bits or 16, measure=measure)
 
 
-def _rgb(image: Image.Image, path: Path) -> np.ndarray:
-    if image.mode in ("I", "F"):
-        raise UserError(f"image {path} has 32 bits a channel: save it with 8 or 16 instead")
-    if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
-        image = Image.fromarray((np.array(image) >> 8).astype(np.uint8))
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF data says, as far as they can be read.
+
+    Pillow's `exif_transpose` also writes them anew, which fails where another field is broken.
+    """
+    image.load()  # which turns a TIFF
+    try:
+        value = re.fullmatch(r"\s*([2-8])[\s\0]*", str(image.getexif().get(ORIENTATION, "")))
+    except Exception:
+        value = None
+    return image.transpose(TURNS[int(value[1])]) if value else image
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
     if "transparency" in image.info:  # without this, Pillow warns of a palette's transparency
         image = image.convert("RGBA")
     return np.array(image.convert("RGB"))
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores pixels, in Pillow's words: "RGB", "RGB;16B", "I;12"."""
+    arguments = image.tile[0].args if image.tile else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _is_deep(raw_mode: str) -> bool:
+    """Whether channels have 16 bits, of which Pillow drops the lower eight."""
+    return re.fullmatch(r"(RGB|RGBA|RGBX|RGBa|LA);16[BLN]", raw_mode) is not None
+
+
+def _read_deep_colour(path: Path, upper: np.ndarray, bits: int, *, measure: bool) -> Decoded:
+    """A colour image of 16 bits a channel, of which `upper` (H, W, 3) are the upper eight."""
+    highest = int(upper.max(initial=0)) << 8 | 255
+    if bits == 16 and not (measure and highest < DARK):  # the lower bits do not matter
+        return Decoded(upper, bits, highest)
+    if (lower := _lower_bytes(path)) is not None:
+        return _shift(path, upper.astype(np.uint16) << 8 | lower, bits)
+    if bits < 16:
+        raise UserError(f"image {path} is grey with transparency: save it without transparency")
+    return Decoded(upper, bits, highest)
+
+
+def _lower_bytes(path: Path) -> np.ndarray | None:
+    """The lower eight bits of each channel, (H, W, 3) uint8: read in the other byte order.
+
+    None where Pillow does not know that order: in a grey image with transparency.
+    """
+    with open_picture(path, IMAGE_FORMATS) as image:
+        if (mode := _raw_mode(image)).startswith("LA"):
+            return None
+        other = mode[:-1] + ("L" if mode.endswith("B") else "B")
+        image.tile = [
+            tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
+            for tile in image.tile
+        ]
+        return np.array(_upright(image))[..., :3]
+
+
+def _shift(path: Path, levels: np.ndarray, bits: int) -> Decoded:
+    """The upper eight of `bits` bits of levels, (H, W) or (H, W, 3) uint16."""
+    highest = int(levels.max(initial=0))
+    if highest >> bits:
+        raise UserError(
+            f"image {path} has the level {highest}, and {bits} bits hold {2**bits - 1} at most: "
+            "correct bits"
+        )
+    upper = (levels >> (bits - 8)).astype(np.uint8)
+    if upper.ndim == 2:
+        upper = np.repeat(upper[..., None], 3, axis=2)
+    return Decoded(upper, bits, highest)

@@ -9,16 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.classes import ClassInfo, ClassTable
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K)."""
+    """An image; `path` is relative to the data folder, `labels` are sorted class ids (1..K).
+
+    Of a file with 16 bits a channel, `bits` are those that count and `highest` is its highest
+    level; the file of the index leaves them out where they are None.
+    """
 
     id: str
     path: str
@@ -28,6 +34,16 @@ class ImageEntry:
     split: str
     has_mask: bool
     sha256: str
+    bits: int | None = None
+    highest: int | None = None
+
+    def no_maps(self) -> np.ndarray:
+        """The maps (0, H, W) uint8 of the classes of an image without labels."""
+        return np.zeros((0, self.height, self.width), dtype=np.uint8)
+
+    def background(self) -> np.ndarray:
+        """A mask (H, W) uint8 of background: what an image without labels is known to show."""
+        return np.zeros((self.height, self.width), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,8 @@ class Index:
         label_source: where the image-level labels are from.
         audit_list: the ids of VOC's own train list, which is also scored separately from the
             augmented list; empty if there is no such list.
+        mask_coding: what the user's own values or colours in mask files mean, in the data set's own
+            ids; None if masks hold those ids, or VOC's colours.
 
     """
 
@@ -47,6 +65,7 @@ class Index:
     images: tuple[ImageEntry, ...]
     label_source: str
     audit_list: tuple[str, ...] = ()
+    mask_coding: MaskCoding | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Index":
@@ -54,6 +73,7 @@ class Index:
         gc.disable()  # there is no garbage here, and looking for it takes half of the time
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
+            coding = content.get("mask_coding")
             return cls(
                 tuple(ClassInfo(**info) for info in content["classes"]),
                 tuple(
@@ -62,8 +82,16 @@ class Index:
                 ),
                 content["label_source"],
                 tuple(content["audit_list"]),
+                MaskCoding.from_json(coding) if coding else None,
             )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise UserError(f"cannot read the index {path}: {error}; remake it") from error
         finally:
             gc.enable()
@@ -77,13 +105,14 @@ class Index:
             "audit_list": self.audit_list,
             "classes": [asdict(info) for info in self.classes],
             "label_source": self.label_source,
+            "mask_coding": self.mask_coding.to_json() if self.mask_coding else None,
             "palette": VOC_PALETTE[: self.num_classes].tolist(),
         }
         encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True).encode
         with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             file.write(f'{encode(head)[:-1]}, "images": [')
             for number, entry in enumerate(self.images):
-                file.write(f"{',' if number else ''}\n{encode(vars(entry))}")
+                file.write(f"{',' if number else ''}\n{encode(_without_none(entry))}")
             file.write("\n]}\n")
 
     @property
@@ -122,3 +151,7 @@ class Index:
         present = np.zeros(self.num_classes, dtype=bool)
         present[[0, *entry.labels]] = True
         return present
+
+
+def _without_none(entry: ImageEntry) -> dict[str, object]:
+    return {key: value for key, value in vars(entry).items() if value is not None}

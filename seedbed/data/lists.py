@@ -2,23 +2,26 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Container, Sequence
+from pathlib import Path
 
+from seedbed.data.file_names import image_id_of
+from seedbed.data.text import compose
 from seedbed.runtime.errors import UserError
 
+SUFFIX = re.compile(r"\.\w{3,5}(?=\s)")
 IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list, stripped, without blank ones."""
+    """The lines of a list, stripped, in NFC, without blank ones."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read the list {path}: {error}; save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"cannot read the list {path}: {error}; put it there") from error
-    return [line.strip() for line in lines if line.strip()]
+    return [compose(line.strip()) for line in lines if line.strip()]
 
 
 def read_list(path: Path) -> list[str]:
@@ -42,9 +45,15 @@ def read_list(path: Path) -> list[str]:
     return ids
 
 
-def image_id_of(name: str) -> str:
-    """The name of an image or a mask without folders and suffix."""
-    return re.sub(r"\.(jpe?g|png)$", "", PurePosixPath(name).name, flags=re.IGNORECASE)
+def image_id_in(line: str, ids: Container[str]) -> str:
+    """The image that a line of a list of images or of masks names, with or without a path.
+
+    The line is "id", "id.jpg" or, as in SPSM's lists, "/JPEGImages/id.jpg /proxy/id.png"; ids may
+    contain blanks. Where none of `ids` is named, the first word's is returned.
+    """
+    candidates = [line, *(line[: match.end()] for match in SUFFIX.finditer(line)), line.split()[0]]
+    named = [image_id_of(candidate) for candidate in candidates]
+    return next((image_id for image_id in named if image_id in ids), named[-1])
 
 
 def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, int]:

@@ -4,23 +4,28 @@ Functions report each problem to a callback `on_problem(message)`, which may rai
 (`raise_problem`) or collect the messages (`list.append`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from seedbed.data.classes import ClassTable, Labels, ids_in
-from seedbed.data.images import read_image
-from seedbed.data.index import ImageEntry
+from seedbed.data.images import decode_image
+from seedbed.data.index import SPLITS, ImageEntry
+from seedbed.data.mask_check import misnumbered, only_void, palettes_that_differ
+from seedbed.formats.mask_coding import MaskCoding, MaskForm
 from seedbed.runtime.errors import UserError
 
 BATCH = 256  # images whose masks are in memory at once
 OnProblem = Callable[[str], None]
 Decoded = tuple[ImageEntry, np.ndarray | None]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def raise_problem(message: str) -> None:
@@ -41,7 +46,10 @@ class Source:
             None if there is none; val images must have one.
         label_source: where the labels are from.
         audit_list: see `Index`.
-        notes: remarks that a check of the data set prints.
+        notes: remarks that the conversion and a check of the data set print.
+        bits: significant bits of images of 16 bits a channel; None: as the file says.
+        mask_coding: what the user's own values or colours in mask files mean.
+        mask_forms: what each mask file held, by image id; filled as masks are read.
 
     """
 
@@ -53,6 +61,9 @@ class Source:
     label_source: str
     audit_list: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    bits: int | None = None
+    mask_coding: MaskCoding | None = None
+    mask_forms: dict[str, MaskForm] = field(default_factory=dict)
 
     @property
     def train(self) -> list[str]:
@@ -83,18 +94,38 @@ def check_classes(source: Source, on_problem: OnProblem) -> None:
             )
 
 
+def check_masks(source: Source, on_problem: OnProblem) -> None:
+    """Check what the masks hold together, once all images and masks are decoded."""
+    forms, table = source.mask_forms, source.table
+    problems = palettes_that_differ(forms.values())
+    for split in SPLITS:
+        same = [form for image_id, form in forms.items() if source.splits[image_id] == split]
+        problems += only_void(same, table.classes[0].name)
+    if not source.mask_coding:
+        labels = {i: table.source_ids[list(found)].tolist() for i, found in source.labels.items()}
+        problems += misnumbered(forms, labels, table.source_ids[1:].tolist())
+    for problem in problems:
+        on_problem(problem)
+
+
 def decode_all(
     source: Source, data: Path, workers: int, on_problem: OnProblem
 ) -> Iterator[Decoded]:
     """Decode all images and masks in order, with `workers` threads (decoders release the GIL)."""
-    ids = list(source.splits)
+    for result in threaded_map(partial(_try_decode, source, data), list(source.splits), workers):
+        if isinstance(result, UserError):
+            on_problem(str(result))
+        else:
+            yield result
+
+
+def threaded_map(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    """Results of `function` in the order of `items`, of which at most BATCH are in memory."""
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(ids), BATCH):
-            for result in pool.map(partial(_try_decode, source, data), ids[start : start + BATCH]):
-                if isinstance(result, UserError):
-                    on_problem(str(result))
-                else:
-                    yield result
+        for start in range(0, len(items), BATCH):
+            yield from pool.map(function, items[start : start + BATCH])
 
 
 def _try_decode(source: Source, data: Path, image_id: str) -> Decoded | UserError:
@@ -122,7 +153,8 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
 
     """
     path = source.images[image_id]
-    height, width, _ = read_image(path).shape
+    image = decode_image(path, bits=source.bits)
+    height, width, _ = image.pixels.shape
     mask = source.mask(image_id, (height, width))
     unlabelled = image_id not in source.labels and mask is not None
     entry = ImageEntry(
@@ -134,6 +166,8 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
         split=source.splits[image_id],
         has_mask=mask is not None,
         sha256=sha256(path.read_bytes()).hexdigest(),
+        bits=image.bits,
+        highest=image.highest,
     )
     return entry, mask
 

@@ -1,6 +1,9 @@
-"""The whole chain as the audit scores it, with CAMs, saliency and seeds turned into masks."""
+"""The whole chain as the audit scores it, with CAMs, saliency and seeds turned into masks.
 
-from collections.abc import Iterator
+Maps in [0, 1] are compared with thresholds as the 8-bit levels that they are stored as, exactly.
+"""
+
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,10 +15,9 @@ from seedbed.evaluation.chain import (
     Step,
     pseudo_label_steps,
     round_steps,
-    stored_mask,
 )
 from seedbed.evaluation.common_crf import CommonCRF
-from seedbed.formats.maps import Maps
+from seedbed.formats.maps import Maps, fractions
 from seedbed.formats.masks import VOID
 from seedbed.methods.psa.pseudo_labels import argmax_labels
 
@@ -25,44 +27,62 @@ def audit_steps(
 ) -> Iterator[Step]:
     """The steps whose files there are, in the order of the chain.
 
-    CAMs and pseudo labels come a second time, refined by `crf`. `cam_background` is the constant
-    score of background against the CAMs, `saliency_threshold` the least saliency of foreground,
-    both in [0, 1].
+    CAMs, pseudo labels and their control, saliency × tags, come a second time, refined by `crf`.
+    `cam_background` is the constant score of background against the CAMs, `saliency_threshold` the
+    least saliency of foreground, both in [0, 1].
     """
     if files.cams:
         cams = Maps(files.cams)
         yield Step("cam", "train", cams, partial(cam_mask, background=cam_background))
         refine = partial(refined_cam_mask, background=cam_background, crf=crf)
         yield Step("cam + crf", "train", cams, refine)
-    if files.saliency:
-        label = partial(saliency_mask, threshold=saliency_threshold)
-        yield Step("saliency × tags", "train", Maps(files.saliency), label)
     if files.cues:
         yield Step("seeds", "train", Maps(files.cues), seed_mask)
+    if files.cams and files.saliency:
+        saliency = Maps(files.saliency)
+        label = partial(saliency_mask, saliency=saliency, threshold=saliency_threshold)
+        yield from _with_and_without_crf(
+            Step("saliency × tags", "train", Maps(files.cams), label), crf
+        )
     for step in pseudo_label_steps(files):
-        yield step
-        refine = partial(refined_stored_mask, crf=crf)
-        yield Step(f"{step.name} + crf", step.split, step.maps, refine)
+        yield from _with_and_without_crf(step, crf)
     yield from round_steps(files)
+
+
+def _with_and_without_crf(step: Step, crf: CommonCRF) -> Iterator[Step]:
+    """A step of hard masks, and the same masks refined by the CRF."""
+    yield step
+    refine = partial(mask_after_crf, label_image=step.label_image, crf=crf)
+    yield Step(f"{step.name} + crf", step.split, step.maps, refine)
 
 
 def cam_mask(cams: Maps, entry: ImageEntry, *, background: float) -> np.ndarray:
     """The class with the highest CAM, or background where none exceeds the score `background`."""
-    return argmax_labels(dict(zip(entry.labels, cams.floats(entry.id), strict=True)), background)
+    if not entry.labels:
+        return entry.background()
+    return argmax_labels(dict(zip(entry.labels, cams.levels(entry.id), strict=True)), background)
 
 
 def refined_cam_mask(
     cams: Maps, entry: ImageEntry, *, background: float, crf: CommonCRF
 ) -> np.ndarray:
     """As `cam_mask`, with the CRF applied to the CAMs and the constant background score."""
+    if not entry.labels:
+        return entry.background()
     maps = cams.floats(entry.id)
     return crf.refine_scores(entry, np.concatenate([np.full_like(maps[:1], background), maps]))
 
 
-def saliency_mask(saliency: Maps, entry: ImageEntry, *, threshold: float) -> np.ndarray:
-    """Salient pixels as the image's first tag, the others as background."""
-    salient = saliency.floats(entry.id) >= threshold
-    return np.where(salient, entry.labels[0], 0).astype(np.uint8)
+def saliency_mask(cams: Maps, entry: ImageEntry, *, saliency: Maps, threshold: float) -> np.ndarray:
+    """Salient pixels as the tag whose CAM is highest (the lowest id of equals), others background.
+
+    A control of pseudo labels: saliency alone says where objects are, CAMs only which is which.
+    """
+    if not entry.labels:
+        return entry.background()
+    salient = fractions(saliency.levels(entry.id)) >= threshold
+    strongest = np.array(entry.labels, np.uint8)[cams.levels(entry.id).argmax(axis=0)]
+    return np.where(salient, strongest, np.uint8(0))
 
 
 def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
@@ -74,6 +94,14 @@ def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
     return enlarged.astype(np.uint8)
 
 
-def refined_stored_mask(masks: Maps, entry: ImageEntry, *, crf: CommonCRF) -> np.ndarray:
-    """The stored mask, refined by the CRF."""
-    return crf.refine_labels(entry, stored_mask(masks, entry))
+def mask_after_crf(
+    maps: Maps,
+    entry: ImageEntry,
+    *,
+    label_image: Callable[[Maps, ImageEntry], np.ndarray],
+    crf: CommonCRF,
+) -> np.ndarray:
+    """The mask that `label_image` gives, refined by the CRF; without labels all background."""
+    if not entry.labels:
+        return entry.background()
+    return crf.refine_labels(entry, label_image(maps, entry))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from seedbed.evaluation.metrics import ConfusionMatrix
+from seedbed.formats.maps import fractions
 from seedbed.formats.masks import VOID
 
 
@@ -21,7 +22,8 @@ def background_curve(
 
     Args:
         images: pairs of maps and truth; maps are {class id in 1..C − 1: (H, W)}, at least one
-            class, truth is integer (H, W) with class ids and 255 = void.
+            class, uint8 levels or floating as in `argmax_labels`; truth is integer (H, W) with
+            class ids and 255 = void.
         num_classes: C, including background.
         variant: of `ConfusionMatrix.miou`.
 
@@ -57,7 +59,7 @@ def _count(
     if truth.shape != classes.shape:
         raise ValueError(f"truth is {truth.shape}, but its maps are {classes.shape}")
     labelled = truth != VOID
-    exceeded = np.searchsorted(thresholds, scores[labelled])
+    exceeded = np.searchsorted(thresholds.astype(scores.dtype), scores[labelled])
     shape = (num_classes, num_classes, len(thresholds) + 1)
     try:
         bins = np.ravel_multi_index((truth[labelled], classes[labelled], exceeded), shape)
@@ -71,5 +73,5 @@ def _best_class(maps: Mapping[int, np.ndarray], num_classes: int) -> tuple[np.nd
     ids = sorted(maps)
     if not ids or ids[0] < 1 or ids[-1] >= num_classes:
         raise ValueError(f"maps must be of classes 1..{num_classes - 1}, not {ids}")
-    scores = np.stack([maps[c] for c in ids])
+    scores = fractions(np.stack([maps[c] for c in ids]))
     return np.array(ids)[scores.argmax(axis=0)], scores.max(axis=0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
 from seedbed.formats.masks import VOID
 
@@ -28,7 +28,7 @@ class CommonCRF:
     def refine_scores(self, entry: ImageEntry, scores: np.ndarray) -> np.ndarray:
         """Labels (H, W) uint8 of non-negative scores (1 + T, H, W): background, then the T tags."""
         probs = scores / np.maximum(scores.sum(0, keepdims=True), 1e-12)
-        image = read_image(self.data / entry.path)
+        image = read_entry(self.data, entry)
         posterior = dense_crf(image, unary_from_probabilities(probs), self.params)
         return np.array([0, *entry.labels], np.uint8)[posterior.argmax(0)]
 

@@ -2,27 +2,40 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 
+from seedbed.evaluation.fonts import families_for
 from seedbed.runtime.atomic import atomic
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+ID_LEGEND = (
+    "\nnumbers: ids of classes, in the order of dataset/index.json,\nwhose names no font here has"
+)
+
 
 def plot_confusion(path: Path, counts: np.ndarray, names: Sequence[str]) -> None:
-    """Draw counts (C, C + 1) as percentages of each row: truth down, prediction and void across."""
+    """Draw counts (C, C + 1) as percentages of each row: truth down, prediction and void across.
+
+    A class whose name has characters that no font here has is shown as its id.
+    """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2 + 0.4 * len(names)
     figure, axes = plt.subplots(figsize=(side + 0.5, side), layout="constrained")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    literal = {"parse_math": False}  # a class name may contain dollar signs
-    axes.set_xticks(range(len(names) + 1), [*names, "void"], rotation=90, **literal)
-    axes.set_yticks(range(len(names)), names, **literal)
-    axes.set_xlabel("predicted")
+    families, missing = families_for(names)
+    labels = [str(k) if missing & set(name) else name for k, name in enumerate(names)]
+    literal: dict[str, Any] = {"parse_math": False}  # a class name may contain dollar signs
+    if len(families) > 1:
+        literal["fontfamily"] = families
+    axes.set_xticks(range(len(names) + 1), [*labels, "void"], rotation=90, **literal)
+    axes.set_yticks(range(len(names)), labels, **literal)
+    axes.set_xlabel("predicted" + (ID_LEGEND if labels != [*names] else ""))
     axes.set_ylabel("true")
     for row, column in np.ndindex(shares.shape):
         share = shares[row, column]
@@ -56,5 +69,5 @@ def plot_background_curves(
 def _save(figure: Figure, path: Path) -> None:
     """Write the figure without matplotlib's version, so that equal figures are equal bytes."""
     with atomic(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        figure.savefig(temporary, format="png", metadata={"Software": None})
     plt.close(figure)

@@ -116,10 +116,14 @@ def _load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
                 for _ in range(MAX_UNPACKED // CHUNK):
                     target.write(source.read(CHUNK))
                 if source.read(1):
-                    raise UserError(f"it is larger than {MAX_UNPACKED >> 20} MB: unpack it first")
+                    limit = MAX_UNPACKED >> 20
+                    raise UserError(f"{path} is larger than {limit} MB unpacked: unpack it first")
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"cannot unpack {path}: {error}; get it again") from error
+        try:
             return restricted.load(unpacked)
-        except (OSError, EOFError, zlib.error, UserError) as error:
-            raise UserError(f"cannot unpack and read {path}: {error}; get it again") from error
+        except UserError as error:
+            raise UserError(str(error).replace(str(unpacked), str(path))) from error
 
 
 def _numbered(content: Any, kind: str, path: Path) -> dict[int, Any]:  # noqa: ANN401
@@ -162,4 +166,6 @@ def _integers(values: Any) -> np.ndarray | None:  # noqa: ANN401
         array = np.asarray(values)
     except ValueError:
         return None
+    if array.size == 0:  # NumPy takes an empty list for floats
+        return array.astype(np.int64)
     return array if array.dtype.kind in "iu" else None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.formats.pictures import open_picture
+from seedbed.formats.pictures import open_picture, remedy_of
 from seedbed.runtime.errors import UserError
 
 
@@ -26,7 +26,8 @@ def read_grey(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise UserError(f"the map {path} is missing: put it there") from None
     except Exception as error:  # see open_picture
-        raise UserError(f"cannot read the map {path} ({error}): save it again") from error
+        remedy = remedy_of(error, "get it again")
+        raise UserError(f"cannot read the map {path} ({error}): {remedy}") from error
     if mode in ("I", "F"):
         raise UserError(f"the map {path} has 32 bits a pixel: save it with 8 or 16 instead")
     return grey.astype(np.float32) / 255

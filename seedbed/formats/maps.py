@@ -19,6 +19,7 @@ MAX_OPEN_FILES = 32  # of one Maps: each takes 0.5 MB, and a process may have 10
 # What h5py raises for a damaged file.
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 MAX_COMPRESSION = 1032  # of deflate (RFC 1951: 258 bytes in two bits)
+NO_IDS = np.zeros(0, dtype=np.int64)
 
 
 class MapWriter:
@@ -36,7 +37,10 @@ class MapWriter:
         filters = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         options = {"chunks": array.shape, **filters} if array.size and array.ndim else {}
         dataset = self._file.create_dataset(image_id, data=array, **options)
-        dataset.attrs.update(attributes)
+        # An empty list of class ids would become an array of floats.
+        dataset.attrs.update(
+            {k: NO_IDS if isinstance(v, list) and not v else v for k, v in attributes.items()}
+        )
         self._sink.check()
 
     def mark(self, image_id: str, **attributes: object) -> None:
@@ -121,6 +125,8 @@ class Maps(Mapping[str, np.ndarray]):
         return file
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
+        if not self._paths:
+            raise UserError(f"{image_id} is in no map file, because none is given: give one")
         if image_id not in self:
             raise UserError(f"{image_id} is not in {self._named()}: remake it")
         file = self._file(self._by_id()[image_id])
@@ -135,7 +141,7 @@ class Maps(Mapping[str, np.ndarray]):
         return dataset
 
     def _named(self) -> str:
-        return ", ".join(map(str, self._paths)) or "no file at all"
+        return ", ".join(map(str, self._paths))
 
     def __getitem__(self, image_id: str) -> np.ndarray:
         dataset = self._dataset(image_id)
@@ -171,6 +177,21 @@ class Maps(Mapping[str, np.ndarray]):
         """The attributes of the first file."""
         with _open_maps(self._paths[0]) as file:
             return _attributes(file)
+
+    def levels(self, image_id: str) -> np.ndarray:
+        """A map in [0, 1] that is stored in 8 bits, as its levels: uint8, 255 = 1.
+
+        What compares a map with thresholds takes levels (see `fractions`), because float32 decides
+        ties by rounding errors.
+
+        Raises:
+            UserError: if the map is stored otherwise.
+
+        """
+        array, highest = self[image_id], self.attributes(image_id).get("levels", 255)
+        if array.dtype != np.uint8 or not isinstance(highest, int | float) or highest != 255:
+            raise UserError(f"{image_id} in {self._named()} has no levels of 0 to 255: remake it")
+        return array
 
     def floats(self, image_id: str) -> np.ndarray:
         """A map as float32; uint8 is divided by its attribute `levels` (default 255)."""
@@ -210,6 +231,16 @@ def _open_maps(path: Path) -> h5py.File:
 def quantise(fractions: np.ndarray) -> np.ndarray:
     """Floats in [0, 1] → uint8: round(255 x)."""
     return np.rint(np.asarray(fractions) * 255).astype(np.uint8)
+
+
+def fractions(maps: np.ndarray) -> np.ndarray:
+    """Maps in [0, 1] of either form as floats: uint8 levels → level / 255, float64; else unchanged.
+
+    A comparison of the result with a threshold is exact, ties included: quotient and threshold are
+    both the float64 nearest to their value, and 51 / 255 equals 0.2. As float32, 51 / 255 is
+    greater than the float64 0.2.
+    """
+    return maps / np.float64(255) if maps.dtype == np.uint8 else maps
 
 
 def shard_of(items: Sequence[Item], shard: str) -> list[Item]:

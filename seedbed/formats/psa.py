@@ -1,4 +1,4 @@
-"""PSA's `.npy` files of class maps (Ahn & Kwak, CVPR 2018).
+"""`.npy` files of class maps: PSA's (Ahn & Kwak, CVPR 2018) and IRN's (Ahn et al., CVPR 2019).
 
 Classes are the data set's own ids: 1..n, 0 is background.
 """
@@ -7,10 +7,12 @@ import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from seedbed.formats.pickles import restricted
+from seedbed.formats.weights.pytorch import TensorPickle
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
@@ -21,8 +23,18 @@ def write_cam(path: Path, maps: Mapping[int, np.ndarray]) -> None:
 
 
 def read_cam(path: Path) -> dict[int, np.ndarray]:
-    """Read class maps: source id (1..n) → float32 (H, W), sorted; UserError for other content."""
-    return {c + 1: values for c, values in _read(path).items()}
+    """Read class maps: source id (1..n) → float32 (H, W), sorted; UserError for other content.
+
+    PSA's files hold a dict from class to map. IRN's hold `keys`, the classes of the image, and
+    `high_res`, their maps of the image's size (step/make_cam.py of its code); its `cam`, of a
+    quarter of the size, is not used. Both count classes from 0.
+    """
+    content = restricted.load(path, TensorPickle)
+    if isinstance(content, dict) and "keys" in content:
+        content = _of_irn(content, path)
+    elif not isinstance(content, dict) or not content:
+        raise UserError(f"{path} holds no dict from class to map: write it again as PSA does")
+    return {c + 1: values for c, values in _checked(content, path).items()}
 
 
 def write_scores(path: Path, scores: Mapping[int, np.ndarray]) -> None:
@@ -37,7 +49,10 @@ def read_scores(path: Path) -> dict[int, np.ndarray]:
         UserError: if the file has other content or no background.
 
     """
-    scores = _read(path)
+    content = restricted.load(path)
+    if not isinstance(content, dict) or not content:
+        raise UserError(f"{path} holds no dict from class to map: write it again as PSA does")
+    scores = _checked(content, path)
     if 0 not in scores:
         raise UserError(f"{path} holds no background (key 0): give the scores after PSA's CRF")
     return scores
@@ -57,10 +72,18 @@ def _write(path: Path, maps: Mapping[int, np.ndarray]) -> None:
         temporary.write_bytes(buffer.getvalue())
 
 
-def _read(path: Path) -> dict[int, np.ndarray]:
-    content = restricted.load(path)
-    if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} holds no dict from class to map: write it again as PSA does")
+def _of_irn(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
+    """The maps of IRN's dict by class, counted from 0; none for an image without a class."""
+    if "high_res" not in content:
+        raise UserError(f"{path} has no high_res, the maps of the image's size: write it again")
+    keys, maps = np.asarray(content["keys"]), np.asarray(content["high_res"])
+    if keys.ndim != 1 or len(set(keys.tolist())) < len(keys) or maps.shape[:1] != keys.shape:
+        raise UserError(f"{path} has no map in high_res for each of its keys: write it again")
+    return dict(zip(keys.tolist(), maps, strict=True))
+
+
+def _checked(content: Mapping[Any, Any], path: Path) -> dict[int, np.ndarray]:
+    """Maps by class, sorted; raises UserError for other keys or values."""
     maps = {}
     for key, values in content.items():
         if not isinstance(key, int | np.integer) or key < 0:

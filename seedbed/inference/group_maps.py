@@ -17,7 +17,7 @@ from seedbed.formats.maps import quantise
 from seedbed.inference.precision import mixed_precision
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
-from seedbed.methods.resampling import resize
+from seedbed.methods.resampling import resize_image
 from seedbed.models.heads.group import GroupNetwork, mean_maps
 from seedbed.runtime.pools import device_map
 
@@ -78,7 +78,7 @@ class GroupNetworkPass:
     def node_maps(self, image: np.ndarray) -> np.ndarray:
         """Class maps before the graph, plain and mirrored: (H, W, 3) uint8 → (2, K, h, w)."""
         pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
-        square = resize(pixels, (self.size, self.size), "antialias")
+        square = resize_image(pixels, (self.size, self.size), "antialias")
         with mixed_precision(self.device):
             batch = self.network.preprocess(torch.cat([square, square.flip(-1)]))
             nodes = self.network.maps(batch)
@@ -152,11 +152,14 @@ class GroupMaps:
         groups: dict[int, Groups] = {}
         nodes: NodeMaps = {}
         if self.network_pass:
-            groups = {position: self.network_pass.draw_groups(position) for position in block}
+            labelled = [position for position in block if self.entries[position].labels]
+            groups = {position: self.network_pass.draw_groups(position) for position in labelled}
             nodes = self._node_maps(groups, workers)
 
         def fuse(position: int, accumulated: np.ndarray | None) -> np.ndarray:
             entry, sources = self.entries[position], []
+            if not entry.labels:
+                return entry.no_maps()
             if accumulated is not None:
                 sources.append([torch.from_numpy(accumulated)])
             if self.network_pass:

@@ -1,5 +1,6 @@
 """Networks over several scales and horizontal flip."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ from seedbed.methods.resampling import resize_image
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 
+_TO_INTEGER: dict[str, Callable[[float], int]] = {
+    "corner_aligned": lambda side: math.floor(side + 0.5),
+    "tf_legacy": int,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale:
@@ -23,7 +29,7 @@ class MultiScale:
         flip: whether the mirrored image is shown as well, at each scale.
         size: side of a square in pixels to which the image is warped before scaling; None keeps
             its size.
-        resampling: method of `seedbed.methods.resampling.resize` for the images.
+        resampling: method of `seedbed.methods.resampling.resize_image`.
 
     """
 
@@ -35,9 +41,11 @@ class MultiScale:
     def input_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Size (rows, columns) of the network's input at each scale, at least one pixel.
 
-        Sizes are rounded to the nearest integer, with "tf_legacy" truncated, as TensorFlow 1 does.
+        Sizes are rounded to the nearest integer, halves to the even one as by Python and OpenCV;
+        with "corner_aligned" halves up, as by SciPy under Python 2 (DSRG), and with "tf_legacy"
+        they are truncated, as by TensorFlow 1.
         """
-        to_integer = int if self.resampling == "tf_legacy" else round
+        to_integer = _TO_INTEGER.get(self.resampling, round)
         whole = (self.size, self.size) if self.size else (height, width)
         return [tuple(max(1, to_integer(side * scale)) for side in whole) for scale in self.scales]
 
@@ -79,7 +87,7 @@ def multi_scale(
 def check_input_sizes(entries: Sequence[ImageEntry], network: Network, options: MultiScale) -> None:
     """Raise UserError for the first image that is too small for the network at some scale."""
     for entry in entries:
-        side = round((options.size or min(entry.height, entry.width)) * min(options.scales))
+        side = min(min(size) for size in options.input_sizes(entry.height, entry.width))
         if side < network.least_side:
             raise UserError(
                 f"{entry.path}: shown to the network with {side} pixels a side, which needs "

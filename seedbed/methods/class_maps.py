@@ -13,7 +13,8 @@ def stack_class_maps(
     """Stack {class id: map of `shape`} in ascending order of ids.
 
     Returns:
-        The class ids (1 + K,) uint8, background's 0 first, and the K maps, float64 (K, *shape).
+        The class ids (1 + K,) uint8, background's 0 first, and the K maps, (K, *shape), of the
+        dtype that holds all of them (float64 if there is none).
 
     Raises:
         ValueError: if an id is outside 1..254 or a map has another shape.
@@ -25,5 +26,5 @@ def stack_class_maps(
     for c in ids:
         if maps[c].shape != shape:
             raise ValueError(f"the map of class {c} must be {shape}, not {maps[c].shape}")
-    stacked = np.array([maps[c] for c in ids], dtype=float).reshape(-1, *shape)
+    stacked = np.array([maps[c] for c in ids]).reshape(-1, *shape)
     return np.array([0, *ids], dtype=np.uint8), stacked

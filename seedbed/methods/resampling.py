@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seedbed.methods.levels import PILLOW, resize_as_opencv, resize_by_pillow
+
 _INTERPOLATE = {
     "half_pixel": {"mode": "bilinear", "align_corners": False},
     "corner_aligned": {"mode": "bilinear", "align_corners": True},
@@ -41,17 +43,26 @@ def resize(maps: Tensor, size: tuple[int, int], method: str) -> Tensor:
         return maps
     if method in _INTERPOLATE:
         return F.interpolate(maps, size=size, **_INTERPOLATE[method])
-    if method not in _ALONG_ROWS:
-        methods = ", ".join([*_INTERPOLATE, *_ALONG_ROWS])
+    if method not in _ALONG_COLUMNS:
+        methods = ", ".join([*_INTERPOLATE, *_ALONG_COLUMNS])
         raise ValueError(f"method must be one of {methods}, not {method!r}")
-    resize_rows = _ALONG_ROWS[method]
-    return resize_rows(resize_rows(maps, size[1]).mT, size[0]).mT
+    resize_columns = _ALONG_COLUMNS[method]  # faster than along rows, transposing included
+    rows = resize_columns(maps.mT.contiguous(), size[1]).mT
+    return resize_columns(rows.contiguous(), size[0])
 
 
 def resize_image(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
-    """`resize` of images in [0, 255]; "bicubic" is rounded and clamped to that range, as Pillow."""
-    resized = resize(images, size, method)
-    return resized.round().clamp(0, 255) if method == "bicubic" else resized
+    """Resize 8-bit images (N, 3, H, W) of whole levels in [0, 255] to (N, 3, *size).
+
+    method: of `resize`. "half_pixel" gives whole levels, those of OpenCV, "antialias" and "bicubic"
+    those of Pillow, of the dtype of `images`. The others give fractions, floating, because SciPy's
+    and TensorFlow 1's are computed from floating-point images.
+    """
+    if method == "half_pixel":
+        return resize_as_opencv(images, size)
+    if method in PILLOW:
+        return resize_by_pillow(images, size, method)
+    return resize(images if images.is_floating_point() else images.float(), size, method)
 
 
 def label_pixels(size: int, stride: int, method: str) -> Tensor:
@@ -79,20 +90,21 @@ def label_pixels(size: int, stride: int, method: str) -> Tensor:
     raise ValueError(f"method must be 'corner_aligned' or 'tf_legacy', not {method!r}")
 
 
-def _legacy_rows(maps: Tensor, length: int) -> Tensor:
-    """Interpolate the last dimension linearly at i · (old length / `length`)."""
-    old = maps.shape[-1]
+def _legacy(maps: Tensor, length: int) -> Tensor:
+    """Interpolate the last dimension but one linearly at i · (old length / `length`)."""
+    old = maps.shape[-2]
     source = torch.arange(length, device=maps.device) * (old / length)
-    left = source.long()
-    right = (left + 1).clamp(max=old - 1)
-    return maps[..., left].lerp(maps[..., right], (source - left).to(maps.dtype))
+    above = source.long()
+    below = (above + 1).clamp(max=old - 1)
+    share = (source - above).to(maps.dtype)[:, None]
+    return maps.index_select(-2, above).lerp(maps.index_select(-2, below), share)
 
 
-def _nearest_rows(maps: Tensor, length: int) -> Tensor:
-    """Nearest neighbour along the last dimension, outermost samples aligned, halves rounded up."""
-    step = (maps.shape[-1] - 1) / max(1, length - 1)
+def _nearest(maps: Tensor, length: int) -> Tensor:
+    """Nearest neighbour in the last dimension but one, outermost samples aligned, halves up."""
+    step = (maps.shape[-2] - 1) / max(1, length - 1)
     source = torch.arange(length, device=maps.device, dtype=torch.float64) * step
-    return maps[..., (source + 0.5).long()]
+    return maps.index_select(-2, (source + 0.5).long())
 
 
-_ALONG_ROWS = {"tf_legacy": _legacy_rows, "nearest": _nearest_rows}
+_ALONG_COLUMNS = {"tf_legacy": _legacy, "nearest": _nearest}

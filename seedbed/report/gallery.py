@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
 from seedbed.evaluation.chain import Step
 from seedbed.evaluation.metrics import confusion_matrix
@@ -75,7 +75,7 @@ class Gallery:
         `{id}.jpg` holds the columns that the row lists under "pictures", `{id}.png` those under
         "masks", each with its mean IoU.
         """
-        image = read_image(self.data / entry.path)
+        image = read_entry(self.data, entry)
         size = fit_size(*image.shape[:2], self.side)
         number = {title: k for k, title in enumerate(self.columns)}
         pictures = self._draw_pictures(entry, downsample(image, size))

@@ -29,6 +29,8 @@ REMEDIES = {
     errno.EDQUOT: "make room, or have the quota raised",
     errno.EFBIG: "raise the limit on files (ulimit -f)",
 }
+NAME_MAX = 255  # bytes in a name, on all common file systems
+MAX_SUFFIX = 16  # bytes of what is a suffix, not the end of a long name with a dot
 PROBE_BYTES = 1 << 20  # more than Pillow frees when it fails
 
 
@@ -64,8 +66,12 @@ def _replacement(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
 
 
 def _temporary_path(path: Path) -> Path:
-    """Hidden path beside `path`, with the same suffix."""
-    return path.with_name(f".{path.stem}.{MACHINE}{secrets.token_hex(4)}{path.suffix}")
+    """Hidden path beside `path`, with the same suffix; a long name is cut short."""
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= MAX_SUFFIX else ""
+    ending = f".{MACHINE}{secrets.token_hex(4)}{suffix}"
+    room = NAME_MAX - len(os.fsencode(f".{ending}"))
+    stem = os.fsencode(path.stem)[:room].decode(errors="ignore") or "_"
+    return path.with_name(f".{stem}{ending}")
 
 
 def _publish(temporary: Path, path: Path) -> None:

@@ -36,7 +36,10 @@ class TrainingLog:
         vars(self).update(state)
 
     def add(self, step: int, rate: float, values: Mapping[str, Tensor]) -> None:
-        """Add the learning rate and the scalar values of iteration `step`, counted from 0."""
+        """Add the values of iteration `step`, counted from 0.
+
+        rate: the learning rate before the multipliers of weights and biases. values: scalars.
+        """
         self.pending.append(dict(values))
         self.rate = rate
         if (step + 1) % LOG_EVERY == 0:

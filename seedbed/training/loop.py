@@ -14,7 +14,7 @@ from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.log import EventLog, NotFiniteError, TrainingLog
 from seedbed.training.objectives.objective import Objective
-from seedbed.training.optimisation import Optimisation, make_optimizer, make_schedule
+from seedbed.training.optimisation import Optimisation, base_rate, make_optimizer, make_schedule
 from seedbed.training.previews import Preview
 from seedbed.training.processes import SINGLE_PROCESS, ProcessGroup
 from seedbed.training.samples import Batch
@@ -94,7 +94,7 @@ class _Training:
         """Do iteration `step`, counted from 0."""
         values = self.gradients(batch, step)
         self.optimizer.step()
-        self.log.add(step, self.schedule.get_last_lr()[-1], values)
+        self.log.add(step, base_rate(self.optimizer), values)
         self.schedule.step()
 
     def check_finite(self, step: int) -> None:

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), PyTorch's betas.
 
-    decay_biases: whether weight_decay applies to biases and to the scales of norms too.
+    decay_biases: whether weight_decay applies to biases too; see `parameter_groups`.
     """
 
     weight_decay: float
@@ -92,12 +92,19 @@ class Optimisation:
 def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[str, Any]]:
     """Four groups: weights and biases of the pretrained parts, weights and biases of the new ones.
 
-    New are the parameters under `model.new_parts`. All vectors, so norm scales too, are biases.
+    New are the parameters under `model.new_parts`. Biases are all vectors, except for the scales of
+    group norms, which are weights as in PSA. The scales of other norms count as biases, so that
+    they have no weight decay, as is usual ("no bias decay" of He et al., Bag of Tricks, CVPR 2019):
+    the published systems freeze their batch norms and say nothing else.
+
+    Each group also holds its `multiplier` of the learning rate, which `base_rate` needs.
     """
+    scales = {id(m.weight) for m in model.modules() if isinstance(m, nn.GroupNorm)}
     groups: list[list[nn.Parameter]] = [[], [], [], []]
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            new, bias = name.startswith(model.new_parts), parameter.ndim == 1
+            new = name.startswith(model.new_parts)
+            bias = parameter.ndim == 1 and id(parameter) not in scales
             groups[2 * new + bias].append(parameter)
     decay = optimisation.optimizer.weight_decay
     decay_biases = optimisation.optimizer.decay_biases
@@ -105,6 +112,7 @@ def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[
         {
             "params": parameters,
             "lr": optimisation.learning_rate * multiplier,
+            "multiplier": multiplier,
             "weight_decay": decay if decay_biases or not bias else 0.0,
         }
         for parameters, multiplier, bias in zip(
@@ -122,6 +130,15 @@ def make_optimizer(model: nn.Module, optimisation: Optimisation) -> torch.optim.
             return torch.optim.AdamW(groups)
         case SGD(momentum=momentum, nesterov=nesterov):
             return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+
+
+def base_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate now, as the schedule has it, before the groups' multipliers.
+
+    0 if every multiplier is 0.
+    """
+    rates = (g["lr"] / g["multiplier"] for g in optimizer.param_groups if g["multiplier"])
+    return next(rates, 0.0)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, optimisation: Optimisation) -> LRScheduler:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from seedbed.formats.overlay import overlay
-from seedbed.methods.resampling import resize
+from seedbed.methods.resampling import resize, resize_image
 from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
 
@@ -62,7 +62,8 @@ class Preview:
         """The most probable class of each pixel, (H, W) uint8."""
         device = next(model.parameters()).device
         pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1)[None].float()
-        inputs = resize(pixels, (self.size, self.size), "antialias") if self.size else pixels
+        size = (self.size, self.size) if self.size else photo.shape[:2]
+        inputs = resize_image(pixels, size, "antialias")
         logits = resize(model(model.preprocess(inputs)).float(), photo.shape[:2], "half_pixel")
         return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
 

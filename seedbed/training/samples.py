@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seedbed.data.images import read_image
+from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
 from seedbed.runtime.errors import UserError
 from seedbed.training.sampler import Request
@@ -74,18 +74,18 @@ class Samples(Dataset):
     def __getitem__(self, request: Request) -> Batch:
         entry = self.entries[request.index]
         rng = np.random.default_rng([self.seed, request.step, request.slot])
-        pixels = torch.from_numpy(read_image(self.data / entry.path)).permute(2, 0, 1).float()
+        pixels = torch.from_numpy(read_entry(self.data, entry)).permute(2, 0, 1)
         image = self.view.rescale(pixels, rng)
-        theta = self.view.draw(*image.shape[1:], rng)
+        placement = self.view.place(image, rng)
         tags = torch.zeros(self.num_classes)
         tags[[0, *entry.labels]] = 1
         supervision = self.supervision
         return Batch(
-            images=self.view.render(image, theta, rng),
+            images=self.view.render(image, placement.theta, rng),
             tags=tags,
             index=torch.tensor(request.index),
-            mirrored=torch.det(theta[:, :2]) < 0,
-            targets=supervision and supervision.target(entry, theta, self.view.crop),
+            mirrored=torch.tensor(placement.mirrored),
+            targets=supervision and supervision.target(entry, placement),
         )
 
 

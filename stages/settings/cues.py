@@ -26,7 +26,7 @@ class CamSettings(ScalesSettings):
     """Class activation maps, averaged over scales and flips (PSA)."""
 
     maps: str | None = Field(
-        None, description="folder of PSA's `{id}.npy` to read instead of computing maps"
+        None, description="folder of PSA's or IRN's `{id}.npy` to read instead of computing maps"
     )
     power: Positive = Field(
         1.0, description="exponent of every map; 0.5 raises low values (PSA's VGG-16)"

@@ -1,10 +1,42 @@
 """The data set: made up, or read from disk."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from seedbed.data.text import plain_name
 from stages.settings.base import Block, Count, Seed
+
+
+def _class_name(value: object) -> object:
+    """A class name; a whole number is its own name. Other values are left to be refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return plain_name(value) if isinstance(value, str) else value
+
+
+def _check_colours(value: object) -> object:
+    """Refuse wrong colours in one line; pydantic's own would name both types of the key."""
+    if value is not None and not isinstance(value, Mapping | str):
+        raise ValueError("give a colour [r, g, b] by name, or the path of a labelmap.txt")
+    for name, colour in value.items() if isinstance(value, Mapping) else ():
+        levels = colour if isinstance(colour, Sequence) and len(colour) == 3 else [None]
+        if not all(type(level) is int and 0 <= level <= 255 for level in levels):
+            raise ValueError(f"the colour of {name} is not [r, g, b] of 0 to 255 (got {colour!r})")
+    return value
+
+
+ClassName = Annotated[
+    str,
+    BeforeValidator(_class_name),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+]
+Level = Annotated[int, Field(ge=0, le=255)]
+MaskValues = dict[Annotated[int, Field(ge=0, le=65535)], ClassName]
+MaskColours = Annotated[
+    dict[ClassName, tuple[Level, Level, Level]] | str | None, BeforeValidator(_check_colours)
+]
 
 
 class MiniSettings(Block):
@@ -34,12 +66,16 @@ class Layout(Block):
 
 
 class FolderSettings(Layout):
-    """A folder of images and a table of their labels. Paths are relative to run.data."""
+    """A folder of images and their labels. Paths are relative to run.data."""
 
     files: ClassVar[tuple[str, ...]] = ("labels",)
 
     images: str = Field(description="folder of the images")
-    labels: str = Field(description="CSV file with the columns image, labels and perhaps split")
+    labels: str | None = Field(
+        None,
+        description="table (CSV or JSON) of images, labels and perhaps splits; null: the images "
+        "of each class are in a folder of its name",
+    )
     masks: str | None = Field(
         None, description="folder of masks `{id}.png` that hold class ids; null: no masks"
     )
@@ -83,18 +119,39 @@ class ConvertSettings(Block):
     )
     label_source: Literal["annotations", "cls_labels", "train_cls", "cues"] = Field(
         "annotations",
-        description="where image-level labels come from: the XML annotations, PSA's cls_labels.npy,"
-        " Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
+        description="where image-level labels come from: the XML annotations, PSA's or IRN's "
+        "cls_labels.npy, Group-WSSS' train_cls.txt, or the cue file named by seeds.cues",
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         None,
         min_length=1,
         description="class names in the order of their ids; null: all classes in the labels of the"
         " train images",
     )
+    keep_negatives: bool = Field(
+        False,
+        description="train images without any class take part, as images that show only "
+        "background; false: they are an error, and COCO's are left out",
+    )
     train_masks: str | None = Field(
         None,
         description="folder of the devkit with masks of the train images; null: VOC's and SBD's",
+    )
+    bits: Annotated[int, Field(ge=8, le=16)] | None = Field(
+        None,
+        description="significant bits a channel of images in 16-bit files, as 12 of a camera's;"
+        " null: all 16",
+    )
+    mask_values: MaskValues | None = Field(
+        None,
+        description="what the values of grey and palette masks mean: background, void or a class"
+        " by value; null: the class ids",
+    )
+    mask_colours: MaskColours = Field(
+        None,
+        description="what the colours of masks mean: a colour [r, g, b] by background, void or"
+        " class, or a labelmap.txt as CVAT writes it; null: VOC's colours, or the labelmap.txt"
+        " beside the masks",
     )
     shuffle_tags: bool = Field(
         False,
@@ -114,6 +171,12 @@ class ConvertSettings(Block):
             raise ValueError(f"{keys[1]}: cannot be combined with {keys[0]}; give one of them")
         if keys and self.label_source != "annotations":
             raise ValueError(f"label_source: {self.label_source} needs a devkit")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_hold_values_or_colours(self) -> "ConvertSettings":
+        if self.mask_values and self.mask_colours:
+            raise ValueError("mask_colours: cannot be combined with mask_values; give one of them")
         return self
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ class AuditSettings(Block):
         0.2, description="background score that class activation maps compete with"
     )
     saliency_threshold: Fraction = Field(
-        0.5, description="saliency above which a pixel counts as foreground"
+        0.5, description="least saliency of a foreground pixel in the control saliency × tags"
     )
     label_confidence: Fraction = Field(
         0.7, description="probability of the given label where a CRF starts from labels"

@@ -16,7 +16,7 @@ from stages.settings.training import TrainingSettings
 
 
 class GridCRFSettings(CRFSettings):
-    """The dense CRF on the grid of the cues (DSRG): standard deviations of the image over 12."""
+    """The dense CRF on the grid of the cues (DSRG): 3/12 and 80/12 cells instead of pixels."""
 
     gaussian_sxy: Sigma = Field(
         3 / 12, description="standard deviation of the spatial kernel, in cells"
@@ -54,7 +54,7 @@ class DSRGSettings(Block):
     crf_image: Resampling = Field(
         "corner_aligned",
         description="how the CRF's image is resized to the grid (TensorFlow port: tf_legacy, which"
-        " also truncates to whole levels)",
+        " also truncates to whole levels); its channels are blue, green, red as in both programs",
     )
     crf_gradient: Literal["one_minus_q", "none"] = Field(
         "one_minus_q",

@@ -81,7 +81,9 @@ class ViewSettings(Block):
     )
     flip: bool = Field(True, description="flip horizontally with probability 0.5")
     jitter: Fraction = Field(
-        0.0, description="largest relative change of brightness, contrast and saturation"
+        0.0,
+        description="largest relative change of brightness, contrast and saturation, in random"
+        " order, as torchvision's ColorJitter",
     )
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
         0.0, description="largest change of hue, as a fraction of the colour circle"
@@ -99,8 +101,8 @@ class WarpView(ViewSettings):
     kind: Literal["warp"] = "warp"
     resampling: Literal["half_pixel", "antialias", "tf_legacy"] = Field(
         "half_pixel",
-        description="how images are resized: bilinear as in OpenCV and PyTorch (half_pixel), as in"
-        " Pillow (antialias; Group-WSSS), or as in TensorFlow 1",
+        description="how images are resized: bilinear as in OpenCV (half_pixel), as in Pillow"
+        " (antialias; Group-WSSS), both to whole levels, or as in TensorFlow 1",
     )
 
 
@@ -116,6 +118,18 @@ class CropView(ViewSettings):
     placement: Literal["random", "top_left"] = Field(
         "random", description="where an image smaller than the crop is placed in it"
     )
+    flip_before_padding: bool = Field(
+        True,
+        description="flip the image before it is padded and cropped, so that padding is right and"
+        " below with `placement: top_left` (ResNet-38, SPSM); false: flip the padded crop (DSRG's"
+        " retraining)",
+    )
+    scale_resampling: Literal["half_pixel", "tf_legacy"] = Field(
+        "half_pixel",
+        description="how `scale` resizes: bilinear in one step with rotation and crop (half_pixel),"
+        " or first to whole sizes, cut off, as in TensorFlow 1: images bilinear, masks nearest"
+        " (SPSM)",
+    )
 
 
 class SGD(Block):
@@ -126,7 +140,7 @@ class SGD(Block):
     nesterov: bool = Field(False, description="use Nesterov momentum")
     weight_decay: NonNegative = Field(5e-4, description="L2 penalty of the weights")
     decay_biases: bool = Field(
-        False, description="apply it to biases and normalisation scales as well"
+        False, description="apply it to biases and to the scales of batch and layer norms as well"
     )
 
     @model_validator(mode="after")
@@ -142,7 +156,7 @@ class AdamW(Block):
     kind: Literal["adamw"] = "adamw"
     weight_decay: NonNegative = Field(0.01, description="weight decay of the weights (PyTorch)")
     decay_biases: bool = Field(
-        False, description="apply it to biases and normalisation scales as well"
+        False, description="apply it to biases and to the scales of batch and layer norms as well"
     )
 
 

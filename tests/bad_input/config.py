@@ -53,6 +53,14 @@ def _(bad: Bad) -> str:
     return bad.config(convert={"classes": ["cat", "cat"]})
 
 
+@case("a class that is neither a name nor a whole number")
+def _(bad: Bad) -> str:
+    assert "convert.classes.0: Input should be a valid string" in bad.config(
+        convert={"classes": [1.5]}
+    )
+    return bad.config(convert={"classes": [True, "cat"]})
+
+
 @case("one list for two splits")
 def _(bad: Bad) -> str:
     return bad.config(convert={"train_list": "val"})

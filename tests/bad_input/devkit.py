@@ -8,7 +8,7 @@ import scipy.io
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, TAGS, WIDTH, Bad, case
+from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, TAGS, WIDTH, Bad, case, pixels
 
 CUES = {**CONVERT, "label_source": "cues"}
 SBD = {**CONVERT, "sbd": "benchmark_RELEASE/dataset"}
@@ -123,6 +123,19 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
+@case("a train image has no label, with `keep_negatives`")
+def _(bad: Bad) -> None:
+    bad.make_devkit().annotate("t2", "<annotation/>")
+    index = Index.load(bad.converted({**CONVERT, "keep_negatives": True}) / "index.json")
+    assert index.entry("t2").labels == () and index.class_names == ["background", "cat"]
+
+
+@case("a train image that the labels do not mention, with `keep_negatives`")
+def _(bad: Bad) -> str:
+    settings = {**write_vectors(bad, {"t1": np.eye(20)[CAT - 1]}), "classes": ["cat"]}
+    return bad.not_converted({**settings, "keep_negatives": True})
+
+
 @case("a class that no train image has")
 def _(bad: Bad) -> str:
     return bad.make_devkit().not_converted({**CONVERT, "classes": ["cat", "cow", "dog"]})
@@ -137,6 +150,22 @@ def write_vectors(bad: Bad, vectors: object) -> dict[str, object]:
 @case("a label vector of another length")
 def _(bad: Bad) -> str:
     return bad.not_converted(write_vectors(bad, {"t1": np.eye(20)[CAT - 1], "t2": np.zeros(21)}))
+
+
+@case("IRN's label vectors, whose keys are numbers such as 2007000032")
+def _(bad: Bad) -> None:
+    vectors = {2007000032: np.eye(20)[CAT - 1], "t1": np.eye(20)[DOG - 1]}
+    settings = write_vectors(bad, vectors)
+    bad.listing("train_aug").write_text("2007_000032\nt1\n")
+    pixels().save(bad.images / "2007_000032.jpg")
+    index = Index.load(bad.converted(settings) / "index.json")
+    assert [index.entry(one).labels for one in ("2007_000032", "t1")] == [(1,), (2,)]
+
+
+@case("an image twice in cls_labels.npy")
+def _(bad: Bad) -> str:
+    both = {2007000032: np.eye(20)[CAT - 1], "2007_000032": np.eye(20)[DOG - 1]}
+    return bad.not_converted(write_vectors(bad, both))
 
 
 @case("a label vector with values other than 0 and 1")

@@ -99,7 +99,7 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     (folder(bad, "salient") / "t1.png").write_bytes(b"")
     line = read_saliency(bad)
-    assert "it is no picture" in line
+    assert line == "cannot read the map data/salient/t1.png (it is empty): get it again"
     (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
     (bad.data / "images").rename(bad.data / "old")
     return read_saliency(bad)
@@ -126,6 +126,11 @@ def _(bad: Bad) -> str:
 @case("PSA's maps without a class of the image")
 def _(bad: Bad) -> str:
     return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
+
+
+@case("IRN's maps without those of the image's size")
+def _(bad: Bad) -> str:
+    return read_cams(bad, {"keys": np.array([CAT - 1]), "cam": np.zeros((1, 2, 2))})
 
 
 @case("a .npy without maps by class")
@@ -167,10 +172,14 @@ def _(bad: Bad) -> str:
     return read_cues(bad, (DOG, 0, 0))
 
 
-def read_masks(bad: Bad) -> str:
+def label_pixels(bad: Bad, *files: object, **settings: object) -> str:
     names = ("output", "folder", "summary")
     outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
-    return bad.refused(pseudo_labels, *common(bad, masks="given"), *outputs)
+    return bad.refused(pseudo_labels, *common(bad, **settings), *files, *outputs)
+
+
+def read_masks(bad: Bad) -> str:
+    return label_pixels(bad, masks="given")
 
 
 @case("a provided mask of another size")
@@ -182,6 +191,12 @@ def _(bad: Bad) -> str:
 @case("a provided mask with an index that is not a class")
 def _(bad: Bad) -> str:
     write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 21, np.uint8))
+    return read_masks(bad)
+
+
+@case("provided masks of the values 0 and 255 alone")
+def _(bad: Bad) -> str:
+    write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 255, np.uint8))
     return read_masks(bad)
 
 
@@ -214,6 +229,14 @@ def _(bad: Bad) -> str:
     with h5py.File(path, "w") as file:
         file["v1"] = h5py.ExternalLink(bad.root / "secret", "v1")
     return gather(bad, path)
+
+
+@case("an HDF5 file of CAMs or saliency that are not 8-bit levels")
+def _(bad: Bad) -> str:
+    path = bad.root / "cam.h5"
+    with write_maps(path) as maps:
+        maps.put("t1", np.ones((1, *SIZE), np.float32))
+    return label_pixels(bad, "--attention", path, attention="cam", rule="argmax")
 
 
 @case("an HDF5 file that is damaged")

@@ -1,7 +1,10 @@
 """A folder of images with a table of labels, and COCO's annotations."""
 
+import json
+
 import numpy as np
 
+from seedbed.data.index import Index
 from seedbed.formats.masks import write_mask
 from tests.bad_input.case import HEIGHT, WIDTH, Bad, case, pixels
 
@@ -31,7 +34,7 @@ def _(bad: Bad) -> str:
 
 @case("a table with other columns")
 def _(bad: Bad) -> str:
-    return bad.not_converted(bad.make_folder("image;labels\na;cat\n"))
+    return bad.not_converted(bad.make_folder("picture,cat\na,1\n"))
 
 
 @case("a table that is empty, or not UTF-8")
@@ -51,9 +54,125 @@ def _(bad: Bad) -> str:
     return bad.not_converted({"folder": {"images": "photos/images", "labels": "photos/labels.csv"}})
 
 
-@case("two rows of one image")
+@case("two rows of one image in different splits")
 def _(bad: Bad) -> str:
-    return refused_row(bad, "a.png,cat,")
+    return bad.not_converted(bad.make_folder(f"{HEAD}a,cat,\nb,cat,val\na.png,dog,val\n"))
+
+
+def labels_read(bad: Bad, table: str | bytes, settings: dict[str, object] | None = None) -> None:
+    """Check that image a is read as a polar bear and a cat, in train, from another table."""
+    if not (bad.data / "photos").exists():
+        bad.make_folder("")
+    path = bad.data / "photos/labels.csv"
+    path.write_bytes(table if isinstance(table, bytes) else table.encode())
+    names = {"images": "photos/images", "labels": "photos/labels.csv"}
+    index = Index.load(bad.converted({"folder": names, **(settings or {})}) / "index.json")
+    assert index.class_names == ["background", "cat", "polar bear"]
+    assert index.entry("a").labels == (1, 2) and index.entry("a").split == "train"
+
+
+@case("a table separated by semicolons or tabs, with a first line `sep=;`, or in UTF-16")
+def _(bad: Bad) -> None:
+    labels_read(bad, 'image;labels\na;"cat;polar bear"\n')
+    labels_read(bad, 'sep=;\r\nimage;labels\r\na;"cat;polar bear"\r\n'.encode("utf-16"))
+    tabs = "Filename\tTags\tSubset\na.png\tcat,polar bear\tTraining\n"
+    labels_read(bad, tabs.encode("utf-16-le"))
+
+
+@case("a table with a row for each label, or a column of 0 and 1 for each class")
+def _(bad: Bad) -> None:
+    labels_read(bad, "filename,width,class\na.png,8,polar bear\na.png,8,cat\na.png,8,cat\n")
+    labels_read(bad, "image,cat,polar bear\na,1,1\n")
+
+
+@case("a column of 0 and 1 that holds something else")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder("image,cat,dog\na,1,2\n"))
+
+
+@case("a column of splits that has another name")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder("image,labels,spilt\na,cat,train\nb,cat,val\n"))
+
+
+@case("labels as JSON: a list of objects, lines of them, or an object")
+def _(bad: Bad) -> None:
+    record = '{"image": "a.png", "labels": ["cat", "polar bear"]}'
+    other = '{"image": "b.png", "labels": "cat"}'
+    labels_read(bad, f"[{record}, {other}]")
+    labels_read(bad, f"{record}\n{other}\n")
+    labels_read(bad, '{"a": ["polar bear", "cat"], "b": "cat"}')
+
+
+@case("COCO's annotations as a table of labels")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder('{"images": [], "annotations": [], "categories": []}'))
+
+
+@case("labels separated by commas, semicolons, bars, `#` or line feeds, or a list as JSON or "
+      "Python write it")  # fmt: skip
+def _(bad: Bad) -> None:
+    cells = ["cat, polar bear", "cat;polar bear", "cat|polar bear", "cat#polar bear"]
+    cells += ["cat\npolar bear", "['cat', 'polar bear']", '[""cat"", ""polar bear""]']
+    for cell in cells:
+        labels_read(bad, f'image,labels\na,"{cell}"\n')
+
+
+@case("no-break and wide blanks, zero-width characters and byte order marks in labels")
+def _(bad: Bad) -> None:
+    labels_read(bad, "\ufeffimage,labels\na,\ufeffpolar\u00a0 bear\u200b ;\u2060 cat\n")
+    cats = ["cat\u200b", "polar\u3000bear"]
+    labels_read(bad, "image,labels\na,polar bear;cat\n", {"classes": cats})
+
+
+@case("a label that may be several classes, or none")
+def _(bad: Bad) -> str:
+    settings = bad.make_folder("")
+    for cell in ("nan", "['cat, dog']", "cat:1", "-", '{"cat": 0.5}'):
+        table = json.dumps([{"image": "a", "labels": cell}, {"image": "b", "labels": "cat"}])
+        (bad.data / "photos/labels.csv").write_text(table)
+        assert "is no certain name of one class" in bad.not_converted(settings)
+    (bad.data / "photos/labels.csv").write_text("image,labels\na,cat/dog\nb,cat\n")
+    return bad.not_converted(settings)
+
+
+@case("classes with numbers as names")
+def _(bad: Bad) -> None:
+    settings = bad.make_folder("image,labels\na,10 9 8 7 6 5\nb,1 2 3 4\n")
+    del settings["folder"]["masks"]
+    index = Index.load(bad.converted(settings) / "index.json")
+    assert index.class_names[1:] == [str(k) for k in range(1, 11)]
+    index = Index.load(bad.converted({**settings, "classes": [*range(10, 0, -1)]}) / "index.json")
+    assert index.class_names[1:] == [str(k) for k in range(10, 0, -1)]
+
+
+@case("classes whose numbers are not those of the masks")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder("image,labels,split\na,5 2,train\nb,2,val\n"))
+
+
+@case("a folder without a table, and without a folder for each class")
+def _(bad: Bad) -> str:
+    bad.make_folder("")
+    return bad.not_converted({"folder": {"images": "photos/images"}})
+
+
+@case("an image in the folders of two classes")
+def _(bad: Bad) -> None:
+    for place, height in (("cat/a", 6), ("dog/a", 6), ("cat/1", 6), ("dog/1", 7)):
+        path = bad.data / "photos" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels(height).save(path)
+    index = Index.load(bad.converted({"folder": {"images": "photos"}}) / "index.json")
+    labels = {entry.id: entry.labels for entry in index.images}
+    assert labels == {"a": (1, 2), "cat_1": (1,), "dog_1": (2,)}
+
+
+@case("labels that name no class")
+def _(bad: Bad) -> str:
+    settings = {**bad.make_folder("image,labels\na,\nb,background\n"), "keep_negatives": True}
+    del settings["folder"]["masks"]
+    return bad.not_converted(settings)
 
 
 @case("a row of two images")

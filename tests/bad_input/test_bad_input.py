@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.bad_input import config, devkit, given, images, own_data
+from tests.bad_input import by_hand, config, devkit, given, images, masks, names, own_data, photos
 from tests.bad_input.case import CASES, Bad
 from tests.support.workflow_helpers import CONFIG, ROOT, copy_project
 
-MODULES = (config, devkit, given, images, own_data)  # whose cases are entered as they are imported
+# Cases are entered as these modules are imported.
+MODULES = (by_hand, config, devkit, given, images, masks, names, own_data, photos)
 
 
 class Row(NamedTuple):

@@ -17,11 +17,11 @@ from seedbed.data.given_masks import kept_images
 from seedbed.data.images import read_image
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
-from seedbed.data.layouts.label_table import read_label_table
+from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
@@ -121,7 +121,7 @@ def npy(data: bytes) -> None:
 
 def mat(data: bytes) -> None:
     """SBD's masks."""
-    attempt(read_source_mask, "mask.mat", data)
+    attempt(read_sbd_mask, "mask.mat", data)
 
 
 def xml(data: bytes) -> None:
@@ -144,8 +144,9 @@ def png(data: bytes) -> None:
 
 
 def photo(data: bytes) -> None:
-    """Images of all kinds."""
-    attempt(read_image, "image.jpg", mend_png(data))
+    """Images of all kinds, and masks in the same formats."""
+    for read in (read_image, read_mask):
+        attempt(read, "image.jpg", mend_png(data))
 
 
 def lists(data: bytes) -> None:
@@ -168,7 +169,7 @@ def table(data: bytes) -> None:
     """Tables: a user's of labels, this program's own of figures."""
 
     def labels(path: Path) -> None:
-        read_label_table(path, raise_problem)
+        read_label_table(path, classes=None, on_problem=raise_problem)
 
     for read in (labels, read_tsv):
         attempt(read, "labels.csv", data)
@@ -190,7 +191,7 @@ def coco(data: bytes) -> None:
     """COCO's instances, and the masks painted from them."""
 
     def paint(path: Path) -> None:
-        source = coco_source(path, path.parent, on_problem=raise_problem)
+        source = coco_source(path, path.parent, keep_negatives=True, on_problem=raise_problem)
         for image_id in source.splits:
             source.mask(image_id, SIZE)
 

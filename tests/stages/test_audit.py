@@ -32,7 +32,8 @@ def test_every_artefact_is_scored_in_the_order_of_the_chain(tmp_path):
     rows = run_audit(tmp_path, write_run(tmp_path), *ARTEFACTS)
     predictions = ["predictions", "predictions within tags", "predictions + crf"]
     assert [row["step"] for row in rows if row["list"] == "train"] == [
-        *("cam", "cam + crf", "saliency × tags", "seeds", "pseudo_labels", "pseudo_labels + crf"),
+        *("cam", "cam + crf", "seeds", "saliency × tags", "saliency × tags + crf"),
+        *("pseudo_labels", "pseudo_labels + crf"),
         "targets",
         *predictions,
         *predictions,

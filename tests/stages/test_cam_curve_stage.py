@@ -78,6 +78,14 @@ def test_vocs_own_list_is_scored_separately(project):
     assert sum(row["best"] == CHOSEN for row in rows[60:]) == 1
 
 
+def test_stored_levels_are_compared_exactly(project):
+    """51 / 255 is 0.2: there, and not at 0.21, the pixel becomes background."""
+    project.images = (entry("a"), entry("v", "val"))
+    project.cams["a"] = np.uint8([[[51, 51, 51]], [[0, 0, 0]]])
+    project.truth["a"] = np.uint8([[1, 1, 1]])
+    assert [float(row["miou"]) for row in project.run()] == [1] * 20 + [0] * 40
+
+
 @pytest.mark.parametrize("own", [("a", "b"), ("a", "b", "c"), ("elsewhere",)])
 def test_vocs_own_list_is_left_out_if_it_is_empty_or_the_whole_list(project, own):
     project.own = own

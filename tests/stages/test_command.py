@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from seedbed.runtime.errors import UserError
-from stages.command import Threads, run_stage
+from stages.command import Split, Threads, run_stage
 
 
 class Inner(BaseModel):
@@ -216,6 +216,20 @@ def test_programming_errors_keep_their_traceback():
 
     with pytest.raises(RuntimeError, match="shapes"):
         run_stage(broken, [])
+
+
+def test_a_literal_takes_one_of_its_texts(capsys):
+    got = []
+
+    def stage(*, split: Split) -> None:
+        got.append(split)
+
+    run_stage(stage, ["--split", "val"])
+    assert got == ["val"]
+    with pytest.raises(SystemExit) as end:
+        run_stage(stage, ["--split", "vla"])
+    assert end.value.code == 2
+    assert "--split: invalid choice: 'vla' (choose from 'train', " in capsys.readouterr().err
 
 
 def test_a_bool_is_a_flag():

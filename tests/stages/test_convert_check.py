@@ -14,7 +14,7 @@ from seedbed.data.check import disk_space, list_problems
 from seedbed.data.index import ImageEntry
 from seedbed.formats.masks import write_mask
 from seedbed.runtime.errors import UserError
-from stages.convert import check
+from stages.convert import check, convert
 from stages.settings import ConvertSettings
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +56,13 @@ def problems(data, capsys, settings=FOLDER):
     return found
 
 
+def test_images_without_a_class_and_classes_that_differ_in_capitals_are_noted(data, capsys):
+    write_table(data, "a,Yak", "b,yak", "c,", "d,yak")
+    text = said(data, capsys, {**FOLDER, "keep_negatives": True})
+    assert "note: 1 train images have no class and count as background: c" in text
+    assert "note: 2 classes are spelt like another one but for capitals: Yak, yak" in text
+
+
 def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
     lines = said(data, capsys).splitlines()
     assert lines[0] == "labels.csv: 2 classes, 3 train, 1 val, 0 test images in order"
@@ -64,8 +71,9 @@ def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
         ["1", "<script>", "2", "1", "0", "1"],
         ["2", "yak", "2", "1", "0", "1"],
     ]
-    assert lines[4].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
-    assert lines[5].startswith("disk: about ") and len(lines) == 6
+    assert lines[4] == "masks: 1 palette with the indices 0, 1, 2, 255"
+    assert lines[5].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
+    assert lines[6].startswith("disk: about ") and len(lines) == 7
 
 
 def test_what_is_no_error_is_noted(data, capsys):
@@ -74,8 +82,26 @@ def test_what_is_no_error_is_noted(data, capsys):
     assert len(notes) == 2
     assert notes[0].endswith("are left out: c.png")
     assert notes[1] == "note: 1 masks hold a class that the labels lack: d"
-    write_mask(data / "masks" / "d.png", np.full(SIZES["d"], 255, np.uint8))
+    write_mask(data / "masks" / "d.png", np.zeros(SIZES["d"], np.uint8))
     assert "note: 1 masks lack a class that the labels have: d" in said(data, capsys)
+
+
+def test_images_of_twelve_bits_are_noted(data, capsys):
+    levels = np.full(SIZES["a"], 4000, np.uint16)
+    Image.fromarray(levels).save(data / "images" / "a.png")
+    expected = (
+        "note: 1 images of 16 bits a channel use only the lower 12 and are read nearly black: set "
+        "convert.bits to 12 if the camera has so many: a"
+    )
+    assert expected in said(data, capsys).splitlines()
+    assert "nearly black" not in said(data, capsys, {**FOLDER, "bits": 12})
+    outputs = ("index", "input_list", "masks", "mask_folder", "summary")
+    convert(
+        **{name: data / "out" / name for name in outputs},
+        settings=ConvertSettings(**FOLDER),
+        data=data,
+    )
+    assert expected in capsys.readouterr().out.splitlines()
 
 
 def test_without_masks_nothing_can_be_scored(data, capsys):
@@ -103,15 +129,15 @@ def test_all_that_is_wrong_is_told_at_once(data, capsys):
 
 
 def test_a_table_that_cannot_be_read_ends_the_check(data, capsys):
-    (data / "labels.csv").write_text("image;labels\n")
+    (data / "labels.csv").write_text("picture;labels\n")
     (line,) = problems(data, capsys)
-    assert line.startswith("row 1 of labels.csv is 'image;labels'")
+    assert line.startswith("row 1 of labels.csv is 'picture;labels'")
 
 
 def test_problems_before_one_that_ends_the_check_are_told_too(data, capsys):
-    write_table(data, "gone,yak", "a,background")
+    write_table(data, "gone,yak", "a,a\x07")
     first, second = problems(data, capsys)
-    assert first.startswith("row 2 of labels.csv") and second.startswith("'background' cannot")
+    assert first.startswith("row 2 of labels.csv") and second.startswith(r"'a\x07' cannot")
 
 
 def test_many_problems_are_counted():

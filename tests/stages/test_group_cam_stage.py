@@ -62,6 +62,17 @@ def test_given_grids_are_resized_between_pixel_centres(made):
     assert not found["a"][1].any()
 
 
+def test_missing_maps_are_counted_and_names_may_be_in_capitals(made, tmp_path, capsys):
+    made({12: RAMP, 8: RAMP})
+    assert "count as zeros" not in capsys.readouterr().out
+    (tmp_path / "maps/a_11.png").rename(tmp_path / "maps/A_11.PNG")
+    (tmp_path / "maps/a_7.png").unlink()
+    found = made({10: RAMP})["a"]  # writes a map that is no label's
+    assert found[0].max() == 255 and not found[1].any()
+    line = f"1 maps are not in {tmp_path / 'maps'} and count as zeros: a_7.png"
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def test_maps_that_do_not_fit_are_named(made):
     with pytest.raises(UserError, match="--weights and --kept"):
         made()

@@ -1,10 +1,14 @@
 """The final masks: gathered from shards, or given as PNGs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.masks import read_mask, write_mask
 from seedbed.runtime.errors import UserError
 from stages.masks import masks
@@ -58,6 +62,22 @@ def test_masks_of_a_folder_are_taken_instead(made, folder, tmp_path):
     assert made(given=folder) == {"v": [[2, 255]], "w": [[0, 1]]}
     assert read_mask(tmp_path / "masks/v.png").tolist() == [[12, 255]]
     assert {path.name for path in (tmp_path / "masks").iterdir()} == {"v.png", "w.png"}
+
+
+def test_given_masks_hold_what_the_data_set_holds_and_are_written_so(made, folder, tmp_path):
+    dataset = Index.load(tmp_path / "index.json")
+    coding = MaskCoding(values={0: 0, 255: 8, 3: 12})
+    replace(dataset, mask_coding=coding).save(tmp_path / "index.json")
+    for name, values in {"v": [[255, 3]], "w": [[0, 254]]}.items():
+        Image.fromarray(np.uint8(values)).save(folder / f"{name}.png")
+    assert made(given=folder) == {"v": [[1, 2]], "w": [[0, 255]]}
+    for name in ("v", "w"):
+        assert np.array_equal(
+            Image.open(tmp_path / f"masks/{name}.png"), Image.open(folder / f"{name}.png")
+        )
+    Image.fromarray(np.uint8([[1, 1]])).save(folder / "v.png")
+    with pytest.raises(UserError, match=r"v\.png holds the value 1, .* convert\.mask_values"):
+        made(given=folder)
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(made, folder, tmp_path):

@@ -83,13 +83,31 @@ def test_saliency_guided_thresholds_are_passed_on(made):
     assert made(minimum_foreground=0.6) == [[255, 255, 255, 255]]
 
 
+def test_saliency_guided_gets_the_stored_levels(made, tmp_path):
+    """Bird in the second pixel: 219 and 36 are a tie, 204 is no more attention than 0.8."""
+    stored(tmp_path / "levels.h5", [[[255, 219, 204, 0]], [[0, 0, 0, 255]]])
+    stored(tmp_path / "grey.h5", [[255, 36, 31, 255]])
+    options = {"attention": "group"}
+    assert made(("levels.h5", None, "grey.h5"), **options) == [[1, 255, 0, 3]]
+    lax = options | {"saliency_threshold": 256, "attention_threshold": 1.0}
+    assert made(("levels.h5", None, "grey.h5"), **lax) == [[1, 0, 0, 3]]
+
+
+def test_argmax_compares_levels_exactly(made, tmp_path):
+    """51 / 255 is 0.2, a tie, so background; 102 / 255 is 0.4."""
+    stored(tmp_path / "maps.h5", [[[51, 52, 102, 103]], [[0, 0, 0, 0]]])
+    options = {"rule": "argmax", "attention": "cam"}
+    assert made(("maps.h5",), **options, background_score=0.2) == [[0, 1, 1, 1]]
+    assert made(("maps.h5",), **options, background_score=0.4) == [[0, 0, 0, 1]]
+
+
 def test_what_is_written_beside_the_masks(made, tmp_path):
     made()
     assert read_mask(tmp_path / "masks" / "a.png").tolist() == [[3, 255, 12, 255]]
     (row,) = read_tsv(tmp_path / "masks.tsv")
     assert (row["id"], float(row["foreground"]), float(row["void"])) == ("a", 0.5, 0.5)
     assert row["missing"] == ""
-    assert made(("one.h5",), rule="argmax", background_score=0.5) == [[1, 0, 0, 1]]
+    assert made(("one.h5",), rule="argmax", attention="cam", background_score=0.5) == [[1, 0, 0, 1]]
     (row,) = read_tsv(tmp_path / "masks.tsv")
     assert (float(row["foreground"]), float(row["void"]), row["missing"]) == (0.5, 0, "3")
 
@@ -166,4 +184,4 @@ def test_missing_inputs_are_named(made, tmp_path):
     assert "--saliency" in refusal(made, files=("one.h5", "two.h5"))
     with write_maps(tmp_path / "empty.h5") as maps:
         maps.put("b", np.zeros((2, 1, 4), np.uint8))
-    assert "a is not in" in refusal(made, files=("empty.h5",), rule="argmax")
+    assert "a is not in" in refusal(made, files=("empty.h5",), rule="argmax", attention="cam")

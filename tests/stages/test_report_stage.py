@@ -9,6 +9,7 @@ import pytest
 import torch
 from docutils.core import publish_doctree
 
+from seedbed.formats.tables import write_tsv
 from seedbed.runtime.errors import UserError
 from stages.report import report
 from stages.settings import ReportSettings
@@ -54,6 +55,18 @@ def test_the_page_shows_the_run(run, tmp_path):
     assert "0:01:30" in text and "700" in text  # cam: 70 s and 20 s
     assert text.count("<polyline") == 2 and ">round 0</figcaption>" in text
     assert text.count("<rect") == 4
+
+
+def test_the_page_explains_the_control_where_there_is_one(run, tmp_path):
+    explained = "every salient pixel gets the tag"
+    assert explained not in write_page(tmp_path, run)[0]
+    steps = ("saliency × tags", "saliency × tags + crf", "pseudo_labels")
+    rows = [{"list": "train", "round": None, "step": step, "images": 2} for step in steps]
+    write_tsv(tmp_path / "quality.tsv", rows)
+    text, _ = write_page(tmp_path, run, quality=tmp_path / "quality.tsv")
+    assert explained in text
+    places = [text.index(f'<th scope="row">{step}</th>') for step in steps]
+    assert places == sorted(places)
 
 
 def test_names_from_data_are_escaped(run, tmp_path):

@@ -104,15 +104,27 @@ def test_their_figures_are_printed(made, given, capsys):
     assert "1: 1, 2: 1" in text
 
 
+def maps_of(folder, cam):
+    """Store this CAM for every tag of both images, and a saliency; returns the stage's inputs."""
+    saliency = [[0, 255], [255, 255]]
+    for name, values in {"cams": ([cam], [cam, cam]), "saliency": (saliency, saliency)}.items():
+        with write_maps(folder / f"{name}.h5", levels=255) as maps:
+            for image_id, array in zip("ab", values, strict=True):
+                maps.put(image_id, np.uint8(array))
+    return {name: [folder / f"{name}.h5"] for name in ("cams", "saliency")}
+
+
 def test_made_cues_are_written_in_the_data_sets_own_ids_too(made, tmp_path):
-    for name, values in {"cam": [[[0, 0], [0, 255]]], "saliency": [[0, 255], [255, 255]]}.items():
-        with write_maps(tmp_path / f"{name}.h5", levels=255) as maps:
-            maps.put("a", np.uint8(values))
-            maps.put("b", np.uint8(values * 2 if name == "cam" else values))
-    found = made(cams=[tmp_path / "cam.h5"], saliency=[tmp_path / "saliency.h5"])
+    found = made(**maps_of(tmp_path, [[0, 0], [0, 255]]))
     assert (found["a"] == dense({0: [(0, 0)], 1: [(1, 1)]}, classes=3)).all()
     content = published(tmp_path / "seeds/cues.pickle")
     assert content["0_labels"] == [12] and content["0_cues"] == [[0, 12], [0, 1], [0, 1]]
+
+
+def test_stored_levels_are_compared_exactly(made, tmp_path):
+    """51 is 0.2 of the maximum, and so no cue; 52 is one."""
+    found = made(**maps_of(tmp_path, [[0, 51], [52, 255]]))
+    assert (found["a"] == dense({0: [(0, 0)], 1: [(1, 0), (1, 1)]}, classes=3)).all()
 
 
 def test_what_does_not_fit_is_named_and_nothing_is_written(made, given, tmp_path):

@@ -42,7 +42,9 @@ def test_the_view_is_the_settings_one():
         "flip": False,
         "jitter": 0.2,
         "hue": 0.1,
+        "scale_resampling": "tf_legacy",
         "placement": "top_left",
+        "flip_before_padding": False,
     }
     model = build("tiny_seg", 3)
     black = {"kind": "crop", "padding": "black", **values}

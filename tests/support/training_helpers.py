@@ -33,6 +33,12 @@ NEUTRAL_VIEW = {
     "hue": 0.0,
     "padding": None,
 }
+NEUTRAL_CROP = {
+    "long_side": None,
+    "scale_resampling": "half_pixel",
+    "placement": "random",
+    "flip_before_padding": True,
+}
 
 
 def adamw(weight_decay=0.0, decay_biases=False):
@@ -60,9 +66,7 @@ def warp_view(crop, **changes):
 
 
 def crop_view(crop, **changes):
-    return CropView(
-        crop=crop, **{**NEUTRAL_VIEW, "long_side": None, "placement": "random", **changes}
-    )
+    return CropView(crop=crop, **{**NEUTRAL_VIEW, **NEUTRAL_CROP, **changes})
 
 
 class Toy(nn.Module):

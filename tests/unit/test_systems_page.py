@@ -12,6 +12,19 @@ PARTS = [line.split(" | ") for line in ROWS if len(line.split(" | ")) == 5]
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("seedbed/**/*.py")))
 
 
+NOT_REBUILT = PAGE.partition("## Known and not rebuilt\n")[2].partition("\n## ")[0]
+
+
+def test_what_is_not_rebuilt_has_its_recipes_and_its_size():
+    rows = re.findall(r"^\| (`.*) \| (.+) \| (.+) \| (.+) \|$", NOT_REBUILT, re.MULTILINE)
+    assert len(rows) == 4
+    for recipes, *_, size in rows:
+        assert all((ROOT / f"recipes/{name}.yaml").exists() for name in recipes.split("`")[1::2])
+        assert re.search(r"\d", size), size
+    originals = " ".join(row[1] for row in rows)
+    assert all(word in originals for word in ("BGR", "partners", "IoUeval", "SciPy"))
+
+
 def test_the_page_has_all_five_systems():
     assert len(PARTS) > 50
 

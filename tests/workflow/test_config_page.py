@@ -60,7 +60,7 @@ def test_the_committed_files_are_up_to_date(name, make):
         ("group", "| `pooling` | block [classifier.pooling](#classifierpooling) |"),
         ("group", "| `{kind: sgd, nesterov: true, decay_biases: true}` |"),
         ("pseudo_labels", "| `crf` | `null` or block [affinity_scores.crf](#affinity_scorescrf) |"),
-        ("rounds.dsrg.crf", "| `bilateral_sxy` | number ≥ 0.1 | `6.667` |"),
+        ("rounds.dsrg.crf", "| `bilateral_sxy` | number ≥ 0.1 | `6.666666666666667` |"),
         ("rounds", "| `crf` | block [crf](#crf) |  | keys that override the block crf |"),
     ],
 )

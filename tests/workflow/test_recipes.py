@@ -89,9 +89,13 @@ def test_shuffled_tags_differ_in_that_alone():
 PUBLISHED = {
     "dsrg-vgg16": {
         "classifier.network": "vgg16_cam",
+        "cam.resampling": "corner_aligned",
+        "cam.map_resampling": "corner_aligned",
         "rounds.0.dsrg.grow_on": "crf",
         "rounds.0.dsrg.train_unary": "prob",
         "rounds.0.dsrg.foreground_threshold": 0.85,
+        "rounds.0.dsrg.crf.gaussian_sxy": 3 / 12,
+        "rounds.0.dsrg.crf.bilateral_sxy": 80 / 12,
         "rounds.0.schedule": {"kind": "step", "every": 1000, "factor": 0.33},
         "rounds.1.schedule": {"kind": "poly", "power": 0.9},
         "rounds.1.weights": "previous",
@@ -99,12 +103,18 @@ PUBLISHED = {
         "predict.fuse": "sum",
         "crf.restrict_to_tags": False,
     },
+    "dsrg-resnet101": {
+        "cam.resampling": "corner_aligned",
+        "rounds.0.dsrg.crf.bilateral_sxy": 80 / 12,
+    },
     "dsrg-tf": {
+        "cam.resampling": "corner_aligned",
         "rounds.0.dsrg.grow_on": "softmax",
         "rounds.0.dsrg.crf.iterations": 5,
-        "rounds.0.dsrg.crf.gaussian_sxy": 0.25,
+        "rounds.0.dsrg.crf.gaussian_sxy": 3 / 12,
+        "rounds.0.dsrg.crf.bilateral_sxy": 80 / 12,
         "rounds.0.accumulation": 16,
-        "rounds.0.schedule": {"kind": "multi_step", "milestones": [1323, 2645], "factor": 0.1},
+        "rounds.0.schedule": {"kind": "multi_step", "milestones": [1322, 2645], "factor": 0.1},
         "predict.fuse": "max_with_zero",
     },
     "group-wsss": {
@@ -117,6 +127,7 @@ PUBLISHED = {
         "classifier": None,
     },
     "spsm-resnet101": {
+        "cam.resampling": "corner_aligned",
         "rounds.2.selection.threshold": 0.8,
         "rounds.0.new_head": True,
         "rounds.0.options.norm_epsilon": 0.001,

@@ -253,8 +253,9 @@ def test_the_report_says_the_figure_and_nothing_of_where_or_when(results, index)
 def test_the_audit_scores_every_step_on_every_list(results, index):
     rows = read_tsv(results / "quality.tsv")
     found = {(row["list"], row["round"], row["step"]) for row in rows}
-    before = ["cam", "cam + crf", "saliency × tags", "seeds", "pseudo_labels"]
-    steps = [("", step) for step in (*before, "pseudo_labels + crf")] + [("1", "targets")]
+    refined = ["cam", "saliency × tags", "pseudo_labels"]
+    before = ["seeds", *refined, *(f"{step} + crf" for step in refined)]
+    steps = [("", step) for step in before] + [("1", "targets")]
     predictions = ["predictions", "predictions + crf"]
     for round in ("0", "1"):
         steps += [(round, step) for step in (*predictions, "predictions within tags")]

@@ -7,8 +7,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from seedbed.data.classes import ClassTable
+from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo, read_instances
 from seedbed.data.layouts.regions import region_of
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source
 from seedbed.data.text import compose, count_with_examples, is_image_id
 from seedbed.formats.masks import VOID
@@ -42,11 +44,13 @@ def coco_source(
     val_images: Path | None = None,
     *,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read the annotations of the train images and, if given, of the val images.
 
-    Image ids are file stems; train images without a class are left out. UserError if unreadable.
+    Image ids are file stems. UserError if a file is unreadable.
 
     Args:
         instances: the annotation file of the train images.
@@ -55,6 +59,9 @@ def coco_source(
         val_images: their folder; default: `images`.
         classes: the names of the classes in order; default: those of the train images, in the
             order of the file's categories.
+        keep_negatives: whether train images without a class are kept, as images that show only
+            background; otherwise they are left out.
+        mask_names: what masks hold that are given from outside; the file's own are drawn.
         on_problem: called for every problem within a file.
 
     """
@@ -69,7 +76,9 @@ def coco_source(
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
     kept = {
-        i: image for i, image in annotated.items() if image.split == "val" or image.class_ids(ids)
+        i: image
+        for i, image in annotated.items()
+        if keep_negatives or image.split == "val" or image.class_ids(ids)
     }
     empty = annotated.keys() - kept.keys()
     others = set().union(*(image.names for image in annotated.values())) - set(names)
@@ -80,6 +89,7 @@ def coco_source(
         labels={image_id: image.class_ids(ids) for image_id, image in kept.items()},
         mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
+        mask_coding=mask_names.coding(names),
         notes=(
             *count_with_examples(f"train images of {instances} have no class: left out", empty),
             *count_with_examples("categories are none of the classes: void in masks", others),
@@ -108,6 +118,7 @@ def list_images(
     """The images of an annotation file by id, with their objects."""
     images: dict[str, AnnotatedImage] = {}
     by_key: dict[Key, AnnotatedImage] = {}
+    files = path_finder(folder)
     for photo in content.images:
         name = PurePosixPath(photo.file_name)
         image_id = compose(name.stem)
@@ -118,7 +129,7 @@ def list_images(
         elif image_id in images or photo.id in by_key:
             on_problem(f"image {image_id}, number {photo.id}, is in {file} twice: take one out")
         else:
-            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, folder / name, file, split)
+            images[image_id] = by_key[photo.id] = AnnotatedImage(photo, files(name), file, split)
     names = {info.id: info.name for info in content.categories}
     for number, instance in enumerate(content.annotations):
         if instance.image_id not in by_key or instance.category_id not in names:

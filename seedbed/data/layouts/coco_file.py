@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from seedbed.data.layouts.regions import Segmentation
-from seedbed.data.text import compose
+from seedbed.data.text import plain_name
 from seedbed.runtime.errors import UserError
 
 Key = int | str
-Name = Annotated[str, AfterValidator(lambda text: compose(text.strip()))]
+Name = Annotated[str, AfterValidator(plain_name)]
 
 
 class Record(BaseModel):

@@ -6,17 +6,21 @@ from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.classes import ClassTable, Labels, check_numbers
+from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder, files_of
 from seedbed.data.index import SPLITS
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
+from seedbed.data.text import compose
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
+from seedbed.formats.mask_coding import MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -42,30 +46,42 @@ class Devkit:
             if not folder.is_dir():
                 raise UserError(f"there is no folder {folder}: put the data there, or name another")
 
-    def image(self, image_id: str) -> Path:
-        """The path of an image."""
-        return self.root / "JPEGImages" / f"{image_id}.jpg"
+    def images(self, ids: Iterable[str]) -> MatchedFolder:
+        """The images, JPEGs first."""
+        return MatchedFolder(self.root / "JPEGImages", ids, IMAGES)
 
     def image_list(self, name: str) -> Path:
         """The path of a segmentation list."""
-        return self.root / "ImageSets" / "Segmentation" / f"{name}.txt"
+        return MatchedFolder(self.root / "ImageSets" / "Segmentation", [name], (".txt",)).of(name)
 
-    def annotation(self, image_id: str) -> Path:
-        """The path of an image's annotation."""
-        return self.root / "Annotations" / f"{image_id}.xml"
+    def annotations(self, ids: Iterable[str]) -> MatchedFolder:
+        """The images' annotations."""
+        return MatchedFolder(self.root / "Annotations", ids, (".xml",))
 
-    def mask(self, image_id: str, split: str) -> Path | None:
-        """The path of an image's mask, or None.
+    def masks(self, splits: Mapping[str, str]) -> dict[str, Path]:
+        """The paths of the images' masks; an image without one is missing.
 
         VOC's own masks are preferred to SBD's, which are coarser, have no void and are only used
         for train images.
         """
-        train = split == "train"
-        folder = self.train_masks if train and self.train_masks else "SegmentationClass"
-        paths = [self.root / folder / f"{image_id}.png"]
-        if train and not self.train_masks and self.sbd:
-            paths.append(self.sbd / "cls" / f"{image_id}.mat")
-        return next((path for path in paths if path.is_file()), None)
+        train = {image_id for image_id, split in splits.items() if split == "train"}
+        folder = self.root / "SegmentationClass"
+        voc = MatchedFolder(folder, splits, MASKS).paths if folder.is_dir() else {}
+        if self.train_masks:
+            own = MatchedFolder(self.root / self.train_masks, splits, MASKS).paths
+            return {i: path for i, path in voc.items() if i not in train} | {
+                i: path for i, path in own.items() if i in train
+            }
+        sbd = MatchedFolder(self.sbd / "cls", splits, (".mat",)).paths if self.sbd else {}
+        return {i: path for i, path in sbd.items() if i in train} | voc
+
+    def notes(self, splits: Mapping[str, str]) -> list[str]:
+        """Remarks on files that no image uses."""
+        folder = self.root / "JPEGImages"
+        ids = {*splits, *(compose(path.stem) for path in files_of(folder, IMAGES))}
+        if not (masks := self.root / "SegmentationClass").is_dir():
+            return []
+        return MatchedFolder(masks, ids, MASKS).describe_strays("masks", f"image in {folder}")
 
     def class_table(self, train: Iterable[str], chosen: Sequence[str] | None) -> ClassTable:
         """The chosen classes or, without a choice, those in the train images' annotations."""
@@ -73,8 +89,10 @@ class Devkit:
             return ClassTable.of(chosen, keep_order=True)
         if not (self.root / "Annotations").is_dir():
             raise UserError(f"there is no folder {self.root / 'Annotations'}: name the classes")
+        train = list(train)
+        annotations = self.annotations(train)
         return ClassTable.of(
-            set().union(*(read_annotation(self.annotation(image_id)) for image_id in train))
+            set().union(*(read_annotation(annotations.of(image_id)) for image_id in train))
         )
 
     def labels(self, source: str, table: ClassTable, ids: Iterable[str]) -> Labels:
@@ -83,14 +101,12 @@ class Devkit:
         `source`: "annotations" (XML), "cls_labels" (PSA's .npy) or "train_cls" (Group-WSSS').
         """
         if source == "cls_labels":
-            return read_cls_labels(self._label_file("cls_labels.npy"), table)
+            return read_cls_labels(self._label_file("cls_labels.npy"), table, set(ids))
         if source == "train_cls":
             return read_train_cls(self._label_file("train_cls.txt"), table)
-        paths = {image_id: self.annotation(image_id) for image_id in ids}
         return {
             image_id: table.labels_named(read_annotation(path), path)
-            for image_id, path in paths.items()
-            if path.is_file()
+            for image_id, path in self.annotations(ids).paths.items()
         }
 
     def _label_file(self, name: str) -> Path:
@@ -108,8 +124,10 @@ def devkit_source(
     lists: Mapping[str, str | None],
     label_source: str,
     classes: Sequence[str] | None = None,
+    keep_negatives: bool,
     cue_pickle: Path | None = None,
     cue_list: Path | None = None,
+    mask_names: MaskNames = NO_NAMES,
     on_problem: OnProblem,
 ) -> Source:
     """Read a devkit's lists and labels.
@@ -119,8 +137,10 @@ def devkit_source(
         lists: the name of each split's list, or None.
         label_source: "cues", or see `Devkit.labels`.
         classes: the names of the classes in order; default: those in the train annotations.
+        keep_negatives: whether train images may have no class; they show only background.
         cue_pickle: DSRG's localization_cues.pickle, for label source "cues".
         cue_list: its input_list.txt.
+        mask_names: what the masks hold, unless source ids or VOC's colours.
         on_problem: called for every train image without a class.
 
     Raises:
@@ -134,34 +154,79 @@ def devkit_source(
         labels = cue_labels(cue_pickle, cue_list, table, train)
     else:
         labels = devkit.labels(label_source, table, splits)
-    for image_id in train:
-        if not labels.get(image_id):
-            on_problem(
-                f"train image {image_id} has no class in {label_source}: label it, or unlist it"
+    if classes is None:
+        check_numbers([info.name for info in table.classes], on_problem)
+    check_labelled(train, labels, label_source, keep_negatives, on_problem)
+    images, masks = devkit.images(splits), devkit.masks(splits)
+    coding = mask_names.coding(table.names)
+    reader, forms = table.mask_reader(coding), {}
+
+    def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
+        if image_id in masks:
+            return read_mask(image_id, masks[image_id], size, table, reader, forms)
+        if splits[image_id] == "val":
+            folder = devkit.root / "SegmentationClass"
+            raise UserError(
+                f"val image {image_id} has no mask in {folder}: put {image_id}.png there"
             )
+        return None
 
     return Source(
         splits=splits,
-        images={image_id: devkit.image(image_id) for image_id in splits},
+        images={image_id: images.of(image_id) for image_id in splits},
         table=table,
         labels=labels,
-        mask=lambda image_id, size: read_mask(devkit, table, image_id, splits[image_id], size),
+        mask=mask,
         label_source=label_source,
         audit_list=audit_list(devkit, train),
+        notes=(*devkit.notes(splits), *mask_names.notes(table.names)),
+        mask_coding=coding,
+        mask_forms=forms,
     )
 
 
+def check_labelled(
+    train: Iterable[str],
+    labels: Labels,
+    label_source: str,
+    keep_negatives: bool,
+    on_problem: OnProblem,
+) -> None:
+    """Report train images without labels, or with `keep_negatives` those that nothing is said of.
+
+    An image that the label source does not mention is not known to show only background.
+    """
+    for image_id in train:
+        if image_id not in labels and keep_negatives:
+            on_problem(
+                f"train image {image_id} is not in {label_source}: put it there, without a class "
+                "if it shows none, or unlist it"
+            )
+        elif not labels.get(image_id) and not keep_negatives:
+            on_problem(
+                f"train image {image_id} has no class in {label_source}: label it, unlist it, or "
+                "set convert.keep_negatives"
+            )
+
+
 def read_mask(
-    devkit: Devkit, table: ClassTable, image_id: str, split: str, size: tuple[int, int]
-) -> np.ndarray | None:
-    """Read an image's mask (H, W) of class ids; None if a train or test image has no mask."""
-    path = devkit.mask(image_id, split)
-    if path is None and split == "val":
-        folder = devkit.root / "SegmentationClass"
-        raise UserError(f"val image {image_id} has no mask in {folder}: put {image_id}.png there")
-    if path is None:
-        return None
-    return table.mask_of(check_size(read_source_mask(path), size, path), path)
+    image_id: str,
+    path: Path,
+    size: tuple[int, int],
+    table: ClassTable,
+    reader: MaskReader,
+    forms: dict[str, MaskForm],
+) -> np.ndarray:
+    """Read an image's mask (H, W) of class ids.
+
+    What the file held is noted in `forms`, unless it is SBD's.
+    """
+    if path.suffix.lower() == ".mat":
+        return table.mask_of(check_size(read_sbd_mask(path), size, path), path)
+    mask, form = reader.read(path)
+    mask = table.mask_of(check_size(mask, size, path), path)
+    forms[image_id] = form
+    return mask
 
 
 def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:

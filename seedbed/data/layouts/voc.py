@@ -4,47 +4,52 @@ Files hold source ids; what is read from them holds class ids (see `seedbed.data
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
-import defusedxml.ElementTree
 import numpy as np
-from defusedxml import DefusedXmlException
 
 from seedbed.data.classes import ClassTable, Labels
+from seedbed.data.layouts.xml_text import read_xml
 from seedbed.data.lists import read_lines
-from seedbed.formats.masks import read_mask
+from seedbed.data.text import compose, plain_name
 from seedbed.formats.mat import read_mat
 from seedbed.formats.pickles import restricted
 from seedbed.runtime.errors import UserError
 
+VOC_NUMBER = re.compile("20[01][0-9][0-9]{6}")
+
 
 def read_annotation(path: Path) -> set[str]:
     """The class names of all objects of an annotation, difficult ones included."""
-    try:
-        objects = defusedxml.ElementTree.parse(path).getroot().findall("object")
-    except FileNotFoundError:
-        raise UserError(f"annotation {path} is missing: put it there") from None
-    except (OSError, SyntaxError, ValueError, LookupError, DefusedXmlException) as error:
-        raise UserError(f"cannot read the annotation {path}: {error}; get it again") from error
-    names = {(element.findtext("name") or "").strip() for element in objects}
+    objects = read_xml(path, "annotation").findall("object")
+    names = {plain_name(element.findtext("name") or "") for element in objects}
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")
     return names
 
 
-def read_cls_labels(path: Path, table: ClassTable) -> Labels:
-    """Read PSA's cls_labels.npy, a dict from image id to a 0/1 vector over all source ids."""
+def read_cls_labels(path: Path, table: ClassTable, ids: Container[str] = ()) -> Labels:
+    """Read PSA's or IRN's cls_labels.npy, a dict from image id to a 0/1 vector over all source ids.
+
+    IRN's keys are numbers: 2007000032 is the image 2007_000032, unless it is one of `ids` itself.
+    """
     vectors = restricted.load(path)
     if not isinstance(vectors, Mapping):
         raise UserError(f"{path} holds no dict from image id to vector: write it again")
-    labels, count = {}, len(table.names)
-    for image_id, vector in vectors.items():
+    labels: Labels = {}
+    count = len(table.names)
+    for key, vector in vectors.items():
+        image_id = compose(str(key))
+        if image_id not in ids and VOC_NUMBER.fullmatch(image_id):
+            image_id = f"{image_id[:4]}_{image_id[4:]}"
         if not isinstance(vector, np.ndarray) or vector.shape != (count,):
             raise UserError(f"{image_id} in {path} is not an array of {count} values: correct it")
         if vector.dtype.kind not in "biuf" or not np.isin(vector, (0, 1)).all():
             raise UserError(f"{image_id} in {path} has values beside 0 and 1: correct it")
-        labels[str(image_id)] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
+        if image_id in labels:
+            raise UserError(f"{image_id} is in {path} twice: take one of them out")
+        labels[image_id] = table.labels_of((np.flatnonzero(vector) + 1).tolist(), path)
     return labels
 
 
@@ -61,10 +66,8 @@ def read_train_cls(path: Path, table: ClassTable) -> Labels:
     return labels
 
 
-def read_source_mask(path: Path) -> np.ndarray:
-    """Read a mask, a PNG or SBD's `.mat`, as source ids (H, W) uint8."""
-    if path.suffix != ".mat":
-        return read_mask(path)
+def read_sbd_mask(path: Path) -> np.ndarray:
+    """Read SBD's `.mat` file of a mask as source ids (H, W) uint8."""
     try:
         content = read_mat(path)
     except Exception as error:  # the reader fails in many ways on a broken file
@@ -76,5 +79,7 @@ def read_source_mask(path: Path) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         ids = mask.astype(np.uint8)
     if not np.array_equal(ids, mask):
-        raise UserError(f"the SBD mask {path} holds values that are no class ids: get it again")
+        raise UserError(
+            f"the SBD mask {path} holds values that are no class ids: give SBD's own file"
+        )
     return ids

@@ -14,10 +14,10 @@ from seedbed.runtime.errors import UserError
 MAX_REASON = 200
 
 
-def _read_npy(file: mmap) -> Any:  # noqa: ANN401 - any content of a pickle
+def _read_npy(file: mmap, reader: type[Unpickler]) -> Any:  # noqa: ANN401 - any content
     shape, fortran, dtype = read_npy_header(file)
     if dtype.hasobject:
-        array = Unpickler(file).read_plain()
+        array = reader(file).read_plain()
         return array[()] if array.ndim == 0 else array
     if dtype.kind not in NUMBERS_AND_TEXT:
         raise ValueError(f"an array of type {dtype}")
@@ -36,11 +36,11 @@ def read_npy_header(file: IO[bytes] | mmap) -> tuple[tuple[int, ...], bool, np.d
     return getattr(np.lib.format, reader)(file)
 
 
-def load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
+def load(path: Path, reader: type[Unpickler] = Unpickler) -> Any:  # noqa: ANN401 - any content
     """Read a `.npy` file or a pickle (Python 2 or 3) of arrays, numbers, text and containers.
 
     A 0-d object array is replaced by its content; an object with several references is copied.
-    Nothing that the file names is imported or called.
+    Nothing that the file names is imported or called. A `reader` may accept further types.
 
     Raises:
         UserError: if the file is missing or broken, needs any other type, or would unpack to much
@@ -52,7 +52,8 @@ def load(path: Path) -> Any:  # noqa: ANN401 - any content of a pickle
             Path(path).open("rb") as file,
             mmap(file.fileno(), 0, access=ACCESS_READ) as data,  # reads never go beyond its end
         ):
-            return _read_npy(data) if Path(path).suffix == ".npy" else Unpickler(data).read_plain()
+            is_npy = Path(path).suffix == ".npy"
+            return _read_npy(data, reader) if is_npy else reader(data).read_plain()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: put it there, or correct its name") from None
     except Exception as error:  # a broken or malicious pickle raises exceptions of any type

@@ -52,10 +52,10 @@ STORAGES = {
 
 
 class _Storage(NamedTuple):
-    """A storage: the type of its numbers, its key and its number of elements."""
+    """A storage: the type of its numbers, its key or its bytes, and its number of elements."""
 
     type: Type
-    key: str
+    key: str | memoryview
     size: int
 
 
@@ -124,6 +124,27 @@ class _TorchUnpickler(Unpickler):
         return _Storage(kind, key, size)
 
 
+class TensorPickle(_TorchUnpickler):
+    """Reads a plain pickle in which tensors are, each with its storage as a file of torch.save."""
+
+    def __init__(self, file: mmap) -> None:
+        super().__init__(file)
+        self.names = {**self.names, "torch.storage._load_from_bytes": _saved_storage}
+        self.storage = lambda data: data
+
+
+def _saved_storage(data: bytes | str) -> _Storage:
+    """The storage in a legacy file of torch.save, given as bytes or as Python 2's text."""
+    data = data.encode("latin1") if isinstance(data, str) else data
+    file = mmap(-1, len(data))
+    file.write(data)
+    file.seek(0)
+    content, unpickler = _legacy(file)
+    if not isinstance(content, _Storage):
+        raise pickle.UnpicklingError("a file of torch.save that is no storage")
+    return content._replace(key=unpickler.storage(content.key))
+
+
 def read_pytorch(path: Path) -> object:
     """Read a file written by torch.save: tensors (on the CPU), numbers, text and containers.
 
@@ -166,6 +187,12 @@ def _stored(data: mmap, member: zipfile.ZipInfo) -> memoryview:
 
 
 def _read_legacy(data: mmap) -> object:
+    content, unpickler = _legacy(data)
+    return unpickler.plain(content)
+
+
+def _legacy(data: mmap) -> tuple[object, _TorchUnpickler]:
+    """The content of a legacy file, not yet made plain, and what makes it so."""
     if Unpickler(data).load() != MAGIC or Unpickler(data).load() != PROTOCOL:
         raise ValueError("no file of torch.save")
     if not Unpickler(data).load()["little_endian"]:
@@ -180,4 +207,4 @@ def _read_legacy(data: mmap) -> object:
         places[key] = data.tell(), size
         data.seek(size, os.SEEK_CUR)
     unpickler.storage = lambda key: cut(memoryview(data), *places[key])
-    return unpickler.plain(content)
+    return content, unpickler

@@ -18,6 +18,8 @@ class GroupIndex:
     distribution without rejection: with n of N images equal, all `draws` draws fail with
     probability (1 − n / N) ** draws.
 
+    The partners of an image without labels are the images without labels.
+
     Args:
         labels: class ids of each image, in the order of the data set.
         draws: failed draws after which one common label suffices (Group-WSSS: 1000); None:
@@ -42,11 +44,11 @@ class GroupIndex:
         """
         classes = self._labels[index]
         same = self._by_labels[classes]
-        if self._draws is not None:
+        if self._draws is not None and classes:
             common = self._by_label[classes[rng.integers(len(classes))]]
             all_fail = (1 - len(same) / len(self._labels)) ** self._draws
             pools = [common if rng.random() < all_fail else same for _ in range(size - 1)]
             return [index, *(pool[rng.integers(len(pool))] for pool in pools)]
-        if len(same) == 1:
+        if len(same) == 1 and classes:
             same = self._by_label[classes[rng.integers(len(classes))]]
         return [index, *(same[i] for i in rng.integers(len(same), size=size - 1))]

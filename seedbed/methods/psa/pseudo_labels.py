@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from seedbed.formats.maps import fractions
 from seedbed.methods.class_maps import stack_class_maps
 
 
@@ -13,7 +14,8 @@ def argmax_labels(
     """Label each pixel with the class of the highest score, background included.
 
     Args:
-        scores: class id (1..254) → (H, W) map; at least one.
+        scores: class id (1..254) → (H, W) map; at least one. uint8 maps are levels of 0..255 for
+            [0, 1] and compared exactly, floating ones in their own precision, as in PSA.
         background_score: one score for all pixels, or an (H, W) map. PSA: 0.2 for CAMs in [0, 1]
             (`--out_cam_pred`), the background map after its random walk.
 
@@ -30,5 +32,7 @@ def argmax_labels(
     ids, maps = stack_class_maps(scores, shape)
     if np.shape(background_score) not in ((), shape):
         raise ValueError(f"background_score must be {shape}, not {np.shape(background_score)}")
-    background = np.broadcast_to(background_score, (1, *shape))
+    maps = fractions(maps)
+    background = fractions(np.asarray(background_score)).astype(maps.dtype)
+    background = np.broadcast_to(background, (1, *shape))
     return ids[np.concatenate([background, maps]).argmax(axis=0)]

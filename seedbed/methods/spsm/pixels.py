@@ -2,7 +2,7 @@
 
 A reconstruction, see `seedbed.methods.spsm`. Masks are uint8 (H, W): 0 = background, class ids,
 255 = void; `labels` are an image's class ids without background; saliency, attention and confidence
-are float (H, W) in [0, 1].
+are (H, W), uint8 levels of 0..255 or floating in [0, 1].
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.formats.maps import fractions
 from seedbed.formats.masks import VOID
 from seedbed.methods.spsm.masks import Proposal, choose_candidate, score_candidate
 
@@ -18,6 +19,8 @@ from seedbed.methods.spsm.masks import Proposal, choose_candidate, score_candida
 @dataclass(frozen=True, kw_only=True)
 class PixelThresholds:
     """Conditions on a selected pixel; all values in [0, 1], except the exponent.
+
+    "Least" and "from" include the value itself, "below" does not; levels are compared exactly.
 
     Attributes:
         harmonic: initial foreground: least harmonic mean of attention and saliency.
@@ -72,6 +75,8 @@ def initial_proposal(
         ValueError: if maps differ in shape or exceed [0, 1].
 
     """
+    saliency = fractions(saliency)
+    attention = {c: fractions(a) for c, a in attention.items()}
     _check_unit_range(saliency=saliency, **{f"attention[{c}]": a for c, a in attention.items()})
     ids = np.array([0, *attention], dtype=np.uint8)
     maps = np.stack([np.zeros(saliency.shape), *attention.values()])  # channel 0 = background
@@ -120,6 +125,7 @@ def refined_proposal(
     """
     if missing := {0, *labels} - set(classes):
         raise ValueError(f"classes must hold background and every label; missing {sorted(missing)}")
+    saliency, confidence = fractions(saliency), fractions(confidence)
     _check_unit_range(saliency=saliency, confidence=confidence)
     m1, m2 = (_without_other_classes(mask, labels) for mask in (initial, prediction))
     m3 = _corrected_by_saliency(m2, probabilities, classes, saliency, labels, thresholds)

@@ -11,7 +11,7 @@ from torch import nn
 
 from seedbed.formats.weights.files import read_file
 from seedbed.models.network import Network
-from seedbed.models.registry import Option, build
+from seedbed.models.registry import NETWORKS, Kind, Option, build
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
@@ -88,6 +88,16 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
 
 @functools.cache
-def network_on(path: Path, device: torch.device) -> Network:
-    """The network of a file in evaluation mode on a device; each process reads a file once."""
-    return load_network(path)[0].to(device)
+def network_on(path: Path, device: torch.device, kind: Kind) -> Network:
+    """The network of a file in evaluation mode on a device; each process reads a file once.
+
+    Raises:
+        UserError: if the file was not written by `save_network`, or its network is of another
+            kind than `kind` (see `NetworkInfo`).
+
+    """
+    network, about = load_network(path)
+    found = NETWORKS[about["name"]].kind
+    if found != kind:
+        raise UserError(f"{path} is {about['name']}, of kind {found}: name weights of kind {kind}")
+    return network.to(device)

@@ -22,8 +22,10 @@ class SeedGrowingObjective(Objective):
 
     grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
     train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF port).
-    crf_image: how the image is resized to the grid, a mode of `methods.resampling.resize`; levels
-    are rounded, but truncated after "tf_legacy" (TF port). The thresholds and prefill_seeds are
+    crf_image: how the CRF's image is resized to the grid, a mode of `methods.resampling.resize`;
+    levels are rounded, but truncated after "tf_legacy" (TF port). Its channels are in the order
+    blue, green, red, as in both programs: the CRF's lattice depends on the order (see
+    `dense_crf`), and so do the cells that pass the thresholds. The thresholds and prefill_seeds are
     those of `grow_seeds`, crf_gradient and constraint_clip those of `constraint_loss`.
     """
 
@@ -76,5 +78,6 @@ class SeedGrowingObjective(Objective):
         """The CRF's posterior on the grid, at least FLOOR and renormalised; without a gradient."""
         small = resize(images, unary.shape[-2:], self.crf_image)
         levels = small.floor() if self.crf_image == "tf_legacy" else small.round()
-        refined = self.crf(levels.clamp(0, 255).to(torch.uint8), unary).clamp(min=FLOOR)
+        bgr = levels.clamp(0, 255).to(torch.uint8).flip(1)
+        refined = self.crf(bgr, unary).clamp(min=FLOOR)
         return refined / refined.sum(1, keepdim=True)

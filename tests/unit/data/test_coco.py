@@ -127,7 +127,7 @@ def read(files, on_problem=raise_problem, **options):
     for split in ("train", "val"):
         (folder / f"{split}.json").write_text(json.dumps(files[split]))
     names = (folder / "train.json", folder, folder / "val.json")
-    return coco_source(*names, on_problem=on_problem, **options)
+    return coco_source(*names, on_problem=on_problem, **{"keep_negatives": False, **options})
 
 
 def problems_of(files):
@@ -150,6 +150,20 @@ def test_what_falls_out_is_noted(files):
     empty, others = read(files).notes
     assert empty.startswith("1 train images of ") and empty.endswith("left out: c")
     assert others == "1 categories are none of the classes: void in masks: yak"
+
+
+def test_train_images_without_a_class_can_be_kept_as_background(files):
+    source = read(files, keep_negatives=True)
+    assert source.splits["c"] == "train" and source.labels["c"] == ()
+    assert not source.mask("c", SIZE).any()
+    assert len(source.notes) == 1  # nothing is left out
+    chosen = read(files, classes=["yak"], keep_negatives=True, val_images=files["folder"])
+    assert chosen.labels["a"] == ()  # what it shows is none of the classes
+
+
+def test_names_of_categories_have_plain_blanks(files):
+    files["train"]["categories"][0]["name"] = "\u200bplains\u00a0 zebra"
+    assert read(files).table.names == ("plains zebra", "cow")
 
 
 def test_smaller_objects_lie_on_larger_ones_and_all_on_crowds(files):
@@ -191,7 +205,9 @@ def test_boxes_label_train_images_but_val_images_need_regions(files):
 def test_a_byte_order_mark_is_fine(files):
     path = files["folder"] / "bom.json"
     path.write_text(json.dumps(files["train"]), encoding="utf-8-sig")
-    assert set(coco_source(path, files["folder"], on_problem=raise_problem).splits) == {"a", "b"}
+    assert set(
+        coco_source(path, files["folder"], keep_negatives=False, on_problem=raise_problem).splits
+    ) == {"a", "b"}
 
 
 def test_val_is_optional_and_may_lie_in_its_own_folder(files):
@@ -199,7 +215,9 @@ def test_val_is_optional_and_may_lie_in_its_own_folder(files):
     (folder / "held out").mkdir()
     (folder / "d.jpg").rename(folder / "held out" / "d.jpg")
     assert read(files, val_images=folder / "held out").images["d"].is_file()
-    alone = coco_source(folder / "train.json", folder, on_problem=raise_problem)
+    alone = coco_source(
+        folder / "train.json", folder, keep_negatives=False, on_problem=raise_problem
+    )
     assert set(alone.splits.values()) == {"train"}
 
 
@@ -256,7 +274,7 @@ def test_other_files_are_refused_in_one_line(tmp_path, content, message):
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(UserError, match=message) as caught:
-        coco_source(path, tmp_path, on_problem=raise_problem)
+        coco_source(path, tmp_path, keep_negatives=False, on_problem=raise_problem)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="gone"):
-        coco_source(tmp_path / "gone", tmp_path, on_problem=raise_problem)
+        coco_source(tmp_path / "gone", tmp_path, keep_negatives=False, on_problem=raise_problem)

@@ -12,6 +12,7 @@ from seedbed.data.compare import find_difference
 from seedbed.data.index import Index
 from seedbed.data.source import Source, decode_all, raise_problem
 from seedbed.formats.maps import write_maps
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.runtime.errors import UserError
 
 CLASSES = (ClassInfo("cat", 1), ClassInfo("dog", 2))
@@ -65,6 +66,7 @@ def test_the_same_data_set_has_no_difference(source, difference, tmp_path):
         ({"table": ClassTable(CLASSES[::-1])}, "the classes"),
         ({"label_source": "other.csv"}, "the source of the labels"),
         ({"audit_list": ("a",)}, "the source of the labels"),
+        ({"mask_coding": MaskCoding()}, "what the masks' values or colours mean"),
         ({"mask": lambda image_id, size: None}, "the mask of b"),
         ({"mask": lambda image_id, size: np.full(size, 2, np.uint8)}, "the mask of a"),
         ({"mask": lambda i, size: None if i == "a" else np.ones(size, np.uint8)}, "the mask of b"),

@@ -1,5 +1,7 @@
 import pickle
+import re
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +15,15 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
-    read_source_mask,
+    read_sbd_mask,
     read_train_cls,
 )
 from seedbed.data.lists import image_id_of, image_numbers, read_list
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.pickles import restricted as restricted_pickle
 from seedbed.runtime.errors import UserError
 
+ROOT = Path(__file__).parents[3]
 ANIMALS = ClassTable.of(["dog", "cat"])
 
 
@@ -38,6 +41,9 @@ class TestIndex:
         index = index_of_two()
         index.save(tmp_path / "index.json")
         assert Index.load(tmp_path / "index.json") == index
+        coded = replace(index, mask_coding=MaskCoding(values={0: 0, 255: 8}))
+        coded.save(tmp_path / "index.json")
+        assert Index.load(tmp_path / "index.json") == coded
 
     def test_answers(self):
         index = index_of_two()
@@ -62,8 +68,23 @@ class TestIndex:
         with pytest.raises(UserError, match=r"index\.json.*remake"):
             Index.load(path)
 
+    def test_the_bits_of_a_file_are_kept_only_where_they_matter(self, tmp_path):
+        deep = ImageEntry("d", "d.png", 4, 5, (1,), "train", False, "", bits=12, highest=4000)
+        index = Index((ClassInfo("cat", 8),), (deep, index_of_two().images[0]), "annotations")
+        index.save(tmp_path / "index.json")
+        assert Index.load(tmp_path / "index.json") == index
+        assert (tmp_path / "index.json").read_text().count('"bits"') == 1
+
 
 class TestImages:
+    def test_every_step_reads_the_images_of_an_index_alike(self):
+        """`read_image` alone would not know the bits that the conversion has recorded."""
+        paths = [path for room in ("seedbed", "stages") for path in (ROOT / room).rglob("*.py")]
+        calls = [
+            path.name for path in paths if re.search(r"read_image\(.*\.path", path.read_text())
+        ]
+        assert calls == ["images.py"]
+
     @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1"])
     def test_every_mode_becomes_rgb(self, tmp_path, mode):
         Image.new("RGB", (4, 2), "white").convert(mode).save(tmp_path / "a.tif")
@@ -341,12 +362,10 @@ class TestLabelFiles:
             read_train_cls(tmp_path / "a.txt", ANIMALS)
 
 
-def test_source_masks_in_every_format(tmp_path):
+def test_sbds_masks(tmp_path):
     mask = np.array([[0, 8], [12, 20]], dtype=np.uint8)
-    Image.fromarray(VOC_PALETTE[mask]).save(tmp_path / "a.png")
     scipy.io.savemat(tmp_path / "a.mat", {"GTcls": {"Segmentation": mask}})
-    for name in ("a.png", "a.mat"):
-        np.testing.assert_array_equal(read_source_mask(tmp_path / name), mask)
+    np.testing.assert_array_equal(read_sbd_mask(tmp_path / "a.mat"), mask)
     (tmp_path / "b.mat").write_text("no")
     with pytest.raises(UserError, match=r"b\.mat"):
-        read_source_mask(tmp_path / "b.mat")
+        read_sbd_mask(tmp_path / "b.mat")

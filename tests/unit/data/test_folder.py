@@ -43,7 +43,7 @@ def read(folder, table, on_problem=raise_problem, masks=True, **options):
         path,
         folder / "masks" if masks else None,
         on_problem=on_problem,
-        **options,
+        **{"keep_negatives": False, **options},
     )
 
 
@@ -126,9 +126,9 @@ def test_masks_hold_class_ids_background_and_void(folder):
         ("\n../images/dög.PNG,dog\n", "row 6 of labels.csv: there is no image '../images/dög.PNG'"),
         ("..,dog\n", "row 5 of labels.csv: there is no image '..'"),
         (",dog\n", "row 5 of labels.csv: there is no image ''"),
-        ("cat 1,dog\n", "row 5 of labels.csv: cat 1 is also in row 2 of labels.csv: join them"),
+        ("twice.jpg,dog\ntwice.png,cat\n", "row 6 of labels.csv: twice.png and twice.jpg in row 5"),
         ("c.jpg,dog,cat\n", "row 5 of labels.csv has 3 cells: separate labels by blanks or ;"),
-        ("a.b,\n", "row 5 of labels.csv: train image a.b has no label: name one, or take it out"),
+        ("a.b,\n", "row 5 of labels.csv: train image a.b has no label: name one, take it"),
         ("a.b\n", "row 5 of labels.csv: train image a.b has no label"),
         ('"x\ny",dog\n', "row 5 of labels.csv: there is no image 'x\\ny'"),
         ("twice,dog\n", "row 5 of labels.csv: there are 2 images 'twice' in"),
@@ -145,10 +145,10 @@ def test_a_wrong_row_is_named(folder, rows, expected):
 
 
 def test_every_wrong_row_is_told_and_the_others_stay(folder):
-    table = TABLE.replace("labels", "labels,split").replace("dog\n", "dog,Train\n")
+    table = TABLE.replace("labels", "labels,split").replace("dog\n", "dog,Trian\n")
     found = problems_of(folder, table + "nine,cat,\n")
     assert [line.split(":")[0] for line in found] == [f"row {n} of labels.csv" for n in (3, 5)]
-    assert "'Train' is not a split: write train, val or test" in found[0]
+    assert "'Trian' is not a split: write train, val or test" in found[0]
 
 
 def test_a_val_image_needs_a_mask(folder):
@@ -168,14 +168,16 @@ def test_labels_beside_the_given_classes_are_told(folder):
     ("table", "message"),
     [
         ("", "is empty: begin it with the row image,labels"),
-        ("image;labels\ncat 1.jpg;cat\n", "row 1 of .* is 'image;labels': write image,labels"),
+        ("picture;labels\ncat 1.jpg;cat\n", "row 1 of .* is 'picture;labels': write image,labels"),
         ("cat 1.jpg,cat\n", "row 1 of .* is 'cat 1.jpg,cat'"),
-        ("image,labels,spilt\n", "row 1 of .* is 'image,labels,spilt'"),
+        (
+            "image,labels,spilt\ndög,dog,Train\n",
+            "'spilt' of .* holds names of splits",
+        ),
         ("image,labels,labels\n", "row 1 of "),
         ("image,labels\ndög,cat\n".encode("latin-1"), "save it as CSV in UTF-8"),
-        (TABLE.encode("utf-16"), "save it as CSV in UTF-8"),
-        ("image,labels\n", "classes: .* is empty"),
-        ("image,labels\nboth.v2,Background\n", "'Background' cannot name a class"),
+        (TABLE.encode("utf-16-le")[:-1], "save it as CSV in UTF-8"),
+        ("image,labels\n", "labels.csv names no class"),
         ('image,labels\nboth.v2,"a\x07;b"\n', r"'a\\x07' cannot name a class"),
     ],
 )
@@ -190,16 +192,18 @@ def test_a_missing_folder_or_table_is_named(folder):
         (folder / "masks").rename(folder / "elsewhere")
         read(folder, TABLE)
     with pytest.raises(UserError, match=r"cannot read .*gone\.csv"):
-        folder_source(folder / "images", folder / "gone.csv", on_problem=raise_problem)
+        gone = folder / "gone.csv"
+        folder_source(folder / "images", gone, keep_negatives=False, on_problem=raise_problem)
 
 
 def test_images_and_masks_without_a_row_are_counted(folder):
     for name in ("x.jpg", "y.jpg", ".hidden.jpg", "notes.txt"):
         (folder / "images" / name).write_bytes(b"")
     write_mask(folder / "masks" / "x.png", np.zeros((2, 2), np.uint8))
-    images, masks = read(folder, TABLE.replace("dög.PNG,dog\n", "")).notes
+    images, masks, others = read(folder, TABLE.replace("dög.PNG,dog\n", "")).notes
     assert images.startswith("3 images in ") and images.endswith("left out: dög.PNG, x.jpg, y.jpg")
     assert masks.startswith("1 masks in ") and masks.endswith(": x.png")
+    assert others == f"1 files in {folder / 'images'} are no images: notes.txt"
 
 
 def test_own_classes_have_their_own_ids_even_with_vocs_names():

@@ -1,13 +1,22 @@
 """Folders of masks in the data set's own ids."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from seedbed.data.classes import ClassTable
-from seedbed.data.given_masks import export_source_masks, kept_images, read_given_mask
-from seedbed.data.index import ImageEntry
+from seedbed.data.given_masks import (
+    export_source_masks,
+    kept_images,
+    mask_folder,
+    read_given_mask,
+    read_given_masks,
+)
+from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
 from seedbed.runtime.errors import UserError
 
@@ -70,3 +79,54 @@ def test_kept_images_are_the_lists_or_those_with_a_mask(tmp_path):
         listing.write_text(nothing)
         with pytest.raises(UserError, match=r"list\.txt has none of the train images"):
             kept_images(entries, tmp_path, listing)
+
+
+def test_what_is_left_out_of_a_training_is_counted(tmp_path, capsys):
+    entries = [
+        ImageEntry(one, "", 1, 4, (1,), "train", False, "") for one in ("tür", "B 1", "d", "e")
+    ]
+    for name in (unicodedata.normalize("NFD", "tür.PNG"), "b 1.png", "other.png"):
+        write_mask(tmp_path / name, np.uint8(VOCS))
+    folder = mask_folder(tmp_path, entries)
+    assert kept_images(entries, folder, None) == {"tür", "B 1"}
+    assert capsys.readouterr().out.splitlines() == [
+        f"1 masks in {tmp_path} belong to no train image: other.png",
+        "2 train images are left out of this training: d, e",
+    ]
+    assert read_given_mask(folder, entries[0], TABLE).tolist() == OURS
+    listing = tmp_path / "list.txt"
+    listing.write_text("/JPEGImages/B 1.jpg /proxy/B 1.png\ntür.JPG\nval.jpg\nd\ne\n")
+    assert kept_images(entries, folder, listing) == {"tür", "B 1", "d", "e"}
+    assert capsys.readouterr().out == f"1 lines of {listing} name no train image: val\n"
+
+
+@pytest.mark.parametrize(
+    "coding",
+    [
+        MaskCoding(values={0: 0, 255: 8, 100: 12}),
+        MaskCoding(values={7: 0, 1000: 8, 3: 12, 9: 255}),
+        MaskCoding.of_colours({(0, 64, 0): 8, (0, 0, 0): 12, (255, 255, 255): 0}),
+    ],
+)
+def test_masks_are_exported_as_the_data_set_has_them(tmp_path, coding):
+    with write_maps(tmp_path / "masks.h5") as maps:
+        maps.put("a", np.uint8(OURS))
+    export_source_masks(tmp_path / "masks.h5", tmp_path / "masks", TABLE, coding)
+    assert read_given_mask(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
+    with Image.open(tmp_path / "masks/a.png") as picture:
+        picture.load()
+    if coding.colours:  # as an editor saves them
+        picture.convert("RGB").save(tmp_path / "masks/a.png")
+        assert read_given_mask(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
+
+
+def test_masks_of_a_folder_are_checked_together_at_the_end(tmp_path):
+    index = Index(TABLE.classes, (ENTRY,), "annotations")
+    write_mask(tmp_path / "a.png", np.uint8(VOCS))
+    (mask,) = read_given_masks(tmp_path, [ENTRY], index, workers=2)
+    assert mask.tolist() == OURS
+    write_mask(tmp_path / "a.png", np.uint8([[0, 255, 255, 0]]))
+    masks = read_given_masks(tmp_path, [ENTRY], index, workers=1)
+    assert next(masks).tolist() == [[0, 255, 255, 0]]
+    with pytest.raises(UserError, match="no class: say which values are classes"):
+        next(masks)

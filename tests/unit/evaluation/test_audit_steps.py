@@ -1,5 +1,7 @@
 """CAMs, saliency, seeds and pseudo labels as masks, on images of a few pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,9 +48,54 @@ def test_cue_steps_by_hand(tmp_path, crf):
         saliency=[stored(tmp_path / "s.h5", np.uint8([[255, 128, 127, 0]]))],
     )
     steps = list(audit_steps(files, **THRESHOLDS, crf=crf(0)))
-    assert [step.name for step in steps] == ["cam", "cam + crf", "saliency × tags"]
+    control = ["saliency × tags", "saliency × tags + crf"]
+    assert [step.name for step in steps] == ["cam", "cam + crf", *control]
     for step in steps:  # 60/255 > 0.2 > 40/255; without an iteration the CRF gives the unary's best
         assert step.mask(ENTRY).tolist() == [[2, 2, 0, 0]]
+
+
+def test_levels_that_equal_a_threshold_are_background_and_salient(tmp_path, crf):
+    """51 / 255 is 0.2, no more than background; 153 / 255 is 0.6, enough for foreground."""
+    files = ChainFiles(
+        cams=[stored(tmp_path / "c.h5", np.uint8([[[51, 52, 0, 0]]]))],
+        saliency=[stored(tmp_path / "s.h5", np.uint8([[153, 152, 154, 0]]))],
+    )
+    thresholds = {"cam_background": 0.2, "saliency_threshold": 0.6}
+    masks = {s.name: s.mask(ENTRY).tolist() for s in audit_steps(files, **thresholds, crf=crf(0))}
+    assert masks["cam"] == [[0, 2, 0, 0]]
+    assert masks["saliency × tags"] == [[2, 0, 2, 0]]
+
+
+def test_the_control_gives_salient_pixels_to_the_strongest_tag(tmp_path, crf):
+    """Neither to the first tag, nor to one whose CAM is as high as that of a lower id."""
+    entry = replace(ENTRY, labels=(2, 5, 7))
+    cams = np.uint8([[[9, 3, 0, 255]], [[1, 7, 0, 0]], [[2, 7, 0, 9]]])
+    files = ChainFiles(
+        cams=[stored(tmp_path / "c.h5", cams)],
+        saliency=[stored(tmp_path / "s.h5", np.uint8([[255, 128, 255, 127]]))],
+    )
+    for step in list(audit_steps(files, **THRESHOLDS, crf=crf(0)))[2:]:
+        assert step.mask(entry).tolist() == [[2, 5, 2, 0]]
+
+
+def test_the_control_with_crf_joins_pixels_of_one_colour(tmp_path, crf):
+    files = ChainFiles(
+        cams=[stored(tmp_path / "c.h5", np.uint8([[[255, 0, 0, 0]]]))],
+        saliency=[stored(tmp_path / "s.h5", np.uint8([[255, 255, 255, 0]]))],
+    )
+    *_, plain, refined = audit_steps(files, **THRESHOLDS, crf=crf(10))
+    assert plain.mask(ENTRY).tolist() == [[2, 2, 2, 0]]
+    assert refined.mask(ENTRY).tolist() == [[2, 2, 2, 2]]
+
+
+@pytest.mark.parametrize("missing", ["cams", "saliency"])
+def test_without_cams_or_saliency_there_is_no_control(tmp_path, crf, missing):
+    files = {
+        "cams": [stored(tmp_path / "c.h5", np.uint8([[[255, 60, 40, 0]]]))],
+        "saliency": [stored(tmp_path / "s.h5", np.uint8([[255, 128, 127, 0]]))],
+    }
+    steps = audit_steps(ChainFiles(**files | {missing: []}), **THRESHOLDS, crf=crf(0))
+    assert not any(step.name.startswith("saliency") for step in steps)
 
 
 def test_pseudo_labels_are_a_step_with_and_without_crf(tmp_path, crf):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from seedbed.evaluation.background_curve import background_curve
 from seedbed.evaluation.metrics import VARIANTS, ConfusionMatrix
+from seedbed.formats.maps import quantise
 from seedbed.methods.psa.pseudo_labels import argmax_labels
 
 
@@ -24,7 +25,7 @@ def curve_by_masks(images, num_classes, variant):
 @given(
     seed=st.integers(0, 2**32 - 1),
     variant=st.sampled_from(VARIANTS),
-    dtype=st.sampled_from([np.float16, np.float32, np.float64]),
+    dtype=st.sampled_from([np.uint8, np.float16, np.float32, np.float64]),
 )
 @settings(max_examples=30, deadline=None)
 def test_curve_is_the_mean_iou_of_the_masks_at_each_threshold(seed, variant, dtype):
@@ -33,7 +34,8 @@ def test_curve_is_the_mean_iou_of_the_masks_at_each_threshold(seed, variant, dty
     for _ in range(3):
         # Half of the scores are twentieths: many tie with a threshold or with each other.
         smooth, coarse = rng.random((4, 5, 6)), rng.integers(0, 12, (4, 5, 6)) * 5 / 100
-        scores = np.where(rng.random(smooth.shape) < 0.5, smooth, coarse).astype(dtype)
+        scores = np.where(rng.random(smooth.shape) < 0.5, smooth, coarse)
+        scores = quantise(scores) if dtype == np.uint8 else scores.astype(dtype)
         present = rng.choice(np.arange(1, 5), rng.integers(1, 4), replace=False)
         truth = rng.choice(np.array([0, 0, 1, 2, 4, 255], np.uint8), (5, 6))
         images.append(({int(c): scores[c - 1] for c in present}, truth))
@@ -51,6 +53,14 @@ def test_curve_by_hand():
     np.testing.assert_allclose(curve[[0, 24, 25, 49, 50, 59]], [1 / 4] * 2 + [1] * 2 + [1 / 4] * 2)
     seam = background_curve([(maps, np.array([[1, 0, 255]]))], 3, "seam")[1]
     assert seam[30] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_maps_that_equal_a_background_score_are_background_at_it(dtype):
+    levels = np.uint8([[51, 102]])  # 0.2 and 0.4
+    maps = levels if dtype == np.uint8 else levels / np.float32(255)
+    thresholds, curve = background_curve([({1: maps}, np.array([[1, 1]]))], 2, "seam")
+    assert thresholds[np.flatnonzero(np.diff(curve)) + 1].tolist() == [0.2, 0.4]
 
 
 def test_curve_without_images_is_nan():

@@ -1,7 +1,14 @@
 """Figures as PNG files."""
 
-import numpy as np
+import warnings
 
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+
+from seedbed.evaluation.fonts import DEFAULT, families_for
 from seedbed.evaluation.plots import plot_confusion
 
 
@@ -9,3 +16,58 @@ def test_a_class_name_may_hold_any_text(tmp_path):
     names = ["background", r"$\frac$", "<script>", "größe 1"]
     plot_confusion(tmp_path / "confusion.png", np.eye(3, 4, dtype=int), names[:3])
     assert (tmp_path / "confusion.png").stat().st_size
+
+
+@pytest.fixture
+def fonts(monkeypatch):
+    """The fonts of a machine that has only matplotlib's own, as a list to add to."""
+    own = [font for font in font_manager.fontManager.ttflist if "mpl-data" in font.fname]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+    return own
+
+
+def make_font(path, family, characters):
+    """A font in which each of the characters is a square."""
+    builder = FontBuilder(1000)
+    names = {ord(c): f"g{k}" for k, c in enumerate(characters)}
+    pen = TTGlyphPen(None)
+    for k, corner in enumerate([(0, 0), (0, 700), (700, 700), (700, 0)]):
+        pen.lineTo(corner) if k else pen.moveTo(corner)
+    pen.closePath()
+    glyph, order = pen.glyph(), [".notdef", *names.values()]
+    builder.setupGlyphOrder(order)
+    builder.setupCharacterMap(names)
+    builder.setupGlyf(dict.fromkeys(order, glyph))
+    builder.setupHorizontalMetrics(dict.fromkeys(order, (800, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    builder.setupPost()
+    builder.save(path)
+    return font_manager.FontEntry(fname=str(path), name=family, weight=400)
+
+
+def test_a_font_that_has_the_characters_is_used(tmp_path, fonts):
+    assert families_for(["größe", "кот", "a b\u200d"]) == ([DEFAULT], set())
+    assert families_for(["猫", "dog"]) == ([DEFAULT], {"猫"})
+    fonts.append(make_font(tmp_path / "a.ttf", "Cats", "猫"))
+    fonts.append(make_font(tmp_path / "b.ttf", "All", "猫犬แมว"))
+    assert families_for(["猫", "dog"]) == ([DEFAULT, "All"], set())
+    assert families_for(["猫", "개"]) == ([DEFAULT, "All"], {"개"})
+
+
+def drawn(path, names):
+    """The bytes of a confusion matrix; characters without a font would warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_confusion(path, np.eye(len(names), len(names) + 1, dtype=int), names)
+    return path.read_bytes()
+
+
+def test_class_names_without_a_font_are_shown_as_numbers(tmp_path, fonts):
+    path = tmp_path / "confusion.png"
+    numbers = drawn(path, ["background", "猫", "dog"])
+    assert numbers == drawn(path, ["background", "แมว", "dog"])
+    assert numbers != drawn(path, ["background", "1", "dog"])  # which has no legend
+    fonts.append(make_font(tmp_path / "a.ttf", "Cats", "猫"))
+    assert numbers != drawn(path, ["background", "猫", "dog"])

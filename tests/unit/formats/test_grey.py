@@ -6,6 +6,7 @@ from PIL import Image
 
 from seedbed.formats.grey import read_grey
 from seedbed.runtime.errors import UserError
+from tests.bad_input.images import write_png
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "LA"])
@@ -41,3 +42,12 @@ def test_maps_that_cannot_be_used_are_named(tmp_path):
     for path in (torn, deep, tmp_path / "missing.png", tmp_path):
         with pytest.raises(UserError, match=str(path)):
             read_grey(path)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_bits_count_in_full(tmp_path, depth):
+    highest = 2**depth - 1
+    write_png(tmp_path / "map.png", (1, 1), depth, 0, bytes([0, highest << 8 - depth]))
+    assert read_grey(tmp_path / "map.png").tolist() == [[1]]
+    write_png(tmp_path / "map.png", (1, 1), depth, 0, bytes([0, 1 << 8 - depth]))
+    assert read_grey(tmp_path / "map.png")[0, 0] == pytest.approx(1 / highest)

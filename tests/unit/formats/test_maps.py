@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from seedbed.formats.maps import Maps, quantise, shard_of, write_maps
+from seedbed.formats.maps import Maps, fractions, quantise, shard_of, write_maps
 from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
 from seedbed.formats.tables import read_tsv, write_json, write_text, write_tsv
 from seedbed.runtime import atomic as atomic_module
@@ -152,6 +152,33 @@ def test_floats_widens_and_scales(tmp_path):
     np.testing.assert_allclose(maps.floats("half"), [[0.25, 2]])
 
 
+def test_levels_are_handed_over_as_they_are(tmp_path):
+    with write_maps(tmp_path / "a.h5", levels=255) as maps:
+        maps.put("bytes", np.array([[0, 51, 255]], dtype=np.uint8))
+        maps.put("tens", np.array([[0, 5, 10]], dtype=np.uint8), levels=10)
+        maps.put("several", np.array([[0, 5, 10]], dtype=np.uint8), levels=[1, 2])
+        maps.put("half", np.array([[0.25, 1]], dtype=np.float16))
+    maps = Maps(tmp_path / "a.h5")
+    assert maps.levels("bytes").dtype == np.uint8 and maps.levels("bytes").tolist() == [
+        [0, 51, 255]
+    ]
+    for other in ("tens", "several", "half"):
+        with pytest.raises(UserError, match=rf"{other} in .*a\.h5 has no levels of 0 to 255"):
+            maps.levels(other)
+
+
+def test_levels_compare_with_decimal_thresholds_as_their_exact_values_do():
+    levels, thousandths = np.arange(256, dtype=np.uint8)[:, None], np.arange(1001)
+    values, thresholds = (
+        fractions(levels),
+        np.array([float(f"{n / 1000:.3f}") for n in thousandths]),
+    )
+    exact = 1000 * levels.astype(int), 255 * thousandths
+    for compare in (np.less, np.equal, np.greater):
+        np.testing.assert_array_equal(compare(values, thresholds), compare(*exact))
+    assert fractions(np.float16([[0.25]])).dtype == np.float16
+
+
 def test_shards_are_read_as_one(tmp_path):
     one = write_some(tmp_path / "1.h5", ("z", "y"), shard=1)
     two = write_some(tmp_path / "2.h5", ("a",), shard=2)
@@ -273,7 +300,7 @@ def test_masks_that_are_none_are_named(tmp_path):
     with pytest.raises(UserError, match=r"colour\.png has the colour \(1, 2, 3\)"):
         read_mask(tmp_path / "colour.png")
     Image.new("RGBA", (2, 2)).save(tmp_path / "alpha.png")
-    with pytest.raises(UserError, match="mode RGBA"):
+    with pytest.raises(UserError, match="transparent pixels"):
         read_mask(tmp_path / "alpha.png")
     (tmp_path / "text.png").write_text("no")
     for name in ("text.png", "none.png"):

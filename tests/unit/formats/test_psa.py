@@ -2,6 +2,7 @@ import pickletools
 
 import numpy as np
 import pytest
+import torch
 
 from seedbed.formats.psa import read_cam, read_scores, write_cam, write_scores
 from seedbed.runtime.errors import UserError
@@ -65,3 +66,60 @@ def test_anything_else_is_named(tmp_path, content, message):
     np.save(path, holder, allow_pickle=True)
     with pytest.raises(UserError, match=message):
         read_cam(path)
+
+
+def write_irn(path, **changes):
+    """A file as IRN's step/make_cam.py writes it: two tensors and an array."""
+    high_res = np.stack([MAPS[3], MAPS[20]]).astype(np.float32)
+    content = {
+        "keys": torch.tensor([19, 2]),
+        "cam": torch.rand(2, 1, 1),
+        "high_res": high_res[::-1],
+        **changes,
+    }
+    np.save(path, {k: v for k, v in content.items() if v is not None}, allow_pickle=True)
+
+
+def test_irns_cams_count_classes_from_zero_too(tmp_path):
+    path = tmp_path / "a.npy"
+    write_irn(path)
+    found = read_cam(path)
+    assert list(found) == [3, 20] and found[3].dtype == np.float32
+    for c, values in found.items():
+        np.testing.assert_array_equal(values, MAPS[c].astype(np.float32))
+    write_irn(path, high_res=torch.ones(2, 2, 3, dtype=torch.float16)[:, :, ::2])  # strided
+    assert read_cam(path)[20].tolist() == [[1, 1], [1, 1]]
+    write_irn(path, keys=np.array([19, 2]))
+    assert list(read_cam(path)) == [3, 20]
+    write_irn(path, keys=torch.zeros(0, dtype=torch.long), high_res=np.zeros((0, 2, 3)))
+    assert read_cam(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"high_res": None}, "has no high_res"),
+        ({"keys": torch.tensor([2])}, "no map in high_res for each of its keys"),
+        ({"keys": torch.tensor([2, 2])}, "no map in high_res for each of its keys"),
+        ({"keys": torch.tensor(2)}, "no map in high_res for each of its keys"),
+        ({"keys": torch.tensor([2, -1])}, "the key -1, no class number"),
+        ({"keys": torch.tensor([0.5, 1])}, "the key 0.5, no class number"),
+        ({"high_res": np.full((2, 2, 3), np.nan)}, "not a finite number"),
+        ({"high_res": torch.nn.Linear(1, 1)}, "cannot read"),
+    ],
+)
+def test_other_files_of_irns_are_named(tmp_path, changes, message):
+    write_irn(tmp_path / "a.npy", **changes)
+    with pytest.raises(UserError, match=message):
+        read_cam(tmp_path / "a.npy")
+
+
+def test_a_broken_storage_in_a_pickle_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    write_irn(path)
+    whole = path.read_bytes()
+    place = whole.index(b"storageq")
+    for damaged in (whole[:place] + b"X" + whole[place + 1 :], whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="cannot read"):
+            read_cam(path)

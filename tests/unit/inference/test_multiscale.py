@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
 
 from seedbed.data.index import ImageEntry
 from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
-from seedbed.methods.resampling import resize
+from seedbed.methods.resampling import resize_image
 from seedbed.models import build
 from seedbed.runtime.errors import UserError
 
@@ -58,6 +59,15 @@ def test_size_warps_before_scaling(image):
     assert [tuple(output.shape) for output in outputs] == [(3, 4, 4), (3, 12, 12)]
 
 
+def test_secs_images_are_scipys_zoom_of_the_levels():
+    """The images that SEC's foreground network makes its maps from: order 1, not rounded."""
+    image = np.random.default_rng(1).integers(0, 256, (30, 44, 3), np.uint8)
+    (output,) = show(image, size=41, resampling="corner_aligned")
+    expected = zoom(image.astype(np.float32), (41 / 30, 41 / 44, 1), order=1)
+    np.testing.assert_allclose(output.permute(1, 2, 0), expected, atol=1e-3)
+    assert output[:, -1, -1].tolist() == image[-1, -1].tolist()  # the corners are the image's
+
+
 def test_size_gives_dsrgs_squares():
     squares = [(241, 241), (321, 321), (401, 401)]
     assert options([0.75, 1.0, 1.25], size=321).input_sizes(5, 7) == squares
@@ -73,11 +83,8 @@ def test_resampling_of_the_images(image, how):
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     outputs = show(image, scales=[0.5, 1.7], resampling=how)
     for output, size in zip(outputs, [(3, 5), (10, 17)], strict=True):
-        expected = resize(pixels, size, how)[0]
-        if how == "bicubic":
-            expected = expected.round().clamp(0, 255)
-        torch.testing.assert_close(output, expected)
-    torch.testing.assert_close(show(image, scales=[0.5])[0], resize(pixels, (3, 5), "antialias")[0])
+        assert torch.equal(output, resize_image(pixels, size, how)[0])
+    assert torch.equal(show(image, scales=[0.5])[0], resize_image(pixels, (3, 5), "antialias")[0])
 
 
 def test_no_scale_is_smaller_than_a_pixel(image):
@@ -175,3 +182,16 @@ def test_sizes_are_rounded_but_truncated_by_tensorflow():
     assert options(scales).input_sizes(375, 333) == [(281, 250), (188, 166)]
     truncated = options(scales, resampling="tf_legacy").input_sizes(375, 333)
     assert truncated == [(281, 249), (187, 166)]
+
+
+@pytest.mark.parametrize(
+    ("how", "sizes"),
+    [
+        ("corner_aligned", [(251, 248), (418, 413)]),  # DSRG's final test: halves up
+        ("bicubic", [(250, 248), (418, 412)]),  # PSA: halves to the even
+        ("half_pixel", [(250, 248), (418, 412)]),  # OpenCV
+        ("tf_legacy", [(250, 247), (417, 412)]),
+    ],
+)
+def test_halves_of_pixels_are_rounded_as_the_originals_do(how, sizes):
+    assert options([0.75, 1.25], resampling=how).input_sizes(334, 330) == sizes

@@ -77,6 +77,36 @@ def test_foreground_fraction_is_strict():
     assert not found[0.5][:, 1:].any()
 
 
+@pytest.mark.parametrize(
+    ("fraction", "maximum", "tie"), [(0.2, 255, 51), (0.6, 255, 153), (0.29, 100, 29)]
+)
+def test_levels_are_compared_with_their_fraction_of_the_maximum_exactly(fraction, maximum, tie):
+    cams = np.uint8([[[maximum, tie, tie + 1], [tie, tie, tie], [0, 0, 0]]])
+    cues = make(cams=cams, saliency=SALIENCY[::-1] > 0, labels=[1], foreground_fraction=fraction)
+    assert drawn(cues)[0] == "1 . 1" and not cues[1, 1:].any()
+
+
+def test_saliency_levels_are_compared_exactly():
+    cams, saliency = np.ones((1, 3, 3)), np.uint8([[50, 51, 52], [152, 153, 154], [0, 255, 255]])
+    options = {"background_threshold": 0.2, "foreground_saliency": 0.6}
+    cues = make(cams=cams, saliency=saliency, labels=[1], **options)
+    assert drawn(cues) == ["0 . .", ". 1 1", "0 1 1"]
+
+
+@pytest.mark.parametrize("size", [(7, 9), (30, 50), (375, 500)])
+def test_interpolation_breaks_no_ties(size):
+    """A map at 0.2 of its maximum, and a saliency of 0.2: equal, so no cue, on the whole grid."""
+    cams = np.full((1, *size), 51, np.uint8)
+    cams[0, 0, 0] = 255
+    saliency = np.full(size, 51, np.uint8)
+    image = {"cams": cams, "saliency": saliency, "labels": [1], "grid": 41}
+    cues = make(**image, background_threshold=0.2, conflict="multi_hot")
+    assert cues[0].sum() == 1  # the cell that every class gets
+    assert not cues[1, 10:].any() and not cues[1, :, 10:].any()
+    salient = make(**image, foreground_fraction=0.0, foreground_saliency=0.2)
+    assert salient[1].sum() == 41 * 41 - 1
+
+
 def test_background_threshold_is_strict():
     saliency = np.array([[0.25, 0.24, 0.26]] * 3)
     cues = make(saliency=saliency, cams=CAMS[:0], labels=[], background_threshold=0.25)

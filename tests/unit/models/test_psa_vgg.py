@@ -131,11 +131,15 @@ def test_new_layers_learn_at_rates_of_their_own():
         names = {parameter: name for name, parameter in model.named_parameters()}
         groups = {g["lr"]: [names[p] for p in g["params"]] for g in parameter_groups(model, rates)}
         body = [str(n) for numbers in BLOCKS[2:] for n in numbers] + ["fc6", "fc7"]
-        assert groups[1] == [f"features.{name}.weight" for name in body]
+        # PSA's group norms learn as its convolutions: scales at the base rate, with decay.
+        weights = [f"features.{name}.weight" for name in body]
+        assert groups[1] == weights + [f"head.{name}.weight" for name in old]
         assert [n for n in groups[2] if n.startswith("features.")] == [
             f"features.{name}.bias" for name in body
         ]
-        assert {n.split(".")[1] for n in groups[2] if n.startswith("head.")} == set(old)
+        assert [n for n in groups[2] if n.startswith("head.")] == [
+            f"head.{name}.bias" for name in old
+        ]
         assert groups[10] == [f"head.{name}.weight" for name in new]
         assert 20 not in groups
 

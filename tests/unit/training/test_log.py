@@ -45,6 +45,17 @@ def test_the_log_has_the_rate_of_its_step(batches_until, tmp_path):
     )
 
 
+@pytest.mark.parametrize("schedule", [STEP, Poly(power=0.9)])
+def test_the_rate_is_the_base_rate_whatever_the_multipliers(batches_until, tmp_path, schedule):
+    options = {"learning_rate": 5e-4, "schedule": schedule, "optimizer": sgd()}
+    rates = [
+        [row["rate"] for row in run_toy(batches_until(), tmp_path / "w", **options, **factors)[2]]
+        for factors in ({}, {"multipliers": (1, 2, 10, 20)})
+    ]
+    assert rates[1] == rates[0]
+    assert rates[0][0] == pytest.approx(5e-4 if schedule == STEP else 5e-4 * (24 / 33) ** 0.9)
+
+
 def test_events_are_the_log_without_doubled_steps(
     batches_until, tmp_path, monkeypatch, checkpoint_every_step
 ):

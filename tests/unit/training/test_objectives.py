@@ -194,6 +194,16 @@ def test_the_image_of_the_crf(make_batch, how, columns):
     assert objective.crf.images[0, 0].tolist() == [columns] * 4
 
 
+@pytest.mark.parametrize("how", ["corner_aligned", "tf_legacy"])  # the Caffe release and the port
+def test_the_channels_of_the_image_of_the_crf_are_blue_green_red(make_batch, how):
+    images = torch.tensor([10.0, 20, 30]).view(1, 3, 1, 1).expand(1, 3, 8, 8)  # red, green, blue
+    cues = torch.zeros(1, 2, 4, 4, dtype=torch.bool)
+    objective = seed_growing(crf_image=how)
+    objective.crf = Recording(iterations=1, bilateral_srgb=13, **CRF)
+    objective(Fixed(torch.zeros(1, 2, 4, 4)), make_batch(images, [[1, 1]], targets=cues), 0)
+    assert objective.crf.images[0, :, 0, 0].tolist() == [30, 20, 10]
+
+
 PORT = {
     "grow_on": "softmax",
     "train_unary": "logprob",
@@ -217,7 +227,7 @@ def port_by_numpy(images, logits, tags, cues):
     for n in range(count):
         rows = np.arange(height) * images.shape[2] // height  # a whole ratio: no interpolation
         columns = np.arange(width) * images.shape[3] // width
-        small = np.floor(images[n][:, rows][:, :, columns]).astype(np.uint8)
+        small = np.floor(images[n][:, rows][:, :, columns]).astype(np.uint8)[::-1]  # BGR
         crf = DenseCRF2D(width, height, channels)
         crf.setUnaryEnergy(-np.log(softmax[n]).reshape(channels, -1).astype(np.float32))
         crf.addPairwiseGaussian(sxy=0.5, compat=3)

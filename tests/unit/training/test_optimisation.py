@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from seedbed.training.optimisation import (
     Constant,
@@ -9,6 +10,7 @@ from seedbed.training.optimisation import (
     OneCycle,
     Poly,
     Step,
+    base_rate,
     make_optimizer,
     make_schedule,
     parameter_groups,
@@ -38,6 +40,33 @@ def test_parameter_groups_take_the_four_multipliers():
         model, optimisation(optimizer=adamw(weight_decay=0.01, decay_biases=True))
     )
     assert [group["weight_decay"] for group in decayed] == [0.01] * 4
+
+
+class Normed(nn.Module):
+    """With a norm of each kind, all in the pretrained part."""
+
+    new_parts = ("head.",)
+
+    def __init__(self):
+        super().__init__()
+        self.group, self.batch = nn.GroupNorm(2, 4), nn.BatchNorm2d(4)
+        self.layer, self.head = nn.LayerNorm(4), nn.GroupNorm(1, 4)
+
+
+def test_scales_of_group_norms_are_weights_and_those_of_other_norms_biases():
+    model = Normed()
+    options = {"learning_rate": 0.1, "optimizer": adamw(weight_decay=0.01)}
+    groups = parameter_groups(model, optimisation(multipliers=(1, 2, 10, 20), **options))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert [
+        (group["lr"], group["weight_decay"], [names[id(p)] for p in group["params"]])
+        for group in groups
+    ] == [
+        (0.1, 0.01, ["group.weight"]),
+        (0.2, 0, ["group.bias", "batch.weight", "batch.bias", "layer.weight", "layer.bias"]),
+        (1.0, 0.01, ["head.weight"]),
+        (2.0, 0, ["head.bias"]),
+    ]
 
 
 def test_groups_without_parameters_are_left_out():
@@ -89,6 +118,21 @@ def test_one_cycle_rises_for_a_fifth_and_ends_near_nothing():
 @pytest.mark.parametrize("iterations", range(1, 12))
 def test_one_cycle_of_few_iterations(iterations):
     assert all(0 < rate <= 0.5 for rate in learning_rates(iterations, OneCycle()))
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "expected"),
+    [((1, 2, 10, 20), [5e-4, 5e-5]), ((0, 0, 10, 20), [5e-4, 5e-5]), ((0, 0, 0, 0), [0, 0])],
+)
+def test_the_base_rate_is_the_one_before_the_multipliers(multipliers, expected):
+    schedule = Step(every=1, factor=0.1)
+    settings = optimisation(2, learning_rate=5e-4, multipliers=multipliers, schedule=schedule)
+    optimizer = make_optimizer(Toy(), settings)
+    scheduler = make_schedule(optimizer, settings)
+    rates = [base_rate(optimizer)]
+    optimizer.step()
+    scheduler.step()
+    assert [*rates, base_rate(optimizer)] == pytest.approx(expected)
 
 
 def test_multipliers_last_through_the_schedule():

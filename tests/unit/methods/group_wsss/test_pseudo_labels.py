@@ -33,6 +33,60 @@ def test_every_rule_on_one_row():
     assert mask.tolist() == [[7, 0, 255, 255, 255, 0, 255, 255]]
 
 
+def levels(*values):
+    return row(*values, dtype=np.uint8)
+
+
+def test_scores_that_are_equal_as_float32_are_background():
+    """219 / 255 against 1 − 36 / 255: a tie, so background, and so much attention makes it void.
+
+    One level more, and the class wins.
+    """
+    attention, saliency = levels(0, 219, 220, 255), levels(0, 36, 36, 255)
+    assert saliency_guided({1: attention}, saliency).tolist() == [[0, 255, 1, 1]]
+    lax = {"saliency_threshold": 256, "attention_threshold": 1.0}
+    assert saliency_guided({1: attention}, saliency, **lax).tolist() == [[0, 0, 1, 1]]
+
+
+def test_labels_of_all_levels_are_those_of_the_originals_arithmetic():
+    """Attention x against saliency 255 − x, and one level beside: number by number."""
+    pairs = [(x, 255 - x + d) for x in range(1, 255) for d in (-1, 0, 1)]
+    attention, saliency = (
+        levels(0, 255, *(x for x, _ in pairs)),
+        levels(0, 255, *(s for _, s in pairs)),
+    )
+    options = {"saliency_threshold": 256, "attention_threshold": 1.0, "conflict_threshold": 1.0}
+    found = saliency_guided({1: attention}, saliency, **options)[0, 2:]
+    one = np.float32(1)
+    wins = [np.float32(x / (255 + 1e-8)) > one - np.float32(s) / np.float32(255) for x, s in pairs]
+    assert found.tolist() == [int(win) for win in wins]
+    # In exact arithmetic none of the 254 ties is the class's; rounding in float32 gives it many.
+    assert 0 < sum(win for win, (x, s) in zip(wins, pairs, strict=True) if x + s == 255) < 254
+
+
+def test_attention_is_compared_with_its_threshold_in_float64():
+    """204 / 255 is not above 0.8, although it is as float32; 205 / 255 is."""
+    attention, saliency = levels(0, 204, 205, 255), levels(0, 0, 0, 255)
+    assert saliency_guided({1: attention}, saliency).tolist() == [[0, 0, 255, 1]]
+
+
+@pytest.mark.parametrize(("threshold", "maximum", "tie"), [(0.9, 250, 225), (0.8, 255, 204)])
+def test_scores_are_compared_with_the_conflict_threshold_in_float32(threshold, maximum, tie):
+    """225 of 0..250 is 0.9 and not above; 226 is, and in conflict with the other class."""
+    first, second = levels(0, tie, tie + 1, maximum), levels(0, 255, 255, 0)
+    saliency = levels(0, 255, 255, 255)
+    found = saliency_guided({1: first, 2: second}, saliency, conflict_threshold=threshold)
+    assert found.tolist() == [[0, 2, 255, 1]]
+
+
+def test_a_range_near_the_originals_constant_is_not_stretched():
+    """(a − min) / (1e-8 + 1e-8) is 0.5, less than background's 0.6."""
+    maps, saliency = row(0.0, 1e-8), levels(0, 102)
+    assert saliency_guided(
+        {1: maps}, saliency, saliency_threshold=256, minimum_foreground=0
+    ).tolist() == [[0, 0]]
+
+
 def test_ties_go_to_the_lowest_id():
     saliency = row(255, 255, 0, dtype=np.uint8)
     maps = {9: row(0.5, 1.0, 0.0), 4: row(0.5, 1.0, 0.0)}

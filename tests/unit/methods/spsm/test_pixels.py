@@ -84,6 +84,24 @@ def test_initial_pixels(attention, saliency, expected):
     assert proposal.mask.tolist() == [[expected, 7]]
 
 
+def test_levels_of_the_first_proposal_are_compared_exactly():
+    """With thresholds at levels: each condition at its threshold, and one level beside."""
+    thresholds = replace(
+        THRESHOLDS,
+        harmonic=0.1,
+        attention=0.8,
+        background_attention=0.2,
+        drop=0.4,
+        witness_foreground_saliency=0.6,
+    )
+    #                  salient enough or not, attention instead or not, attended or salient ground
+    attention = mask(170, 170, 204, 203, 50, 51, 40, 40)
+    saliency = mask(153, 152, 152, 152, 90, 90, 101, 102)
+    image = np.zeros((*saliency.shape, 3), np.uint8)
+    found = initial_proposal({7: attention}, saliency, image, CRF, thresholds)
+    assert found.mask.tolist() == [[7, 255, 7, 255, 0, 255, 0, 255]]
+
+
 def test_pixel_relabelled_by_the_crf_is_void():
     # The CRF, here a wide Gaussian, overrules the lone 2 among ones.
     ones = np.full((5, 5), 0.9)
@@ -144,6 +162,43 @@ def test_confidence_is_required(says, confidence, kept):
     sure = row(1.0, 1.0, confidence)
     proposal = refined(row(7, 0, says), row(0.6, 0.1, 0.4), row(7, 0, says), confidence=sure)
     assert proposal.mask.tolist() == [[7, 0, kept]]
+
+
+def test_levels_of_a_refined_proposal_are_compared_exactly():
+    """Confidence and both witnesses at their thresholds, and one level beside."""
+    arguments = {
+        "prediction": mask(7, 7, 0, 0, 7, 7, 0, 0, 0),
+        "confidence": mask(153, 152, 204, 203, 255, 255, 255, 255, 255),
+        "probabilities": np.full((2, 1, 9), 0.5),
+        "classes": [0, 7],
+        "saliency": mask(255, 255, 0, 0, 102, 101, 50, 51, 0),
+        "initial": mask(7, 7, 0, 0, 0, 0, 255, 255, 0),
+        "labels": [7],
+        "thresholds": replace(
+            THRESHOLDS,
+            foreground_confidence=0.6,
+            background_confidence=0.8,
+            witness_foreground_saliency=0.4,
+            witness_background_saliency=0.2,
+        ),
+    }
+    kept = refined_proposal(**arguments).mask
+    assert kept.tolist() == [[7, 255, 0, 255, 7, 255, 0, 255, 0]]
+
+
+def test_levels_correct_a_prediction_exactly():
+    """m3 drops foreground below 0.2 and promotes background from 0.8 on, so that it is m1."""
+    found = refined_proposal(
+        prediction=mask(7, 7, 0, 0),
+        confidence=mask(255, 255, 255, 255),
+        probabilities=np.full((2, 1, 4), 0.5),
+        classes=[0, 7],
+        saliency=mask(50, 51, 203, 204),
+        initial=mask(0, 7, 0, 7),
+        labels=[7],
+        thresholds=replace(THRESHOLDS, drop=0.2, promote_saliency=0.8),
+    )
+    assert (found.candidate, found.quality) == (3, 1)
 
 
 @pytest.mark.parametrize(

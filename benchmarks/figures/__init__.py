@@ -1,0 +1,1 @@
+"""The figures of the default run in README and docs: `make figures`."""

@@ -1,0 +1,175 @@
+"""What values and colours in mask files mean."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seedbed.formats.mask_coding import MaskCoding, MaskReader
+from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.runtime.errors import UserError
+from tests.bad_input.images import write_png
+
+BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
+CAT, DOG = (tuple(VOC_PALETTE[k].tolist()) for k in (8, 12))
+VOC, OWN = MaskReader(20, is_voc=True), MaskReader(2)
+
+
+def write_palette(path, indices, colours):
+    """A palette PNG of one row."""
+    image = Image.fromarray(np.uint8([indices]))
+    image.putpalette(np.uint8(colours).tobytes())
+    image.save(path)
+
+
+def read_palette(tmp_path, indices, colours, reader):
+    write_palette(tmp_path / "a.png", indices, colours)
+    mask, form = reader.read(tmp_path / "a.png")
+    return mask[0].tolist(), form
+
+
+@pytest.mark.parametrize("reader", [VOC, OWN])
+@pytest.mark.parametrize(
+    "palette",
+    [
+        VOC_PALETTE,
+        [*VOC_PALETTE[:21], *[BLACK] * 235],  # filled up, so that void is black
+        [BLACK] * 256,
+        [(k, k, k) for k in range(256)],
+        [BLACK, RED, BLUE, *[BLACK] * 252, WHITE],
+        [BLACK, RED, RED, *[BLACK] * 253],
+    ],
+    ids=["VOC", "short", "none", "grey", "own", "one colour"],
+)
+def test_indices_are_ids_where_the_colours_are_in_place_or_say_nothing(tmp_path, palette, reader):
+    found, form = read_palette(tmp_path, [0, 1, 2, 255], palette, reader)
+    assert found == [0, 1, 2, 255] and not form.moved and form.by_index
+
+
+@pytest.mark.parametrize("order", [[BLACK, CAT, DOG], [DOG, BLACK, CAT], [CAT, DOG, BLACK]])
+def test_vocs_colours_count_wherever_they_stand(tmp_path, order):
+    indices = [order.index(colour) for colour in (BLACK, DOG, CAT, DOG)]
+    found, form = read_palette(tmp_path, indices, order, VOC)
+    assert found == [0, 12, 8, 12] and form.moved
+
+
+def test_colours_decide_for_own_classes_only_if_they_are_ids(tmp_path):
+    first, second = VOC_PALETTE[[1, 2]]
+    assert read_palette(tmp_path, [0, 1, 2], [BLACK, second, first], OWN)[0] == [0, 2, 1]
+    assert read_palette(tmp_path, [0, 1, 2], [BLACK, VOC_PALETTE[4], first], OWN)[0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("colours", "reader"),
+    [
+        ([BLACK, CAT, WHITE], VOC),
+        ([RED, BLACK, BLUE], OWN),  # background sorted behind a class
+        ([WHITE, BLACK, WHITE], OWN),
+        ([BLACK, (2, 2, 2), (1, 1, 1)], OWN),
+    ],
+)
+def test_palettes_that_can_be_read_in_two_ways_are_refused(tmp_path, colours, reader):
+    with pytest.raises(UserError, match=r"a\.png has the (colour|levels) .*convert\.mask_values"):
+        read_palette(tmp_path, [0, 1, 2], colours, reader)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_grey_of_few_bits_holds_its_values(tmp_path, depth):
+    highest = 2**depth - 1
+    write_png(tmp_path / "a.png", (1, 1), depth, 0, bytes([0, highest << 8 - depth]))
+    assert read_mask(tmp_path / "a.png").tolist() == [[highest]]
+    write_png(tmp_path / "a.png", (1, 1), depth, 0, bytes([0, 1 << 8 - depth]))
+    assert read_mask(tmp_path / "a.png").tolist() == [[1]]
+
+
+@pytest.mark.parametrize("values", [{0: 0, 255: 1}, {0: 0, 1: 1}, {255: 0, 0: 1, 7: 255}])
+@pytest.mark.parametrize("mode", ["L", "1", "P", "RGB", "LA", "RGBA", "I;16"])
+def test_own_values_are_found_however_a_program_saves_them(tmp_path, values, mode):
+    background, crack = (next(v for v, k in values.items() if k == wanted) for wanted in (0, 1))
+    grey = np.uint8([[background, crack, crack]])
+    if mode == "1" and 1 in values:  # one bit that holds 0 and 1
+        write_png(tmp_path / "a.png", (3, 1), 1, 0, b"\0\x60")
+    elif mode == "I;16":
+        Image.fromarray(grey.astype(np.uint16)).save(tmp_path / "a.png")
+    else:
+        Image.fromarray(grey).convert(mode).save(tmp_path / "a.png")
+    reader = MaskReader(1, coding=MaskCoding(values=values))
+    assert reader.read(tmp_path / "a.png")[0].tolist() == [[0, 1, 1]]
+
+
+def test_own_values_that_can_be_read_in_two_ways_are_refused(tmp_path):
+    write_palette(tmp_path / "a.png", [0, 1], [WHITE, BLACK])
+    reader = MaskReader(1, coding=MaskCoding(values={0: 0, 1: 1, 255: 1}))
+    with pytest.raises(UserError, match=r"\[0, 1\] are shown as the levels \[255, 0\]"):
+        reader.read(tmp_path / "a.png")
+    write_palette(tmp_path / "a.png", [0, 1], [BLACK, RED])
+    assert reader.read(tmp_path / "a.png")[0].tolist() == [[0, 1]]
+    Image.new("RGB", (1, 1), RED).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"name them in convert\.mask_colours instead"):
+        reader.read(tmp_path / "a.png")
+
+
+def test_values_of_16_bits_can_be_named(tmp_path):
+    Image.fromarray(np.uint16([[0, 65535, 300]])).save(tmp_path / "a.png")
+    reader = MaskReader(2, coding=MaskCoding(values={0: 0, 300: 1, 65535: 2}))
+    assert reader.read(tmp_path / "a.png")[0].tolist() == [[0, 2, 1]]
+    with pytest.raises(UserError, match="holds the value 65535, and ids end at 255"):
+        read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "1"])
+def test_own_colours_count_in_every_mode(tmp_path, mode):
+    coding = MaskCoding.of_colours({WHITE: 1})
+    Image.fromarray(np.uint8([[0, 255]])).convert(mode).save(tmp_path / "a.png")
+    assert MaskReader(1, coding=coding).read(tmp_path / "a.png")[0].tolist() == [[0, 1]]
+    Image.fromarray(VOC_PALETTE[[[255, 0]]]).save(tmp_path / "a.png")
+    assert MaskReader(1, coding=coding).read(tmp_path / "a.png")[0].tolist() == [[255, 0]]
+
+
+def test_background_and_void_have_other_colours_if_theirs_are_classes():
+    void = tuple(VOC_PALETTE[255].tolist())
+    coding = MaskCoding.of_colours({BLACK: 1, void: 2, RED: 0})
+    assert coding.colours.pop(tuple(VOC_PALETTE[254].tolist())) == 255
+    assert coding.colours == {BLACK: 1, void: 2, RED: 0}
+
+
+def test_levels_in_rgb_are_ids_and_vocs_greys_are_vocs(tmp_path):
+    for levels, ids in (([0, 1, 255], [0, 1, 255]), ([0, 128], [0, 7])):
+        Image.fromarray(np.uint8([levels])).convert("RGB").save(tmp_path / "a.png")
+        assert read_mask(tmp_path / "a.png").tolist() == [ids]
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels", "message"),
+    [
+        ("a.tif", np.float32([[0.5]]), "no whole numbers"),
+        ("a.tif", np.int32([[-1]]), "no whole numbers"),
+        ("a.webp", np.uint8([[1]]), "is a WEBP with lossy compression"),
+    ],
+)
+def test_files_that_hold_no_exact_ids_are_refused(tmp_path, name, pixels, message):
+    Image.fromarray(pixels).save(tmp_path / name)
+    with pytest.raises(UserError, match=message):
+        read_mask(tmp_path / name)
+
+
+def test_several_pictures_and_lossy_tiffs_are_refused(tmp_path):
+    image = Image.fromarray(np.uint8([[0, 1]] * 8).repeat(4, 1))
+    image.save(tmp_path / "a.tif", save_all=True, append_images=[image])
+    image.save(tmp_path / "b.tif", compression="jpeg")
+    for name, message in (("a.tif", "holds 2 pictures"), ("b.tif", "is a TIFF with lossy")):
+        with pytest.raises(UserError, match=message):
+            read_mask(tmp_path / name)
+
+
+@pytest.mark.parametrize("colour", [4, 6], ids=["LA", "RGBA"])
+def test_16_bit_masks_with_alpha_are_not_read_by_their_upper_bits(tmp_path, colour):
+    channels = {4: 2, 6: 4}[colour]
+    row = b"\0" + b"\0\1" * (channels - 1) + b"\xff\xff"
+    write_png(tmp_path / "a.png", (1, 1), 16, colour, row)
+    with pytest.raises(UserError, match="has 16 bits a channel"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_a_coding_survives_json():
+    for coding in (MaskCoding(values={0: 0, 255: 1}), MaskCoding.of_colours({RED: 1})):
+        assert MaskCoding.from_json(coding.to_json()) == coding
