@@ -174,7 +174,7 @@ def convert(
         print(f"note: {note}")
 
 
-def compare(
+def compare_with_index(
     *,
     index: Annotated[Path, "dataset/index.json"],
     masks: Annotated[Path, "dataset/masks.h5"],
@@ -216,4 +216,4 @@ def check(
 
 
 if __name__ == "__main__":
-    run_stage(convert, modes={"--check": check, "--compare": compare})
+    run_stage(convert, modes={"--check": check, "--compare": compare_with_index})
