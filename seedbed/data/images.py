@@ -125,11 +125,28 @@ def upright(image: Image.Image) -> Image.Image:
     Pillow's `exif_transpose` also writes them anew, which fails where another field is broken.
     """
     image.load()  # which turns a TIFF
+    orientation = _orientation(image)
+    return image.transpose(TURNS[orientation]) if orientation else image
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """EXIF's orientation, 2 to 8; None if there is none, or none that can be read."""
     try:
         value = re.fullmatch(r"\s*([2-8])[\s\0]*", str(image.getexif().get(ORIENTATION, "")))
     except Exception:
-        value = None
-    return image.transpose(TURNS[int(value[1])]) if value else image
+        return None
+    return int(value[1]) if value else None
+
+
+def read_orientation(path: Path) -> int | None:
+    """EXIF's orientation of an image that can be read, 2 to 8; None if it is not turned."""
+    with open_picture(path, IMAGE_FORMATS) as image:
+        return _orientation(image)
+
+
+def turn(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A mask (H, W) uint8 turned as `read_image` turns an image of this orientation."""
+    return np.array(Image.fromarray(mask).transpose(TURNS[orientation]))
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import torch
 from PIL import Image
 
 from seedbed.formats.maps import write_maps
@@ -69,13 +70,42 @@ def _(bad: Bad) -> str:
     return weights_of(bad, "weights/a.pth")
 
 
-@case("weights that cannot be read")
-def _(bad: Bad) -> str:
+def weights_refused(bad: Bad, content: object) -> str:
+    """The line in which a training refuses initial weights; bytes are written as they are."""
     path = folder(bad, "weights") / "a.pth"
-    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
     brief = {"network": "tiny_cls", "iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.1}
     outputs = ["--weights", bad.root / "weights.pt", "--log", bad.root / "log.tsv"]
     return bad.refused(train_classifier, *common(bad, **brief), *outputs, "--initial", path)
+
+
+@case("weights that cannot be read")
+def _(bad: Bad) -> str:
+    return weights_refused(bad, b"PK\3\4 cut short")
+
+
+@case("a Git LFS pointer instead of weights")
+def _(bad: Bad) -> str:
+    return weights_refused(bad, b"version https://git-lfs.github.com/spec/v1\n")
+
+
+@case("a web page instead of weights")
+def _(bad: Bad) -> str:
+    return weights_refused(bad, b"<!DOCTYPE html><html><title>Quota exceeded</title>")
+
+
+@case("a pickled module instead of weights")
+def _(bad: Bad) -> str:
+    return weights_refused(bad, {"model": torch.nn.Sequential(torch.nn.ReLU())})
+
+
+@case("two networks in a file of weights")
+def _(bad: Bad) -> str:
+    state = build("tiny_cls", 2).state_dict()
+    return weights_refused(bad, {"student": state, "teacher": state})
 
 
 def read_saliency(bad: Bad) -> str:

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+from PIL import Image
 
 from seedbed.data.index import Index
+from seedbed.formats.maps import Maps
 from seedbed.formats.masks import write_mask
 from tests.bad_input.case import HEIGHT, WIDTH, Bad, case, pixels
 
@@ -222,7 +224,43 @@ def _(bad: Bad) -> str:
 
 @case("a COCO image whose name points outside its folder")
 def _(bad: Bad) -> str:
-    return bad.not_converted(bad.make_coco(images=[{"id": 1, "file_name": "../train/a.jpg"}]))
+    return bad.not_converted(bad.make_coco(images=[{"id": 1, "file_name": "../val/b.jpg"}]))
+
+
+@case("Label Studio's paths, ids as text, flat polygons, null `iscrowd` in COCO")
+def _(bad: Bad) -> None:
+    image = {"id": "1", "file_name": "/data/upload/3/0f3e9a1b-a.jpg"}
+    thing = {
+        "image_id": 1,
+        "category_id": "17",
+        "iscrowd": None,
+        "segmentation": [0, 0, 4, 0, 4, 4],
+    }
+    dataset = bad.converted(bad.make_coco(images=[image], annotations=[thing]))
+    (entry,) = Index.load(dataset / "index.json").images
+    assert (entry.id, entry.labels, entry.has_mask) == ("a", (1,), True)
+
+
+@case("a photo on its side whose COCO size is that before it is turned")
+def _(bad: Bad) -> None:
+    settings = bad.make_coco()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels().save(bad.data / "coco/train/a.jpg", exif=exif)
+    with Maps(bad.converted(settings) / "masks.h5") as masks:
+        assert masks["a"].shape == (WIDTH, HEIGHT) and masks["a"].any()
+
+
+@case("two equal COCO images in folders")
+def _(bad: Bad) -> str:
+    images = [
+        {"id": k, "file_name": f"{folder}/a.jpg"} for k, folder in enumerate(("left", "right"))
+    ]
+    settings = bad.make_coco(images=images, annotations=[{"image_id": 0, "category_id": 17}])
+    for folder in ("left", "right"):
+        (bad.data / "coco/train" / folder).mkdir()
+        pixels().save(bad.data / "coco/train" / folder / "a.jpg")
+    return bad.not_converted(settings)
 
 
 @case("a COCO annotation of no image or no category")

@@ -10,7 +10,8 @@ from seedbed.data.layouts.regions import Segmentation
 from seedbed.data.text import plain_name
 from seedbed.runtime.errors import UserError
 
-Key = int | str
+# Programs write the same id as a number here and as text there.
+Key = Annotated[int | str, AfterValidator(lambda key: str(key).strip())]
 Name = Annotated[str, AfterValidator(plain_name)]
 
 
@@ -41,7 +42,7 @@ class Instance(Record):
 
     image_id: Key
     category_id: Key
-    iscrowd: bool = False
+    iscrowd: Annotated[bool | None, AfterValidator(bool)] = False
     segmentation: Segmentation | None = None
 
 

@@ -1,11 +1,12 @@
 """Segmentations of COCO's annotations: polygons and run lengths, plain or compressed."""
 
 import re
-from typing import Annotated
+from itertools import chain
+from typing import Annotated, Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
 # x0, y0, x1, y1, …; an array, because a file has millions of numbers
@@ -23,7 +24,35 @@ class RunLengths(BaseModel):
     counts: list[Count] | str
 
 
-Segmentation = RunLengths | list[Polygon]
+def _in_coco_form(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """A segmentation in COCO's form, if it has one of those that other programs write.
+
+    These are a single polygon without its list, points [x, y] instead of numbers, and run lengths
+    within a list.
+    """
+    if not isinstance(value, list) or not value:
+        return value
+    first = value[0]
+    if isinstance(first, int | float):
+        return [value]
+    if len(value) == 1 and isinstance(first, dict):
+        return first
+    if _are_points(value):
+        return [list(chain.from_iterable(value))]
+    return [list(chain.from_iterable(part)) if _are_points(part) else part for part in value]
+
+
+def _are_points(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    """Whether a value is a list of at least three pairs of numbers."""
+    return (
+        isinstance(value, list)
+        and len(value) > 2
+        and all(isinstance(point, list) and len(point) == 2 for point in value)
+        and all(isinstance(number, int | float) for point in value for number in point)
+    )
+
+
+Segmentation = Annotated[RunLengths | list[Polygon], BeforeValidator(_in_coco_form)]
 
 
 def region_of(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
@@ -39,6 +68,8 @@ def region_of(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:
 def _of_polygons(polygons: list[Polygon], size: tuple[int, int]) -> np.ndarray:
     """Rasterise with COCO's library, which needs coordinates that have been checked."""
     height, width = size
+    # Points and lines that were drawn by accident have no area.
+    polygons = [polygon for polygon in polygons if len(polygon) not in (2, 4)] or polygons
     for polygon in polygons:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError(f"a polygon has {len(polygon)} numbers")

@@ -32,7 +32,7 @@ OPCODES = (
 )
 
 
-class _Opcodes(dict[int, Callable]):
+class Opcodes(dict[int, Callable]):
     """The handler of each allowed opcode."""
 
     def __missing__(self, code: int) -> Callable:
@@ -65,7 +65,7 @@ class Unpickler(pickle._Unpickler):
     """
 
     names: Mapping[str, Any] = NAMES
-    dispatch = _Opcodes(
+    dispatch = Opcodes(
         (code, pickle._Unpickler.dispatch[code])
         for code in (getattr(pickle, name)[0] for name in OPCODES)
     )

@@ -1,6 +1,6 @@
 """Weight files of any published format → tensors by the names in the file."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,10 +9,12 @@ from torch import Tensor
 from seedbed.formats.weights.caffe import read_caffe
 from seedbed.formats.weights.mxnet import read_mxnet
 from seedbed.formats.weights.numpy_dict import read_numpy
-from seedbed.formats.weights.pytorch import read_pytorch
+from seedbed.formats.weights.pytorch import Skipped, read_pytorch
 from seedbed.formats.weights.safetensors_file import read_safetensors
 from seedbed.formats.weights.tensorflow import read_tensorflow
 from seedbed.runtime.errors import UserError
+
+NESTING = 4  # dicts within dicts whose tensors are read
 
 READERS = {
     "*.caffemodel": read_caffe,
@@ -30,16 +32,18 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
     The format is chosen by the file's name: `.caffemodel`, MXNet's `.params`, `.npy` and `.npz`,
     `.safetensors`, and TensorFlow checkpoints of both versions. All other files are read as
-    PyTorch's; if they hold a dict with a `state_dict`, that one is read.
+    PyTorch's.
 
     Returns:
-        Tensors by the names in the file.
+        Tensors by the names in the file, without those of a wrapper that holds all of them, such as
+        a `state_dict`. Tensors of several dicts have dots between the keys: "model_ema.conv1.bias".
 
     Raises:
         UserError: if the file cannot be read or has another format.
 
     """
     path = Path(path)
+    _refuse_placeholder(path)
     for pattern, read in READERS.items():
         if fnmatch(path.name, pattern):
             return read(path)
@@ -49,17 +53,61 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return _read_state_dict(path)
 
 
-def _read_state_dict(path: str | Path) -> dict[str, Tensor]:
+def _refuse_placeholder(path: Path) -> None:
+    """Refuse what a download often leaves instead of the file."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        raise UserError(f"weights {path} are a Git LFS pointer; get the file with git lfs pull")
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"weights {path} are a web page; download the file itself")
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
     content = read_file(path)
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
     if not isinstance(content, Mapping):
-        raise UserError(f"weights {path} hold no state dict but a {type(content).__name__}")
-    return {
-        name: value
-        for name, value in content.items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+        raise UserError(f"weights {path} hold no state dict but {_kind(content)}")
+    tensors = dict(_nested_tensors(_unwrap(content), NESTING))
+    modules = [
+        value for value in content.values() if isinstance(value, Skipped) and value.is_module
+    ]
+    if modules and not tensors:
+        raise UserError(f"weights {path} hold {_kind(modules[0])}")
+    return tensors
+
+
+def _unwrap(content: Mapping) -> Mapping:
+    """The dict that holds all tensors, if it is the only one that has any."""
+    dicts = [value for value in content.values() if isinstance(value, Mapping)]
+    filled = [value for value in dicts if any(_nested_tensors(value, NESTING))]
+    if len(filled) != 1 or any(isinstance(value, Tensor) for value in content.values()):
+        return content
+    return _unwrap(filled[0])
+
+
+def _nested_tensors(content: Mapping, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a dict and of the dicts in it, with dots between the keys."""
+    for key, value in content.items():
+        if not isinstance(key, str):
+            continue
+        if isinstance(value, Tensor):
+            yield key, value
+        elif isinstance(value, Mapping) and depth:
+            for name, tensor in _nested_tensors(value, depth - 1):
+                yield f"{key}.{name}", tensor
+
+
+def _kind(content: object) -> str:
+    """What a file holds instead of tensors, and what to do."""
+    if not isinstance(content, Skipped):
+        return f"a {type(content).__name__}; save a network's state_dict()"
+    what = "the pickled module" if content.is_module else "a"
+    return (
+        f"{what} {content.name}, which cannot be read without its code; where that runs, save"
+        " torch.save(model.state_dict(), …)"
+    )
 
 
 def read_file(path: str | Path) -> object:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.pickles.names import NAMES, StandIn, Tuple
-from seedbed.formats.pickles.unpickler import Unpickler
+from seedbed.formats.pickles.unpickler import Opcodes, Unpickler
 from seedbed.formats.weights.reading import MAX_AXES
 from seedbed.formats.weights.sstable import cut
 
@@ -86,12 +86,47 @@ class _View(StandIn):
         return torch.from_numpy(strided.copy()).view(kind.torch)
 
 
+class Skipped:
+    """Stands in for a type or function that is not read, and for the objects that it makes.
+
+    Nothing of an object is kept but the name of its type, and whether it is a PyTorch module.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_module = name.startswith("__torch__.")  # TorchScript's modules
+
+    def __call__(self, *_: object) -> "Skipped":
+        """Stand in for the object that a call would make."""
+        return Skipped(self.name)
+
+    def set_state(self, state: object) -> None:
+        """Look at the state, and drop it."""
+        self.is_module |= isinstance(state, dict) and "_modules" in state
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Drop an item of a dict's subclass."""
+
+    def append(self, item: object) -> None:
+        """Drop an item of a list's subclass."""
+
+    extend = append
+
+
 def _parameter(data: object, *_: object) -> object:
     return data
 
 
+def _defaultdict(*_: object) -> dict:
+    return {}
+
+
 class _TorchUnpickler(Unpickler):
-    """Also accepts PyTorch's names; `storage` must return the bytes of a storage by its key."""
+    """Also accepts PyTorch's names; `storage` must return the bytes of a storage by its key.
+
+    Objects of other types, which programs save beside the weights, are skipped, but for tensors of
+    kinds that are not read.
+    """
 
     names = {  # noqa: RUF012 - never changed
         **NAMES,
@@ -100,7 +135,9 @@ class _TorchUnpickler(Unpickler):
         "torch._utils._rebuild_tensor_v2": _View,
         "torch._utils._rebuild_parameter": _parameter,
         "torch.Size": Tuple,
+        "collections.defaultdict": _defaultdict,
     }
+    dispatch = Opcodes(Unpickler.dispatch)
     storage: Callable[[str], memoryview]
 
     def __init__(self, file: mmap) -> None:
@@ -116,12 +153,44 @@ class _TorchUnpickler(Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:  # noqa: ANN401 - as its parent
         """Read a storage: (word, type, key, device, size), and a view in old files."""
+        if pid[0] == "module":  # a module's class with its source code, before PyTorch 1.1
+            return pid[1]
         word, kind, key, _, size, *view = pid
         valid = word == "storage" and isinstance(kind, Type) and isinstance(key, str)
         if not valid or not isinstance(size, int) or any(view):
             raise pickle.UnpicklingError(f"a storage {word}")
         self.types[key] = kind
         return _Storage(kind, key, size)
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as its parent
+        """Look up a name; most unknown ones give objects that are skipped."""
+        try:
+            return super().find_class(module, name)
+        except pickle.UnpicklingError:
+            if module.startswith("torch.") and name.startswith("_rebuild"):
+                raise
+            return Skipped(f"{module}.{name}")
+
+    def _load_newobj(self) -> None:
+        self.stack.pop()  # arguments
+        name = self.stack.pop()
+        if not isinstance(name, Skipped):
+            raise pickle.UnpicklingError(f"an object of {name}")
+        self.append(name())
+
+    def _load_newobj_ex(self) -> None:
+        self.stack.pop()  # keyword arguments
+        self._load_newobj()
+
+    def _load_build(self) -> None:
+        if isinstance(self.stack[-2], Skipped):
+            self.stack[-2].set_state(self.stack.pop())
+        else:
+            Unpickler.dispatch[pickle.BUILD[0]](self)
+
+    dispatch[pickle.NEWOBJ[0]] = _load_newobj
+    dispatch[pickle.NEWOBJ_EX[0]] = _load_newobj_ex
+    dispatch[pickle.BUILD[0]] = _load_build
 
 
 class TensorPickle(_TorchUnpickler):

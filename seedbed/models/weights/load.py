@@ -1,6 +1,6 @@
 """Published checkpoints → the parameters of a network, by name and shape."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,13 @@ from torch import Tensor
 
 from seedbed.formats.weights.files import read_tensors
 from seedbed.models.network import Network
-from seedbed.models.weights.names import Source, find_sources, is_counter, required_names
+from seedbed.models.weights.names import (
+    Source,
+    find_prefixes,
+    find_sources,
+    is_counter,
+    required_names,
+)
 from seedbed.runtime.errors import UserError
 
 BACKBONE = "features."
@@ -34,7 +40,9 @@ class LoadReport:
 def load_weights(model: Network, path: str | Path, *, new_head: bool = False) -> LoadReport:
     """Fill a network's parameters in place from a checkpoint of any published format.
 
-    Tensors are found by our own names and by the published ones (`models.weights.layer_names`).
+    Tensors are found by our own names and by the published ones (`models.weights.layer_names`),
+    under any prefix: "module.", "state_dict.model.backbone." and the like. If the file also has a
+    moving average of the weights (EMA), that is read.
 
     Args:
         model: the network.
@@ -50,8 +58,15 @@ def load_weights(model: Network, path: str | Path, *, new_head: bool = False) ->
     tensors = read_tensors(path)
     state = model.state_dict()
     wanted = [name for name in state if not (new_head and _in_new_head(name, model))]
-    sources = find_sources(wanted, tensors)
-    _check_backbone(sources, state, path)
+    prefixes = find_prefixes(wanted, tensors)
+    sources = find_sources(wanted, tensors, prefixes[0])
+    pretrained = [name for name in required_names(state) if not name.startswith(model.new_parts)]
+    _check_backbone(sources, pretrained, path)
+    if len(prefixes) > 1:
+        raise UserError(
+            f"weights {path} hold this network several times, as {prefixes[0]}* and"
+            f" {prefixes[1]}*; keep one of them"
+        )
     values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
     _check_shapes(values, sources, model, path)
     model.load_state_dict(values, strict=False)
@@ -73,14 +88,13 @@ def _in_new_head(name: str, model: Network) -> bool:
     return name.startswith(model.new_parts) and not name.startswith(BACKBONE)
 
 
-def _check_backbone(placed: Collection[str], state: Collection[str], path: str | Path) -> None:
+def _check_backbone(placed: Collection[str], required: Sequence[str], path: str | Path) -> None:
     # Counters have the same names in many networks.
     if not any(name.startswith(BACKBONE) and not is_counter(name) for name in placed):
         raise UserError(
             f"weights {path} hold no tensor of this network's backbone; name its own weights"
         )
-    absent = [name for name in required_names(state) if name not in placed]
-    if absent:
+    if absent := [name for name in required if name not in placed]:
         raise UserError(
             f"weights {path} lack {absent[0]} of this network's backbone (tensors missing:"
             f" {len(absent)}); choose the network they were made for"

@@ -8,6 +8,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pydantic import TypeAdapter, ValidationError
 
+from seedbed.data.images import read_image
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.regions import Segmentation, region_of
 from seedbed.data.source import decode, raise_problem
@@ -58,9 +59,25 @@ def test_polygons_are_painted_as_coco_does():
 
 
 @pytest.mark.parametrize(
+    "other",
+    [
+        [2, 1, 5, 1, 5, 3, 2, 3],
+        [[2, 1], [5, 1], [5, 3], [2, 3]],
+        [[[2, 1], [5, 1], [5, 3], [2, 3]]],
+        [[0, 0], *box(2, 1, 5, 3), [0, 0, 1, 1]],
+        [runs(region(box(2, 1, 5, 3)))],
+    ],
+)
+def test_regions_as_other_programs_write_them(other):
+    np.testing.assert_array_equal(region(other), region(box(2, 1, 5, 3)))
+
+
+@pytest.mark.parametrize(
     ("found", "message"),
     [
         ([[0, 0, 1, 1]], "has 4 numbers"),
+        ([[0, 0], [1, 1]], "has 2 numbers"),
+        ([0, 0, 1, 1, 2], "has 5 numbers"),
         ([[0, 0, 1, 1, 2, 2, 3]], "has 7 numbers"),
         ([[]], "has 0 numbers"),
         ([[0, 0, 1e9, 0, 5, 4]], "off the image of 4 x 6"),
@@ -223,11 +240,13 @@ def test_val_is_optional_and_may_lie_in_its_own_folder(files):
 
 def test_images_may_lie_in_folders_below(files):
     files["train"]["images"][0]["file_name"] = "deep/a.jpg"
+    (files["folder"] / "deep").mkdir()
+    (files["folder"] / "a.jpg").rename(files["folder"] / "deep" / "a.jpg")
     assert read(files).images["a"] == files["folder"] / "deep" / "a.jpg"
 
 
 @pytest.mark.parametrize(
-    "name", ["../a.jpg", "/etc/a.jpg", "x/../a.jpg", "x\\a.jpg", ".a.jpg", "\n.jpg", ""]
+    "name", ["../z.jpg", "/etc/z.jpg", "x/../z.jpg", "x\\z.jpg", ".a.jpg", "\n.jpg", ""]
 )
 def test_names_that_leave_the_folder_are_refused(files, name):
     files["train"]["images"][2]["file_name"] = name
@@ -236,13 +255,87 @@ def test_names_that_leave_the_folder_are_refused(files, name):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "sub\\a.jpg",
+        "C:\\photos\\sub\\a.jpg",
+        "../../label-studio/data/media/upload/1/a.jpg",
+        "/data/upload/1/0f3e9a1b-a.jpg",
+        "/data/local-files/?d=photos%2Fa.jpg",
+        "https://host.example/files/a.jpg?token=1",
+        "s3://bucket/photos/a.jpg",
+        "file:///home/me/photos/a.jpg",
+    ],
+)
+def test_paths_of_annotation_programs_are_found_by_their_ends(files, name):
+    files["train"]["images"][0]["file_name"] = name
+    source = read(files)
+    assert source.images["a"] == files["folder"] / "a.jpg"
+    assert source.labels["a"] == (1, 2)
+
+
+def test_escapes_in_web_addresses_are_decoded(files):
+    (files["folder"] / "a.jpg").rename(files["folder"] / "a & b.jpg")
+    files["train"]["images"][0]["file_name"] = "/data/upload/1/a%20%26%20b.jpg"
+    assert "a & b" in read(files).splits
+
+
+def test_ids_may_be_text_here_and_numbers_there(files):
+    for annotation in files["train"]["annotations"]:
+        annotation |= {"image_id": str(annotation["image_id"]), "iscrowd": None}
+    files["train"]["categories"] = [
+        {"id": str(info["id"]), "name": info["name"]} for info in files["train"]["categories"]
+    ]
+    assert read(files).labels == {"a": (1, 2), "b": (1, 2), "d": (1,)}
+
+
+def test_categories_of_one_name_are_one_class(files):
+    files["train"]["categories"].append({"id": 70, "name": "zebra"})
+    files["train"]["annotations"].append(thing(3, 70))
+    source = read(files)
+    assert [info.name for info in source.table.classes] == ["zebra", "cow"]
+    assert source.labels["c"] == (1,)
+
+
+def test_images_of_one_name_in_two_folders_have_ids_with_the_folder(files):
+    for number, folder in enumerate(("left", "right")):
+        (files["folder"] / folder).mkdir()
+        picture = Image.new("RGB", (WIDTH, HEIGHT), (99 * number, 0, 0))
+        picture.save(files["folder"] / folder / "1.jpg")
+        files["train"]["images"].append(image(10 + number, f"{folder}/1.jpg"))
+        files["train"]["annotations"].append(thing(10 + number, (3, 7)[number]))
+    source = read(files)
+    assert source.labels["left_1"] == (2,) and source.labels["right_1"] == (1,)
+    assert source.images["right_1"] == files["folder"] / "right" / "1.jpg"
+    assert any(note.startswith("2 images have the names of others") for note in source.notes)
+    (files["folder"] / "right" / "1.jpg").write_bytes((files["folder"] / "left/1.jpg").read_bytes())
+    (line,) = problems_of(files)
+    assert line == "left/1.jpg and right/1.jpg are the same image: take one out"
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_objects_in_the_pixels_of_the_file_are_turned_with_the_image(files, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    pixels[:2, :3] = 255  # where the smaller object is
+    Image.fromarray(pixels).save(files["folder"] / "a.png", exif=exif)
+    files["train"]["images"][0]["file_name"] = "a.png"
+    (files["folder"] / "a.jpg").unlink()
+    shown = read_image(files["folder"] / "a.png")
+    assert shown.shape[:2] == SIZE[::-1]
+    mask = read(files).mask("a", SIZE[::-1])
+    np.testing.assert_array_equal(mask == 2, shown[..., 0] == 255)
+
+
+@pytest.mark.parametrize(
     ("split", "part", "more", "expected"),
     [
         ("train", "images", image(9, "b.png"), "image b, number 9, is in train.json twice"),
         ("train", "images", image(1, "z.jpg"), "image z, number 1, is in train.json twice"),
-        ("val", "images", image(5, "a.jpg"), "image a is in train.json and in val.json"),
-        ("train", "annotations", thing(99, 3), "annotations.4 of train.json is of image 99 and"),
-        ("val", "annotations", thing("x", 99), "annotations.2 of val.json is of image x and"),
+        ("val", "images", image(5, "a.jpg"), "image a, number 5, is in train.json and in val.json"),
+        ("train", "annotations", thing(99, 3), "annotations.4 of train.json is of image '99' and"),
+        ("val", "annotations", thing("x", 99), "annotations.2 of val.json is of image 'x' and"),
     ],
 )
 def test_what_does_not_fit_is_reported(files, split, part, more, expected):

@@ -1,3 +1,7 @@
+import argparse
+import datetime
+from collections import Counter, defaultdict
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -130,10 +134,87 @@ class Payload:
         return Path.touch, (self.trace,)
 
 
-def test_nothing_is_executed(model, tmp_path, write):
-    with pytest.raises(UserError, match="no plain PyTorch file"):
-        load_weights(model, write({"features.0.weight": Payload(tmp_path / "trace")}))
+def test_nothing_is_executed(model, tensors, tmp_path, write):
+    with pytest.raises(UserError, match=r"lack features\.0\.weight"):
+        load_weights(model, write(tensors | {"features.0.weight": Payload(tmp_path / "trace")}))
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state},
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {"model": state, "optimizer": {"state": {0: {"step": torch.zeros(1)}}}},
+        lambda state: {"net": state, "best": 0.7},
+        lambda state: {"checkpoint": {"network": state}},
+        lambda state: {f"model.{name}": value for name, value in state.items()},
+        lambda state: {f"backbone.{name}": value for name, value in state.items()},
+        lambda state: {f"encoder.{name}": value for name, value in state.items()},
+        lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+        lambda state: {
+            "state_dict": {f"module._orig_mod.model.encoder.{k}": v for k, v in state.items()}
+        },
+        lambda state: {"model": {k: -v for k, v in state.items()}, "model_ema": state},
+        lambda state: {
+            f"{prefix}{name}": sign * value
+            for prefix, sign in (("online_model.", -1), ("ema_model.", 1))
+            for name, value in state.items()
+        },
+        lambda state: {"ema_state_dict": {f"module.{name}": v for name, v in state.items()}},
+    ],
+)
+def test_wrappers_and_prefixes_of_training_programs(model, tensors, write, wrap):
+    report = load_weights(model, write(wrap(tensors)))
+    assert_filled(model, tensors)
+    assert report.missing == ("head.1.weight",)
+
+
+def test_a_head_beside_the_backbone_is_found(tmp_path, write):
+    source = saved(tmp_path / "own.pt").state_dict()
+    file = write(
+        {"module." + name.replace("features.", "net.features."): source[name] for name in source}
+    )
+    target = build("tiny_seg", 3)
+    assert load_weights(target, file).missing == ()
+    assert all(torch.equal(value, source[name]) for name, value in target.state_dict().items())
+
+
+def test_two_networks_in_a_file_are_refused(model, tensors, write):
+    with pytest.raises(UserError, match=r"several times, as student\.\* and teacher\.\*; keep one"):
+        load_weights(model, write({"student": tensors, "teacher": tensors}))
+
+
+def test_what_programs_save_beside_the_tensors_is_skipped(model, tensors, write):
+    extras = {
+        "args": argparse.Namespace(lr=0.1, path=Path("runs/1"), nested={"date": date(2024, 5, 1)}),
+        "best": defaultdict(list, {"miou": [0.5]}),
+        "time": datetime.datetime(2024, 5, 1, tzinfo=datetime.UTC),
+        "device": torch.device("cpu"),
+        "dtype": torch.float16,
+        "score": np.float64(0.5),
+        "counts": Counter("aab"),
+        "scheduler": torch.optim.lr_scheduler.StepLR(torch.optim.SGD([torch.zeros(1)]), 3),
+    }
+    load_weights(model, write(extras | {"state_dict": tensors}))
+    assert_filled(model, tensors)
+
+
+@pytest.mark.parametrize("content", [lambda net: net, lambda net: {"epoch": 1, "model": net}])
+def test_a_pickled_module_is_named(model, write, content):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU())
+    expected = (
+        r"the pickled module torch\.nn\.modules\.container\.Sequential.*model\.state_dict\(\)"
+    )
+    with pytest.raises(UserError, match=expected):
+        load_weights(model, write(content(network)))
+
+
+def test_a_torchscript_archive_is_named(model, tmp_path):
+    scripted = torch.jit.script(torch.nn.Conv2d(3, 8, 3))
+    scripted.save(str(tmp_path / "model.pt"))
+    with pytest.raises(UserError, match=r"the pickled module __torch__.*state_dict"):
+        load_weights(model, tmp_path / "model.pt")
 
 
 def saved(path, name="tiny_seg", source_ids=None, **options):

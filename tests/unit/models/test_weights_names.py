@@ -8,7 +8,7 @@ import torch
 
 from seedbed.models import build
 from seedbed.models.weights import load_weights
-from seedbed.models.weights.names import find_sources
+from seedbed.models.weights.names import find_prefixes, find_sources
 from seedbed.runtime.errors import UserError
 from tests.support.network_helpers import on_meta
 from tests.support.published_names import EXTRAS, published
@@ -306,7 +306,8 @@ def test_one_fc6_begins_four_branches(tmp_path):
 )
 def test_a_name(network, published_name, ours):
     names = on_meta(build, network, 21).state_dict()
-    assert list(find_sources(names, {published_name})) == ours
+    (prefix,) = find_prefixes(names, {published_name})
+    assert list(find_sources(names, {published_name}, prefix)) == ours
 
 
 def test_a_branchs_own_weights_come_before_those_to_copy(write):
