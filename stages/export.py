@@ -13,7 +13,7 @@ from PIL import Image
 
 from seedbed.data.annotation_names import AnnotationNames
 from seedbed.data.classes import ClassTable
-from seedbed.data.coco_masks import coco_content
+from seedbed.data.coco_exchange import coco_content
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.labelme import labelme_content
 from seedbed.formats.group_wsss import write_attention

@@ -1,14 +1,16 @@
-"""Names of classes in annotation files that are made from masks, and back.
+"""Names of classes and images in annotation files that are made from masks, and back.
 
 Such files name background and void too: labelme `_background_` and `__ignore__`.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from seedbed.data.file_names import image_id_of
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.text import compose
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
@@ -51,9 +53,30 @@ class AnnotationNames:
             raise UserError(f"{path} names {name!r}, neither a class nor {free}: correct it")
 
 
-def image_of(index: Index, file_name: str, path: Path) -> ImageEntry:
-    """The image that an annotation file names; UserError if the data set has none."""
-    image_id = image_id_of(file_name)
-    if image_id not in index:
-        raise UserError(f"{path} is of {file_name!r}, no image of the data set: take it out")
-    return index.entry(image_id)
+class ImageNames:
+    """The images of a data set by the names of their files, as annotation files have them."""
+
+    def __init__(self, index: Index) -> None:
+        self._by_name: dict[str, dict[str, ImageEntry]] = defaultdict(dict)
+        for entry in index.images:
+            for name in (entry.id, image_id_of(entry.path)):
+                self._by_name[name][entry.id] = entry
+
+    def name(self, entry: ImageEntry) -> str:
+        """An image's file name; its path if another image of another folder has that name."""
+        alone = len(self._by_name[image_id_of(entry.path)]) == 1
+        return PurePosixPath(entry.path).name if alone else entry.path
+
+    def entry(self, file_name: str, path: Path) -> ImageEntry:
+        """The image of a file's name, with any folders before it and any suffix.
+
+        Raises UserError, naming `path`, if the data set has no such image, or several in other
+        folders.
+        """
+        found = list(self._by_name.get(image_id_of(file_name), {}).values())
+        if len(found) > 1:
+            whole = "/" + compose(file_name.replace("\\", "/"))
+            found = [entry for entry in found if whole.endswith("/" + compose(entry.path))]
+        if len(found) != 1:
+            raise UserError(f"{path} is of {file_name!r}, no image of the data set: take it out")
+        return found[0]

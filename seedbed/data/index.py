@@ -140,9 +140,6 @@ class Index:
     def _entries(self) -> dict[str, ImageEntry]:
         return {entry.id: entry for entry in self.images}
 
-    def __contains__(self, image_id: str) -> bool:
-        return image_id in self._entries
-
     def entry(self, image_id: str) -> ImageEntry:
         """The image of an id; raises UserError if the index has no such image."""
         if image_id not in self._entries:

@@ -33,8 +33,10 @@ SOURCE = {name: np.uint8([0, 8, 15, *[255] * 253])[mask] for name, mask in MASKS
 def folder(tmp_path):
     images = [ImageEntry(i, f"photos/{i}.jpg", *SIZE, (1,), "train", True, "") for i in MASKS]
     Index(CLASSES, tuple(images), "annotations").save(tmp_path / "index.json")
+    (tmp_path / "data/photos").mkdir(parents=True)
     with write_maps(tmp_path / "masks.h5") as maps:
         for name, mask in MASKS.items():
+            Image.new("RGB", SIZE[::-1]).save(tmp_path / f"data/photos/{name}.jpg")
             maps.put(name, mask)
     return tmp_path
 
@@ -60,7 +62,10 @@ def out(folder):
 def back(folder):
     def back(annotations):
         import_masks(
-            index=folder / "index.json", annotations=annotations, masks=folder / "corrected"
+            index=folder / "index.json",
+            annotations=annotations,
+            masks=folder / "corrected",
+            data=folder / "data",
         )
         return {path.stem: read_mask(path) for path in (folder / "corrected").iterdir()}
 
@@ -133,6 +138,15 @@ def test_what_a_person_changes_is_in_the_mask(out, back, folder):
     expected[np.hypot(rows - 6, columns - 10) < 2.2] = 8
     expected[[10, 11, 11], [15, 14, 15]] = 255
     assert_equal(back(files), {"ü": expected})
+
+
+@pytest.mark.parametrize("what", ["coco", "labelme"])
+def test_images_of_one_name_in_two_folders(folder, out, back, what):
+    places = {"a b": "x/1.jpg", "ü": "photos/y/1.jpg"}
+    images = [ImageEntry(i, place, *SIZE, (1,), "train", True, "") for i, place in places.items()]
+    Index(CLASSES, tuple(images), "annotations").save(folder / "index.json")
+    files = out(what, **({"tolerance": 0} if what == "labelme" else {}))
+    assert_equal(back(files if what == "labelme" else files / "annotations.json"))
 
 
 SHAPE = {"label": "cat", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4, 4]]}

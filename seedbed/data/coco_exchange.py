@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from seedbed.data.annotation_names import AnnotationNames, image_of
+from seedbed.data.annotation_names import AnnotationNames, ImageNames
 from seedbed.data.index import ImageEntry, Index
-from seedbed.data.layouts.coco import AnnotatedImage, draw_mask
 from seedbed.data.layouts.coco_file import read_instances
+from seedbed.data.layouts.coco_images import AnnotatedImage
+from seedbed.data.layouts.coco_masks import draw_mask
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
@@ -28,11 +29,10 @@ def coco_content(
 
     """
     names = AnnotationNames(index.class_names[1:]).names
-    images, annotations, used = [], [], set()
+    files, images, annotations, used = ImageNames(index), [], [], set()
     for number, (entry, mask) in enumerate(masks, 1):
-        name = Path(entry.path).name
-        height, width = mask.shape
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        size = dict(zip(("height", "width"), mask.shape, strict=True))
+        images.append({"id": number, "file_name": files.name(entry), **size})
         for value in np.unique(mask[mask > 0]).tolist():
             used.add(value)
             region = _region(mask == value)
@@ -58,10 +58,17 @@ def _region(pixels: np.ndarray) -> dict[str, Any]:
     return {"segmentation": segmentation, "area": int(coco_mask.area(runs)), "bbox": box}
 
 
-def read_coco_masks(path: Path, index: Index) -> Iterator[tuple[ImageEntry, np.ndarray]]:
+def read_coco_masks(
+    path: Path, index: Index, data: Path
+) -> Iterator[tuple[ImageEntry, np.ndarray]]:
     """The masks of class ids that a file of instances gives, of all its images.
 
     Of regions that overlap the smaller lies on top. An image without any is background.
+
+    Args:
+        path: the file.
+        index: the data set.
+        data: the folder that paths in the index are relative to, see `draw_mask`.
 
     Raises:
         UserError: if the file cannot be read, or names an image or a class that the data set has
@@ -71,7 +78,8 @@ def read_coco_masks(path: Path, index: Index) -> Iterator[tuple[ImageEntry, np.n
     content = read_instances(path)
     names = AnnotationNames(index.class_names[1:])
     categories = {info.id: info.name for info in content.categories}
-    photos = {image_of(index, photo.file_name, path).id: photo for photo in content.images}
+    files = ImageNames(index)
+    photos = {files.entry(photo.file_name, path).id: photo for photo in content.images}
     objects = {photo.id: [] for photo in photos.values()}
     if len(objects) < len(content.images):
         raise UserError(f"{path} has an image twice: take one out")
@@ -87,5 +95,5 @@ def read_coco_masks(path: Path, index: Index) -> Iterator[tuple[ImageEntry, np.n
         objects[instance.image_id].append((name, instance))
     for image_id, photo in photos.items():
         entry = index.entry(image_id)
-        image = AnnotatedImage(photo, Path(entry.path), path, entry.split, objects[photo.id])
+        image = AnnotatedImage(photo, data / entry.path, path, entry.split, objects[photo.id])
         yield entry, draw_mask(image, names.ids, (entry.height, entry.width))
