@@ -1,4 +1,4 @@
-"""`--check`: what a data set holds, all that is wrong with it, and nothing written."""
+"""`--check`: what a data set holds, all that is wrong with it; only a page is written."""
 
 import json
 import re
@@ -20,6 +20,11 @@ from stages.settings import ConvertSettings
 ROOT = Path(__file__).parents[2]
 FOLDER = {"folder": {"images": "images", "labels": "labels.csv", "masks": "masks"}}
 SIZES = {"a": (4, 6), "b": (5, 5), "c": (4, 6), "d": (10, 8)}
+
+
+@pytest.fixture(autouse=True)
+def _page_is_written_here(tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
@@ -179,14 +184,18 @@ def test_disk_space_grows_with_pixels_tags_and_rounds(data, capsys):
     assert 5 < totals[1] / totals[0] < 10
 
 
-def test_the_command_writes_nothing(data, tmp_path):
+def test_the_command_writes_its_page_alone(data, tmp_path):
     def run(settings):
         call = [sys.executable, "-m", "stages.convert", "--check", "--params", json.dumps(settings)]
         before = sorted(tmp_path.rglob("*"))
         ended = subprocess.run(
-            [*call, "--data", str(data)], cwd=ROOT, capture_output=True, text=True, check=False
+            [*call, "--data", str(data), "--page", str(tmp_path / "page.html")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert sorted(tmp_path.rglob("*")) == before
+        assert set(tmp_path.rglob("*")) == {*before, tmp_path / "page.html"}
         return ended
 
     good = run(FOLDER)

@@ -93,15 +93,16 @@ def test_the_page_shows_masks_over_images_and_names_of_classes(data, capsys):
     assert abs(pictures[3][10, 15] - (VOC_PALETTE[2] // 2 + 100)).max() < 12
 
 
-def test_the_page_is_the_same_each_time_and_written_only_if_asked_for(data, capsys):
+def test_the_page_is_the_same_each_time_and_all_that_is_written(data, capsys, monkeypatch):
+    monkeypatch.chdir(data)
     before = sorted(data.rglob("*"))
-    check(settings=ConvertSettings(**SETTINGS), data=data)
-    assert sorted(data.rglob("*")) == before and "page:" not in capsys.readouterr().out
     pages = []
     for _ in range(2):
-        check(settings=ConvertSettings(**SETTINGS), data=data, page=data / "check.html")
+        check(settings=ConvertSettings(**SETTINGS), data=data)
         pages.append((data / "check.html").read_bytes())
     assert pages[0] == pages[1]
+    assert sorted(data.rglob("*")) == sorted([*before, data / "check.html"])
+    assert "labels and masks in check.html" in capsys.readouterr().out
 
 
 def test_a_data_set_with_problems_has_a_page_of_what_can_be_read(data, capsys):
