@@ -78,7 +78,8 @@ def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
     ]
     assert lines[4] == "masks: 1 palette with the indices 0, 1, 2, 255"
     assert lines[5].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
-    assert lines[6].startswith("disk: about ") and len(lines) == 7
+    assert lines[6].startswith("disk: about ")
+    assert lines[7:] == ["page: 4 images with their labels and masks in check.html"]
 
 
 def test_what_is_no_error_is_noted(data, capsys):
