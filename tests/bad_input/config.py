@@ -6,6 +6,7 @@ import pytest
 
 from tests.bad_input.case import Bad, case
 from tests.support import fake_timm
+from tests.support.workflow_helpers import CONFIG, copy_project, snakemake
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 TRUTH = {"supervise": "ground_truth"}
@@ -294,3 +295,11 @@ def _(bad: Bad) -> str:
 @case("saliency maps and a network to compute them")
 def _(bad: Bad) -> str:
     return bad.config(saliency={"maps": "salient", "model": "weights/u2net.onnx"})
+
+
+@case("a folder of the project with a colon in its path")
+def _(bad: Bad) -> str:
+    bad.when.add("dry run")
+    status, messages = snakemake(copy_project(bad.root / "a:b", CONFIG), "--dry-run")
+    assert status == 1
+    return messages.splitlines()[-1]

@@ -67,6 +67,13 @@ def _(bad: Bad) -> str:
     return bad.asked("saliency_inputs", None, saliency={"maps": "maps.zip"})
 
 
+@case("pretrained weights of timm that are not there")
+def _(bad: Bad) -> str:
+    network = {"network": "timm:resnet50.a1_in1k/cls", "weights": "pretrained"}
+    blocks = {"classifier": network, "group": {"weights": None}, "training": {"weights": None}}
+    return bad.asked("published_weights", "classifier", **blocks)
+
+
 @case("weights of zero bytes")
 def _(bad: Bad) -> str:
     (folder(bad, "weights") / "a.pth").write_bytes(b"")
