@@ -9,6 +9,10 @@ from seedbed.crf.inputs import check_inputs, check_shapes, to_numpy
 from seedbed.crf.meanfield import mean_field
 from seedbed.crf.parameters import CRFParameters
 
+# Of a batch whose lattices are of a fixed size on a GPU: 30 grids of 81 × 81. In larger ones most
+# of the possible vertices would be missing, and computing takes longer than waiting.
+MAX_FIXED_PIXELS = 200_000
+
 
 class DenseCRFGrid:
     """Dense CRF of a batch at a network's output resolution, without gradients.
@@ -16,9 +20,9 @@ class DenseCRFGrid:
     Spatial standard deviations are in cells of the grid: the caller divides those of the full
     image by the network's output stride.
 
-    On a GPU nothing is read back to the host but with the first batch of a shape. For this all
-    channels are computed, absent ones too, and energies that are not finite are no error: the
-    posterior of such an image is NaN.
+    On a GPU a batch of up to 200 000 cells is solved without reading anything back to the host, but
+    for the first one of a shape. For this all channels are computed, absent ones too, and energies
+    that are not finite are no error: the posterior of such a cell, and of those around, is NaN.
 
     Args:
         backend: as in `dense_crf`.
@@ -65,7 +69,7 @@ class DenseCRFGrid:
 
 def _solve_batch(images: Tensor, unary: Tensor, present: Tensor, params: CRFParameters) -> Tensor:
     """Posterior of all images at once with tensors."""
-    if unary.device.type != "cpu":
+    if unary.device.type != "cpu" and unary[:, 0].numel() <= MAX_FIXED_PIXELS:
         return _solve_without_waiting(images, unary, present, params)
     check_inputs(images, unary, params, batch=len(images))
     # Each image's present channels are gathered first, then as many absent ones as fill the batch.
