@@ -90,8 +90,7 @@ class Network(nn.Module):
         The result is in channels_last memory format, which makes training on a CPU a third faster.
         """
         wanted = self.preprocessing
-        mean = torch.tensor(wanted.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(wanted.std, device=images.device).view(3, 1, 1)
+        mean, std = (_channels(values, images.device) for values in (wanted.mean, wanted.std))
         ordered = images.flip(1) if wanted.bgr else images
         scaled = (ordered.float() / wanted.scale - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
@@ -99,3 +98,8 @@ class Network(nn.Module):
     def extract_features(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → the head's input (N, channels, h, w)."""
         return self.features(images) * self.feature_scale
+
+
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Float32 (3, 1, 1), filled on the device: a copy from the host would wait for a GPU."""
+    return torch.stack([torch.full((1, 1), value, device=device) for value in values])
