@@ -28,6 +28,7 @@ include: "workflow/rules/rounds.smk"
 include: "workflow/rules/inference.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/exports.smk"
+include: "workflow/records.smk"
 
 
 rule all:

@@ -1,6 +1,7 @@
 """Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: the data set and all its problems are described.
+With --check nothing is written: the data set and all its problems are described. Neither with
+--compare, which tells whether the data set is still the one that an index was made from.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ import numpy as np
 
 from seedbed.data.check import check_images, dark_images, describe, list_problems
 from seedbed.data.classes import Labels
+from seedbed.data.compare import find_difference
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
@@ -89,6 +91,14 @@ def _open_layout(
     )
 
 
+def as_used(source: Source, settings: ConvertSettings) -> Source:
+    """The data set with the labels that are used: those that were read, or shuffled ones."""
+    if not settings.shuffle_tags:
+        return source
+    shuffled = shuffle(source.labels, source.train, settings.seed)
+    return replace(source, labels=shuffled, label_source=f"{source.label_source}, shuffled")
+
+
 def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:
     """What the config says that masks hold, or a labelmap.txt beside the masks."""
     if isinstance(settings.mask_colours, str):
@@ -137,12 +147,9 @@ def convert(
     cue_list: CueList = None,
 ) -> None:
     """Convert a data set; nothing is written if any of its files has a problem."""
-    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
-    check_classes(source, raise_problem)
-    as_read = source
-    if settings.shuffle_tags:
-        shuffled = shuffle(source.labels, source.train, settings.seed)
-        source = replace(source, labels=shuffled)
+    as_read = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(as_read, raise_problem)
+    source = as_used(as_read, settings)
     entries = []
     with write_maps(masks) as maps:
         decoded = decode_all(source, data, workers, raise_problem)
@@ -152,9 +159,12 @@ def convert(
                 maps.put(entry.id, mask)
         check_masks(as_read, raise_problem)
     export_source_masks(masks, mask_folder, source.table, source.mask_coding)
-    label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
     dataset = Index(
-        source.table.classes, tuple(entries), label_source, source.audit_list, source.mask_coding
+        source.table.classes,
+        tuple(entries),
+        source.label_source,
+        source.audit_list,
+        source.mask_coding,
     )
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
@@ -162,6 +172,25 @@ def convert(
     write_tsv(summary, summarise(dataset))
     for note in (*source.notes, *dark_images(entries)):
         print(f"note: {note}")
+
+
+def compare_with_index(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    masks: Annotated[Path, "dataset/masks.h5"],
+    settings: ConvertSettings,
+    data: Data,
+    workers: Workers = 1,
+    cue_pickle: CuePickle = None,
+    cue_list: CueList = None,
+) -> None:
+    """Compare a data set with an index; ends with an error if they differ. Writes nothing."""
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
+    source = as_used(source, settings)
+    different = find_difference(source, Index.load(index), masks, data, workers)
+    if different:
+        raise UserError(f"{data}: {different} is not what {index} was made from; convert it again")
 
 
 def check(
@@ -187,4 +216,4 @@ def check(
 
 
 if __name__ == "__main__":
-    run_stage(convert, modes={"--check": check})
+    run_stage(convert, modes={"--check": check, "--compare": compare_with_index})

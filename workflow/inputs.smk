@@ -1,9 +1,29 @@
-"""Input functions, one for each rule that needs it; `from_config` is what the config names."""
+"""Input functions, one for each rule that needs it; `from_config` is what the config names.
+
+Of their files Snakemake is told only those that rules make (`made`); the others' contents are a
+param of the job (`stage`), so that another place of the data changes nothing.
+"""
 
 import functools
 import os
 import re
 import sys
+
+
+def made(inputs):
+    """Input function: of another one's files, those that rules make."""
+    return lambda wildcards: chosen(inputs(wildcards), is_given=False)
+
+
+def chosen(inputs, *, is_given):
+    """The inputs, by name, that are `Given`, or those that are not."""
+    found = {}
+    for name, paths in inputs.items():
+        each = [paths] if isinstance(paths, str) else paths
+        kept = [path for path in each if isinstance(path, Given) == is_given]
+        if kept:
+            found[name] = kept[0] if isinstance(paths, str) else kept
+    return found
 
 
 def needs_pseudo_labels():
@@ -103,7 +123,7 @@ def devkit_lists(data_set):
     for name, path in lists.items():
         if name not in made and not os.path.exists(path):
             sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
-    return list(lists.values())
+    return [path if name in made else Given(path) for name, path in lists.items()]
 
 
 def list_file(path):

@@ -1,6 +1,7 @@
 """Configs that are refused before the first job."""
 
 from tests.bad_input.case import Bad, case
+from tests.support.workflow_helpers import CONFIG, copy_project, snakemake
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 TRUTH = {"supervise": "ground_truth"}
@@ -237,3 +238,11 @@ def _(bad: Bad) -> str:
 @case("pathvars without `results`")
 def _(bad: Bad) -> str:
     return bad.config(pathvars={"result": "results/mine"})
+
+
+@case("a folder of the project with a colon in its path")
+def _(bad: Bad) -> str:
+    bad.when.add("dry run")
+    status, messages = snakemake(copy_project(bad.root / "a:b", CONFIG), "--dry-run")
+    assert status == 1
+    return messages.splitlines()[-1]

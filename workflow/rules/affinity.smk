@@ -3,7 +3,7 @@
 
 rule affinity_scores:
     input:
-        unpack(affinity_scores_inputs),
+        unpack(made(affinity_scores_inputs)),
         index="<results>/dataset/index.json",
     output:
         "<results>/affinity/scores/{shard}.h5",
@@ -15,14 +15,19 @@ rule affinity_scores:
     resources:
         **PER_IMAGE,
     params:
-        **stage("affinity_scores", params=settings_json("affinity_scores"), shard="{shard}"),
+        **stage(
+            "affinity_scores",
+            given=affinity_scores_inputs,
+            params=settings_json("affinity_scores"),
+            shard="{shard}",
+        ),
     shell:
         STAGE
 
 
 rule affinity:
     input:
-        unpack(initial_weights("affinity")),
+        unpack(made(initial_weights("affinity"))),
         index="<results>/dataset/index.json",
         scores=shards_of("affinity/scores"),
     output:
@@ -36,7 +41,9 @@ rule affinity:
     resources:
         **training("affinity"),
     params:
-        **stage("train_affinity", params=settings_json("affinity")),
+        **stage(
+            "train_affinity", given=initial_weights("affinity"), params=settings_json("affinity")
+        ),
     shell:
         TRAINING
 

@@ -3,7 +3,7 @@
 
 rule classifier:
     input:
-        unpack(initial_weights("classifier")),
+        unpack(made(initial_weights("classifier"))),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/classifier/weights.pt",
@@ -16,14 +16,18 @@ rule classifier:
     resources:
         **training("classifier"),
     params:
-        **stage("train_classifier", params=settings_json("classifier")),
+        **stage(
+            "train_classifier",
+            given=initial_weights("classifier"),
+            params=settings_json("classifier"),
+        ),
     shell:
         TRAINING
 
 
 rule cam:
     input:
-        unpack(cam_inputs),
+        unpack(made(cam_inputs)),
         index="<results>/dataset/index.json",
     output:
         "<results>/cam/{shard}.h5",
@@ -35,14 +39,14 @@ rule cam:
     resources:
         **inference("classifier", unless_given="cam.maps"),
     params:
-        **stage("cam", params=settings_json("cam"), shard="{shard}"),
+        **stage("cam", given=cam_inputs, params=settings_json("cam"), shard="{shard}"),
     shell:
         STAGE
 
 
 rule saliency:
     input:
-        unpack(saliency_inputs),
+        unpack(made(saliency_inputs)),
         index="<results>/dataset/index.json",
     output:
         "<results>/saliency/{shard}.h5",
@@ -54,14 +58,16 @@ rule saliency:
     resources:
         **PER_IMAGE,
     params:
-        **stage("saliency", params=settings_json("saliency"), shard="{shard}"),
+        **stage(
+            "saliency", given=saliency_inputs, params=settings_json("saliency"), shard="{shard}"
+        ),
     shell:
         STAGE
 
 
 rule seeds:
     input:
-        unpack(seeds_inputs),
+        unpack(made(seeds_inputs)),
         index="<results>/dataset/index.json",
     output:
         cues="<results>/seeds/cues.h5",
@@ -74,6 +80,6 @@ rule seeds:
     resources:
         **LIGHT,
     params:
-        **stage("seeds", params=settings_json("seeds")),
+        **stage("seeds", given=seeds_inputs, params=settings_json("seeds")),
     shell:
         STAGE

@@ -5,7 +5,7 @@ rule mini_dataset:
     output:
         expand(
             "{data}/mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt",
-            data=run.data,
+            data=DATA,
             name=MINI_LISTS,
         ),
     log:
@@ -25,7 +25,7 @@ rule mini_dataset:
 
 rule convert:
     input:
-        unpack(convert_inputs),
+        unpack(made(convert_inputs)),
     output:
         index="<results>/dataset/index.json",
         input_list="<results>/dataset/input_list.txt",
@@ -39,6 +39,6 @@ rule convert:
     resources:
         **LIGHT,
     params:
-        **stage("convert", params=settings_json("convert")),
+        **stage("convert", given=convert_inputs, params=settings_json("convert")),
     shell:
         STAGE

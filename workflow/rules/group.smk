@@ -3,7 +3,7 @@
 
 rule group:
     input:
-        unpack(initial_weights("group")),
+        unpack(made(initial_weights("group"))),
         index="<results>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
@@ -17,14 +17,14 @@ rule group:
     resources:
         **training("group"),
     params:
-        **stage("train_group", params=settings_json("group")),
+        **stage("train_group", given=initial_weights("group"), params=settings_json("group")),
     shell:
         TRAINING
 
 
 rule group_cam:
     input:
-        unpack(group_cam_inputs),
+        unpack(made(group_cam_inputs)),
         index="<results>/dataset/index.json",
     output:
         "<results>/group/cam/{shard}.h5",
@@ -38,6 +38,7 @@ rule group_cam:
     params:
         **stage(
             "group_cam",
+            given=group_cam_inputs,
             params=settings_json("group_cam"),
             group_size=group_size,
             shard="{shard}",

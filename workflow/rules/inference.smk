@@ -53,7 +53,7 @@ rule crf:
 
 rule masks:
     input:
-        unpack(masks_inputs),
+        unpack(made(masks_inputs)),
         index="<results>/dataset/index.json",
     output:
         "<results>/masks.h5",
@@ -65,6 +65,6 @@ rule masks:
     resources:
         **LIGHT,
     params:
-        **stage("masks", split=lambda wildcards: block("evaluate").split),
+        **stage("masks", given=masks_inputs, split=lambda wildcards: block("evaluate").split),
     shell:
         STAGE
