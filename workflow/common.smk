@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
+from snakemake.pathvars import Pathvars
 
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, combine, parse_config
@@ -33,7 +34,10 @@ except UserError as error:
 ensure_user_name()
 run = settings.run
 DATA = place_of(run.data)  # the same for a relative and an absolute path
-RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
+FOLDERS = settings.pathvars.folders()
+RESULTS = FOLDERS["results"]  # where no rule's own path can say <results>
+# Snakemake has read them too, without what the files below an overlay say.
+workflow.pathvars.update(Pathvars.from_config({"pathvars": FOLDERS}))
 # What runs the stage of a training: one process, or several that share its batches. Without the
 # `--` torchrun takes the stage's options for its own.
 TRAIN = (
@@ -70,6 +74,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def folder_of(pathvar):
+    """The folder of a pathvar, written as its records are found by."""
+    return os.path.normpath(FOLDERS[pathvar])
+
+
 def block(key):
     """The settings under a key of the config, such as `cam` or `rounds.0.crf`.
 
@@ -93,7 +102,8 @@ def fill(text, wildcards):
 
 def shards_of(folder):
     """Files of all shards of a step that works image by image."""
-    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
+    home = {"cam": "shared", "saliency": "saliency"}.get(folder, "results")
+    return [f"<{home}>/{folder}/{shard}.h5" for shard in SHARDS]
 
 
 def data_path(relative):

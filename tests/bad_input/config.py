@@ -1,7 +1,7 @@
 """Configs that are refused before the first job."""
 
 from tests.bad_input.case import Bad, case
-from tests.support.workflow_helpers import CONFIG, copy_project, snakemake
+from tests.support.workflow_helpers import CONFIG, copy_project, snakemake, write_artefact
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 TRUTH = {"supervise": "ground_truth"}
@@ -235,9 +235,18 @@ def _(bad: Bad) -> str:
     return bad.config(run={"data": "it's"})
 
 
-@case("pathvars without `results`")
+@case("an unknown name among the pathvars")
 def _(bad: Bad) -> str:
     return bad.config(pathvars={"result": "results/mine"})
+
+
+@case("another setting of what several recipes share")
+def _(bad: Bad) -> str:
+    project = copy_project(bad.root, CONFIG)
+    write_artefact(project, "results/classifier/weights.pt", {"network": "tiny_cls"})
+    bad.project = lambda: project
+    folders = {"results": "{results}-b", "shared": "{results}"}
+    return bad.dry_run(pathvars=folders)
 
 
 @case("a folder of the project with a colon in its path")
