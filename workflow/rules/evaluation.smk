@@ -60,7 +60,7 @@ rule cam_curve:
     resources:
         **LIGHT,
     params:
-        **stage("cam_curve"),
+        **stage("cam_curve", tuning_every=lambda wildcards: block("audit").tuning_every or 0),
     shell:
         STAGE
 
