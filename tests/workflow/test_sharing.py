@@ -1,5 +1,6 @@
 """Two recipes that share data set, classifier, class activation maps and saliency."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -37,6 +38,14 @@ def test_recipes_run_in_turn_remake_nothing(project):
     assert planned(project, *OTHER, "--", CUES) == set()
     assert planned(project) == set()
     assert not (project / "results-other/dataset").exists()
+
+
+def test_a_run_records_where_the_cost_of_shared_steps_is(project):
+    names = ("cam", "classifier.tsv", "convert.tsv", "saliency")
+    for results, expected in (("results", []), ("results-other", names)):
+        recorded = json.loads((project / results / "provenance.json").read_text())["benchmarks"]
+        assert recorded == [f"results/benchmarks/{name}" for name in expected]
+    assert all((project / f"results/benchmarks/{name}").exists() for name in names)
 
 
 def test_forced_seeds_are_made_in_the_recipe_s_own_folder(project):
