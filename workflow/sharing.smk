@@ -6,11 +6,15 @@ SHARED = folder_of("shared")
 
 
 def shareable(rule, inputs):
-    """Input function of a rule whose artefact recipes may share; refuses another's settings."""
+    """Input function of a rule whose artefacts recipes may share; refuses another's settings."""
+    compared = []  # once for all shards
 
     def checked(wildcards):
-        refuse_other_settings(rule, inputs, wildcards)
-        return inputs(wildcards)
+        files = inputs(wildcards)
+        if not compared and records and is_shared(rule):
+            refuse_other_settings(rule, content_of(files))
+            compared.append(rule)
+        return files
 
     return checked
 
@@ -20,15 +24,18 @@ def is_shared(rule):
     return folder_of(SHARED_RULES[rule][0]) != folder_of("results")
 
 
-def refuse_other_settings(rule, inputs, wildcards):
-    """End the run if a shared artefact was made with other settings, or from other files."""
+def refuse_other_settings(rule, files_here):
+    """End the run if a shared artefact was made with other settings, or from other files.
+
+    files_here: the contents of the files that the config names, as `content_of` gives them.
+    """
     pathvar, subfolder = SHARED_RULES[rule]
     folder = folder_of(pathvar)
-    for entry in records[folder].existing(subfolder) if folder in records else ():
+    here = json.loads(block(rule).model_dump_json())
+    for entry in records[folder].existing(subfolder):
         there, files_there = recorded_settings(entry["record"]["params"])
-        here = json.loads(settings_json(rule)(wildcards))
         different = there is not None and first_difference(there, here, rule)
-        if files_there is not None and files_there != content_of(inputs(wildcards)):
+        if files_there not in (None, files_here):
             different = different or f"other contents of the files that {rule} names"
         if different:
             sys.exit(
