@@ -21,7 +21,7 @@ code_digest = CodeDigest(ROOT)
 content_digest = ContentDigest(Path(".snakemake", "seedbed_contents.json"))
 
 
-def stage(name, *, given=None, root=None, **values):
+def stage(name, *, given=None, paths=None, **values):
     """Params of a rule that runs stages/NAME.py by STAGE or TRAINING.
 
     Options of the command are `values` (text, in which wildcards are filled in, or a function of
@@ -30,7 +30,8 @@ def stage(name, *, given=None, root=None, **values):
     Snakemake compares the files itself, and ignores params that are made from them.
 
     given: input function; of the files that it names and no rule makes, the contents count.
-    root: path that the stage writes to, beside the rule's outputs; it does not count.
+    paths: further options: a path that is no file of the rule, or a function that gives a list of
+        them; they do not count.
     """
     content = {"content": lambda wildcards: content_of(given(wildcards))} if given else {}
     return {
@@ -42,7 +43,7 @@ def stage(name, *, given=None, root=None, **values):
         ),
         "files": lambda wildcards, input, output: options(
             {
-                **({"root": text_of(root, wildcards)} if root else {}),
+                **other_paths(paths or {}, wildcards),
                 **files_of(wildcards, input, output, given),
             }
         ),
@@ -63,6 +64,12 @@ def files_of(wildcards, input, output, given):
     others = chosen(given(wildcards), is_given=True) if given else {}
     others.pop("from_config", None)
     return {k: paths_of(v) for k, v in {**others, **named_files(input, output)}.items()}
+
+
+def other_paths(paths, wildcards):
+    """The options that name paths which are no files of the rule."""
+    named = {k: path() if callable(path) else fill(path, wildcards) for k, path in paths.items()}
+    return {key: paths_of(path) for key, path in named.items() if path}
 
 
 def options(values):

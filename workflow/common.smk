@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
+from snakemake.pathvars import Pathvars
 
 from seedbed.models.registry import build
 from seedbed.runtime.errors import UserError
@@ -54,7 +55,10 @@ if workflow.is_main_process:
     check_timm()
 
 
-RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
+FOLDERS = settings.pathvars.folders()
+RESULTS = FOLDERS["results"]  # where no rule's own path can say <results>
+# Snakemake has read them too, without what the files below an overlay say.
+workflow.pathvars.update(Pathvars.from_config({"pathvars": FOLDERS}))
 # What runs the stage of a training: one process, or several that share its batches. Without the
 # `--` torchrun takes the stage's options for its own.
 TRAIN = (
@@ -91,6 +95,11 @@ wildcard_constraints:
     seed=r"\d+",
 
 
+def folder_of(pathvar):
+    """The folder of a pathvar, written as its records are found by."""
+    return os.path.normpath(FOLDERS[pathvar])
+
+
 def block(key):
     """The settings under a key of the config, such as `cam` or `rounds.0.crf`.
 
@@ -114,7 +123,8 @@ def fill(text, wildcards):
 
 def shards_of(folder):
     """Files of all shards of a step that works image by image."""
-    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
+    home = {"cam": "shared", "saliency": "saliency"}.get(folder, "results")
+    return [f"<{home}>/{folder}/{shard}.h5" for shard in SHARDS]
 
 
 def data_path(relative):

@@ -76,7 +76,7 @@ def initial_weights(key):
         if weights is None:
             return {}
         if weights == "classifier":
-            return {"initial": "<results>/classifier/weights.pt"}
+            return {"initial": "<shared>/classifier/weights.pt"}
         if weights == "previous":
             return {"initial": f"<results>/rounds/{int(wildcards.round) - 1}/weights.pt"}
         return {"initial": published_weights(name)}
@@ -143,7 +143,7 @@ def list_file(path):
 
 def cam_inputs(wildcards):
     """The classifier, or the user's folder of maps."""
-    weights = {"weights": "<results>/classifier/weights.pt"}
+    weights = {"weights": "<shared>/classifier/weights.pt"}
     return given_folder("cam.maps") or weights
 
 
@@ -173,7 +173,7 @@ def group_cam_inputs(wildcards):
 def affinity_scores_inputs(wildcards):
     """The class activation maps of the shard, or the user's folders of scores."""
     if block("affinity_scores").low is None:
-        return {"cams": f"<results>/cam/{wildcards.shard}.h5"}
+        return {"cams": f"<shared>/cam/{wildcards.shard}.h5"}
     keys = ("affinity_scores.low", "affinity_scores.high")
     return {"from_config": [given(key, block(key), folder=True) for key in keys]}
 
@@ -204,7 +204,7 @@ def targets_inputs(wildcards):
     if supervise == "pseudo_labels":
         return {"masks": "<results>/pseudo_labels.h5"}
     if supervise == "ground_truth":
-        return {"masks": "<results>/dataset/masks.h5"}
+        return {"masks": "<shared>/dataset/masks.h5"}
     refined = {"refined": shards_of(f"rounds/{number - 1}/masks/train")}
     if supervise == "predictions":
         return refined
@@ -288,7 +288,8 @@ def report_inputs(wildcards):
         maps["walks"] = shards_of("affinity/cam")
         trained.append("affinity")
     trained += [f"rounds/{number}" for number in range(LAST_ROUND + 1)]
-    return {**maps, "logs": [f"<results>/{name}/log.tsv" for name in trained]}
+    homes = {"classifier": "shared"}
+    return {**maps, "logs": [f"<{homes.get(n, 'results')}>/{n}/log.tsv" for n in trained]}
 
 
 @functools.cache

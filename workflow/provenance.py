@@ -35,6 +35,7 @@ class Provenance:
         entries: by path relative to the folder: Snakemake's record of an artefact (`record`), its
             time of change (`mtime`, ns) and `fingerprint`.
         places: where the data folder has lain with the contents that the index was made from.
+        benchmarks: benchmark files, or folders of them, of steps that lie in other folders.
         unknown: artefacts that neither Snakemake nor the file knows.
 
     """
@@ -44,18 +45,21 @@ class Provenance:
         self.snakemake = snakemake
         self.entries: dict[str, dict] = {}
         self.places: list[str] = []
+        self.benchmarks: list[str] = []
         self.unknown: list[str] = []
         self._load()
 
-    def sync(self, place: str | None = None) -> None:
+    def sync(self, place: str | None = None, benchmarks: list[str] | None = None) -> None:
         """Copy Snakemake's new records to the file, and give back those that it lacks.
 
         Args:
             place: of the data, if the jobs have just run with them.
+            benchmarks: the new value of the attribute, if it is known.
 
         """
         self.snakemake.deactivate_cache()  # jobs may have run since
         before, self.unknown = self._text(), []
+        self.benchmarks = self.benchmarks if benchmarks is None else benchmarks
         found = {name: entry for name, entry in self.entries.items() if self._is_missing(name)}
         for name in found:
             if not self._read(name):
@@ -92,6 +96,10 @@ class Provenance:
             entry["record"] |= {"input": None, "input_checksums": known | checksums}
             self._write(name, entry["record"])
         self.save()
+
+    def existing(self, folder: str) -> Iterator[dict]:
+        """The entries of the known artefacts below a folder that are there."""
+        return (entry for name, entry in self._below(folder) if not self._is_missing(name))
 
     def _below(self, folder: str) -> list[tuple[str, dict]]:
         return [item for item in self.entries.items() if item[0].startswith(f"{folder}/")]
@@ -159,11 +167,17 @@ class Provenance:
             for entry in entries.values():
                 _rename_results(entry["record"], origin, self.results)
             self.entries, self.places = entries, list(content["places"])
+            self.benchmarks = list(content.get("benchmarks", []))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return  # none, or damaged
 
     def _text(self) -> str:
-        content = {"results": self.results, "places": self.places, "artefacts": self.entries}
+        content = {
+            "results": self.results,
+            "places": self.places,
+            "benchmarks": self.benchmarks,
+            "artefacts": self.entries,
+        }
         return json.dumps(content, indent=1, sort_keys=True)
 
 

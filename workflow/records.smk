@@ -1,4 +1,7 @@
-"""Before the jobs are planned: what made the results that are there, and whether the data moved."""
+"""Before the jobs are planned: what made the results that are there, and whether the data moved.
+
+Each folder of the run has records of its own: results, and what is shared with other recipes.
+"""
 
 import hashlib
 import json
@@ -12,14 +15,14 @@ from workflow.places import real_place_of
 from workflow.provenance import INDEX, Provenance
 
 
-def tell_unknown(artefacts):
+def tell_unknown(folder, artefacts):
     """Warn of artefacts that rules would make, and of which nobody knows with what settings."""
     paths = [path for path in artefacts if any(r.is_producer(path) for r in workflow.rules)]
     if paths:
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         logger.warning(
             f"{paths[0]}{more}: settings and code unknown, as neither .snakemake nor "
-            f"{RESULTS}/provenance.json knows them; remake them with --forceall, or accept them as "
+            f"{folder}/provenance.json knows them; remake them with --forceall, or accept them as "
             "they are with --touch --forceall"
         )
 
@@ -27,17 +30,21 @@ def tell_unknown(artefacts):
 def compare_data():
     """Tell whether the data, where they now lie, are those that the index was made from.
 
-    Equal: the inputs of `convert` count as they are now. Not equal: `convert` has to run again.
+    Equal: the inputs of `convert` count as they are now. Not equal: `convert` has to run again,
+    which ends the run if other recipes use the index.
     """
-    place = real_place_of(DATA)
+    place, provenance = real_place_of(DATA), records[SHARED]
     if INDEX not in provenance.entries or place in provenance.places:
         return
     if not data_are_there():
         return
-    logger.info(f"{DATA}: new place of the data, compared with {RESULTS}/{INDEX}")
+    logger.info(f"{DATA}: new place of the data, compared with {SHARED}/{INDEX}")
     ended = subprocess.run(compare_command(), text=True, capture_output=True, check=False)
     if ended.returncode:
-        logger.warning((ended.stderr.strip().splitlines() or ["convert failed"])[-1])
+        line = (ended.stderr.strip().splitlines() or ["convert failed"])[-1]
+        if is_shared("convert"):
+            sys.exit(f"{line}, into another folder: set pathvars.shared")
+        logger.warning(line)
         provenance.mark_stale("dataset")
         return
     provenance.places.append(place)
@@ -47,7 +54,7 @@ def compare_data():
 
 def data_are_there():
     """Whether the first image of the index is in the data folder."""
-    with open(f"{RESULTS}/{INDEX}", encoding="utf-8") as file:
+    with open(f"{SHARED}/{INDEX}", encoding="utf-8") as file:
         images = json.load(file)["images"]
     return bool(images) and os.path.exists(data_path(images[0]["path"]))
 
@@ -60,7 +67,7 @@ def compare_command():
         *("env", *(f"{key}={value}" for key, value in ENVIRONMENT.items())),
         *(f"SEEDBED_WORKERS={len(os.sched_getaffinity(0))}", sys.executable, "-m"),
         *("stages.convert", "--compare", "--params", block("convert").model_dump_json()),
-        *("--index", f"{RESULTS}/{INDEX}", "--masks", f"{RESULTS}/dataset/masks.h5"),
+        *("--index", f"{SHARED}/{INDEX}", "--masks", f"{SHARED}/dataset/masks.h5"),
         *(
             text
             for key, path in given_files.items()
@@ -75,22 +82,24 @@ def sha256_of(path):
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-provenance = None
+records = {}
 if (
     workflow.is_main_process
     and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
     and workflow.workflow_settings.persistence_backend == PersistenceBackend.FILE
 ):
-    provenance = Provenance(RESULTS, FilePersistence(nolock=True))
-    provenance.sync()
-    tell_unknown(provenance.unknown)
+    for folder in dict.fromkeys(map(folder_of, ("saliency", "shared", "results"))):
+        records[folder] = Provenance(folder, FilePersistence(nolock=True))
+        records[folder].sync()
+        tell_unknown(folder, records[folder].unknown)
     compare_data()
 
 
 def keep_records():
     """Copy what Snakemake knows of the jobs that have run."""
-    if provenance:
-        provenance.sync(real_place_of(DATA))
+    for folder, provenance in records.items():
+        own = folder == folder_of("results")
+        provenance.sync(real_place_of(DATA), benchmarks_elsewhere() if own else None)
 
 
 onsuccess:

@@ -67,6 +67,7 @@ NETWORKS: dict[str, NetworkInfo] = {
     **_small("tiny", 4, 8),
     **_small("squeezenet1_0", 8, 16),
     **_small("mobilenet_v2", 8, 16, 32),
+    "mobilenet_v2_affinity": _affinity("mobilenet_v2"),
     "vgg16_cls": NetworkInfo("vgg16", "cls", ("dropout", *POOLING)),
     "vgg16_affinity": _affinity("vgg16"),
     "vgg16_cam": NetworkInfo("vgg16", "cls", POOLING),

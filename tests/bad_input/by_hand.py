@@ -6,6 +6,7 @@ from seedbed.models import build
 from seedbed.models.weights import save_network
 from stages.audit import audit
 from stages.cam import cam
+from stages.compare import compare
 from stages.export import export
 from stages.import_masks import import_masks
 from stages.predict_images import predict_images
@@ -13,6 +14,7 @@ from stages.pseudo_labels import pseudo_labels
 from stages.seeds import seeds
 from stages.targets import targets
 from stages.train_round import train_round
+from stages.voc_subset import voc_subset
 from tests.bad_input.case import Bad, case
 
 
@@ -146,3 +148,30 @@ def _(bad: Bad) -> str:
         "annotations": [{"image_id": 1, "category_id": 8, "bbox": [0, 0, 3, 3]}],
     }
     return corrected(bad, "coco.json", content)
+
+
+def subset(bad: Bad, *options: object) -> str:
+    """The line that making a subset of a devkit and of an empty SBD ends with."""
+    bad.make_devkit()
+    (bad.data / "benchmark_RELEASE/dataset/cls").mkdir(parents=True)
+    for name in ("train_aug", "val"):
+        (bad.root / f"{name}.txt").write_bytes(bad.listing(name).read_bytes())
+    return bad.refused(voc_subset, "--data", bad.data, "--lists", bad.root, *options)
+
+
+@case("an image of the subset of VOC without a mask")
+def _(bad: Bad) -> str:
+    return subset(bad)
+
+
+@case("a subset of VOC where there is a folder already")
+def _(bad: Bad) -> str:
+    (bad.data / "mine").mkdir(parents=True)
+    return subset(bad, "--output", "mine")
+
+
+@case("a ceiling without a score on val")
+def _(bad: Bad) -> str:
+    (bad.root / "run").mkdir()
+    (bad.root / "run/quality.tsv").write_text("list\tround\tstep\timages\tmiou\n")
+    return bad.refused(compare, "--runs", bad.root / "run", "--ceiling", bad.root / "run")

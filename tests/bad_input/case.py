@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from snakemake.pathvars import Pathvars
 
 from seedbed.data.classes import ClassInfo
 from seedbed.data.images import read_image
@@ -211,6 +212,7 @@ class Bad:
                 overwrite_configfiles=[Path("config.yaml")],
                 config_settings=SimpleNamespace(config={}),
                 is_main_process=False,
+                pathvars=Pathvars.with_defaults(),
             ),
             "shell": SimpleNamespace(prefix=str),
             "config": overlaid({**blocks, "run": {"data": str(self.data)}}),

@@ -6,7 +6,7 @@ import pytest
 
 from tests.bad_input.case import Bad, case
 from tests.support import fake_timm
-from tests.support.workflow_helpers import CONFIG, copy_project, snakemake
+from tests.support.workflow_helpers import CONFIG, copy_project, snakemake, write_artefact
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 TRUTH = {"supervise": "ground_truth"}
@@ -287,7 +287,7 @@ def _(bad: Bad) -> str:
     return bad.config(run={"data": "it's"})
 
 
-@case("pathvars without `results`")
+@case("an unknown name among the pathvars")
 def _(bad: Bad) -> str:
     return bad.config(pathvars={"result": "results/mine"})
 
@@ -295,6 +295,15 @@ def _(bad: Bad) -> str:
 @case("saliency maps and a network to compute them")
 def _(bad: Bad) -> str:
     return bad.config(saliency={"maps": "salient", "model": "weights/u2net.onnx"})
+
+
+@case("another setting of what several recipes share")
+def _(bad: Bad) -> str:
+    project = copy_project(bad.root, CONFIG)
+    write_artefact(project, "results/classifier/weights.pt", {"network": "tiny_cls"})
+    bad.project = lambda: project
+    folders = {"results": "{results}-b", "shared": "{results}"}
+    return bad.dry_run(pathvars=folders)
 
 
 @case("a folder of the project with a colon in its path")

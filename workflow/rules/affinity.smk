@@ -4,7 +4,7 @@
 rule affinity_scores:
     input:
         unpack(made(affinity_scores_inputs)),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         "<results>/affinity/scores/{shard}.h5",
     log:
@@ -28,7 +28,7 @@ rule affinity_scores:
 rule affinity:
     input:
         unpack(made(initial_weights("affinity"))),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
         scores=shards_of("affinity/scores"),
     output:
         weights="<results>/affinity/weights.pt",
@@ -50,8 +50,8 @@ rule affinity:
 
 rule random_walk:
     input:
-        index="<results>/dataset/index.json",
-        cams="<results>/cam/{shard}.h5",
+        index="<shared>/dataset/index.json",
+        cams="<shared>/cam/{shard}.h5",
         weights="<results>/affinity/weights.pt",
     output:
         "<results>/affinity/cam/{shard}.h5",

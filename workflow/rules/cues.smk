@@ -3,15 +3,15 @@
 
 rule classifier:
     input:
-        unpack(made(initial_weights("classifier"))),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("classifier", initial_weights("classifier")))),
+        index="<shared>/dataset/index.json",
     output:
-        weights="<results>/classifier/weights.pt",
-        log=report("<results>/classifier/log.tsv", caption="../report/training.rst"),
+        weights="<shared>/classifier/weights.pt",
+        log=report("<shared>/classifier/log.tsv", caption="../report/training.rst"),
     log:
-        "<results>/logs/classifier.log",
+        "<shared>/logs/classifier.log",
     benchmark:
-        "<results>/benchmarks/classifier.tsv"
+        "<shared>/benchmarks/classifier.tsv"
     threads: TRAINING_CPUS
     resources:
         **training("classifier"),
@@ -27,14 +27,14 @@ rule classifier:
 
 rule cam:
     input:
-        unpack(made(cam_inputs)),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("cam", cam_inputs))),
+        index="<shared>/dataset/index.json",
     output:
-        "<results>/cam/{shard}.h5",
+        "<shared>/cam/{shard}.h5",
     log:
-        "<results>/logs/cam/{shard}.log",
+        "<shared>/logs/cam/{shard}.log",
     benchmark:
-        "<results>/benchmarks/cam/{shard}.tsv"
+        "<shared>/benchmarks/cam/{shard}.tsv"
     threads: ALL_CPUS
     resources:
         **inference("classifier", unless_given="cam.maps"),
@@ -46,14 +46,14 @@ rule cam:
 
 rule saliency:
     input:
-        unpack(made(saliency_inputs)),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("saliency", saliency_inputs))),
+        index="<shared>/dataset/index.json",
     output:
-        "<results>/saliency/{shard}.h5",
+        "<saliency>/saliency/{shard}.h5",
     log:
-        "<results>/logs/saliency/{shard}.log",
+        "<saliency>/logs/saliency/{shard}.log",
     benchmark:
-        "<results>/benchmarks/saliency/{shard}.tsv"
+        "<saliency>/benchmarks/saliency/{shard}.tsv"
     threads: ALL_CPUS
     resources:
         **(LEARNED if block("saliency.model") else PER_IMAGE),
@@ -68,7 +68,7 @@ rule saliency:
 rule seeds:
     input:
         unpack(made(seeds_inputs)),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         cues="<results>/seeds/cues.h5",
         pickle="<results>/seeds/localization_cues.pickle",

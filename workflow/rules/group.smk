@@ -4,7 +4,7 @@
 rule group:
     input:
         unpack(made(initial_weights("group"))),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
         log=report("<results>/group/log.tsv", caption="../report/training.rst"),
@@ -25,7 +25,7 @@ rule group:
 rule group_cam:
     input:
         unpack(made(group_cam_inputs)),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         "<results>/group/cam/{shard}.h5",
     log:

@@ -4,7 +4,7 @@
 rule pseudo_labels:
     input:
         unpack(made(pseudo_labels_inputs)),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         "<results>/pseudo_labels.h5",
         folder=directory("<results>/pseudo_labels"),

@@ -4,7 +4,7 @@
 rule targets:
     input:
         unpack(made(targets_inputs)),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         "<results>/rounds/{round}/targets.h5",
         folder=directory("<results>/rounds/{round}/targets"),
@@ -28,7 +28,7 @@ rule train:
     input:
         unpack(made(train_inputs)),
         unpack(made(initial_weights("rounds.{round}"))),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         weights="<results>/rounds/{round}/weights.pt",
         log=report("<results>/rounds/{round}/log.tsv", caption="../report/training.rst"),
