@@ -6,7 +6,7 @@ data set is still the one that an index was made from.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -123,9 +123,14 @@ def shuffle(labels: Labels, train: list[str], seed: int) -> Labels:
     return labels | {own: labels[train[other]] for own, other in zip(train, order, strict=True)}
 
 
-def summarise(index: Index) -> list[dict[str, object]]:
-    """Count images by split and class; the total of a split includes images without labels."""
-    rows: list[dict[str, object]] = []
+def summarise(index: Index, notes: Sequence[str]) -> list[dict[str, object]]:
+    """Count images by split and class; the total of a split includes images without labels.
+
+    The notes on the data set come first, a row each.
+    """
+    rows: list[dict[str, object]] = [
+        {"split": "note", "class": note, "images": ""} for note in notes
+    ]
     for split in SPLITS:
         if not (entries := index.split(split)):
             continue
@@ -172,7 +177,7 @@ def convert(
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
     write_text(input_list, "".join(lines))
-    write_tsv(summary, summarise(dataset))
+    write_tsv(summary, summarise(dataset, source.notes))
     for note in (*source.notes, *dark_images(entries)):
         print(f"note: {note}")
 

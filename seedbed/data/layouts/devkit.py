@@ -1,6 +1,6 @@
 """A PASCAL VOC devkit, with or without SBD, as a source of images, labels and masks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from seedbed.data.classes import ClassTable, Labels, check_numbers
 from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder, files_of
 from seedbed.data.index import SPLITS
+from seedbed.data.layouts import augmented
 from seedbed.data.layouts.voc import (
     read_annotation,
     read_cls_labels,
@@ -147,7 +148,10 @@ def devkit_source(
         UserError: if a list or a label is wrong.
 
     """
-    splits = read_lists(devkit, lists)
+    notes: list[str] = []
+    splits = read_lists(devkit, lists, notes.append)
+    if notes and cue_pickle and not cue_list:
+        raise UserError(f"the cues need --cue-list: they count in their own list; {notes[0]}")
     train = [image_id for image_id, split in splits.items() if split == "train"]
     table = devkit.class_table(train, classes)
     if label_source == "cues":
@@ -179,7 +183,7 @@ def devkit_source(
         mask=mask,
         label_source=label_source,
         audit_list=audit_list(devkit, train),
-        notes=(*devkit.notes(splits), *mask_names.notes(table.names)),
+        notes=(*notes, *devkit.notes(splits), *mask_names.notes(table.names)),
         mask_coding=coding,
         mask_forms=forms,
     )
@@ -229,13 +233,20 @@ def read_mask(
     return mask
 
 
-def read_lists(devkit: Devkit, lists: Mapping[str, str | None]) -> dict[str, str]:
-    """The split of every image id, in the order of the lists; no image has two splits."""
+def read_lists(
+    devkit: Devkit, lists: Mapping[str, str | None], on_note: Callable[[str], None]
+) -> dict[str, str]:
+    """The split of every image id, in the order of the lists; no image has two splits.
+
+    `on_note` is called with a line about a list that had to be made.
+    """
     splits: dict[str, str] = {}
     for split in SPLITS:
-        path = devkit.image_list(name) if (name := lists[split]) else None
-        for image_id in read_list(path) if path else ():
+        if (name := lists[split]) is None:
+            continue
+        for image_id in augmented.read_or_make(devkit.image_list(name), devkit.sbd, on_note):
             if image_id in splits:
+                path = devkit.image_list(name)
                 raise UserError(f"{image_id} in {path} is a {splits[image_id]} image: take it out")
             splits[image_id] = split
     return splits
