@@ -12,7 +12,7 @@ from seedbed.formats.tables import write_tsv
 from seedbed.models import build
 from seedbed.models.network import Network
 from seedbed.models.registry import Option
-from seedbed.models.weights import load_weights, save_network
+from seedbed.models.weights import NewHead, load_weights, save_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.training.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ class NetworkSpec:
     classes: Sequence[str]
     source_ids: Sequence[int] | None = None
 
-    def build(self, *, seed: int, initial: Path | None, new_head: bool) -> Network:
+    def build(self, *, seed: int, initial: Path | None, new_head: NewHead) -> Network:
         """The network, initialised from the seed and, if given, a file of weights."""
         torch.manual_seed(seed)
         model = build(self.name, len(self.classes), **self.options)
@@ -56,7 +56,7 @@ class NetworkSpec:
         )
 
 
-def _load_initial(model: Network, path: Path, *, new_head: bool) -> None:
+def _load_initial(model: Network, path: Path, *, new_head: NewHead) -> None:
     """Load initial weights and print what was and what was not used."""
     report = load_weights(model, path, new_head=new_head)
     print(f"{path}: {len(report.placed)} tensors placed")

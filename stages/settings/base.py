@@ -1,7 +1,7 @@
 """What all blocks of settings share: the base class, and types with bounds."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -56,7 +56,8 @@ class Block(BaseModel):
     def _booleans_are_not_numbers(cls, values: Any) -> Any:  # noqa: ANN401 - any value of a config
         """Refuse true and false for a number: YAML reads `on` and `yes` as true."""
         for key, field in _given(cls, values):
-            if isinstance(values[key], bool) and field.annotation is not bool:
+            kinds = (field.annotation, *get_args(field.annotation))
+            if isinstance(values[key], bool) and bool not in kinds:
                 raise ValueError(f"{key}: true and false are not allowed here")
         return values
 

@@ -281,10 +281,11 @@ class TrainingSettings(Block):
         " `previous` for the round before, or `pretrained` for the published weights that the name"
         " of a network of timm stands for, in weights/timm/NAME.safetensors; null: random weights",
     )
-    new_head: bool = Field(
+    new_head: bool | Literal["partial"] = Field(
         False,
         description="initialise the layers after the backbone at random even if the file of weights"
-        " has them (SPSM, or weights of other classes)",
+        " has them (SPSM, or weights of other classes); `partial`: only those that have another"
+        " shape in the file",
     )
     seed: Seed = Field(
         0, description="random seed of initialisation, order, augmentation and dropout"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -37,7 +38,10 @@ class LoadReport:
     unused: tuple[str, ...]
 
 
-def load_weights(model: Network, path: str | Path, *, new_head: bool = False) -> LoadReport:
+NewHead = bool | Literal["partial"]
+
+
+def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False) -> LoadReport:
     """Fill a network's parameters in place from a checkpoint of any published format.
 
     Tensors are found by our own names and by the published ones (`models.weights.layer_names`),
@@ -49,6 +53,8 @@ def load_weights(model: Network, path: str | Path, *, new_head: bool = False) ->
         path: the checkpoint, see `read_tensors`.
         new_head: leave the parts after the backbone that start from random values as they are,
             even if the file has them, and even if it has them for another number of classes.
+            "partial": leave those after the backbone that have another shape in the file, as fc6
+            and fc7 of the whole VGG-16 have.
 
     Raises:
         UserError: if the file cannot be read, has no tensor of the network's backbone or not all
@@ -57,7 +63,7 @@ def load_weights(model: Network, path: str | Path, *, new_head: bool = False) ->
     """
     tensors = read_tensors(path)
     state = model.state_dict()
-    wanted = [name for name in state if not (new_head and _in_new_head(name, model))]
+    wanted = [name for name in state if not (new_head is True and _in_new_head(name, model))]
     prefixes = find_prefixes(wanted, tensors)
     sources = find_sources(wanted, tensors, prefixes[0])
     pretrained = [name for name in required_names(state) if not name.startswith(model.new_parts)]
@@ -68,9 +74,11 @@ def load_weights(model: Network, path: str | Path, *, new_head: bool = False) ->
             f" {prefixes[1]}*; keep one of them"
         )
     values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
+    if new_head == "partial":
+        values = {k: v for k, v in values.items() if _fits(k, v, state)}
     _check_shapes(values, sources, model, path)
     model.load_state_dict(values, strict=False)
-    used = {source.name for source in sources.values()}
+    used = {sources[name].name for name in values}
     return LoadReport(
         placed=tuple(values),
         missing=tuple(name for name in state if name not in values and not is_counter(name)),
@@ -86,6 +94,11 @@ def _convert(tensors: Mapping[str, Tensor], source: Source, parameter: Tensor) -
 
 def _in_new_head(name: str, model: Network) -> bool:
     return name.startswith(model.new_parts) and not name.startswith(BACKBONE)
+
+
+def _fits(name: str, value: Tensor, state: Mapping[str, Tensor]) -> bool:
+    """Whether a layer after the backbone has the network's shape; the backbone has to have it."""
+    return name.startswith(BACKBONE) or value.shape == state[name].shape
 
 
 def _check_backbone(placed: Collection[str], required: Sequence[str], path: str | Path) -> None:

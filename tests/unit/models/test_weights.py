@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from seedbed.models import build
 from seedbed.models.weights import load_network, load_weights, save_network
 from seedbed.runtime.errors import UserError
+from tests.support.published_names import published
 
 torch.set_num_threads(1)
 
@@ -82,6 +83,33 @@ def test_head_for_other_classes(model, tensors, write):
         load_weights(model, path)
     report = load_weights(model, path, new_head=True)
     assert report.missing == ("head.1.weight",) and "head.1.weight" in report.unused
+
+
+def test_the_whole_vgg_16_of_its_authors_fills_what_fits(tmp_path):
+    """VGG_ILSVRC_16_layers.caffemodel: fc6 and fc7 are matrices of 4096 rows there."""
+    network = build("vgg16_largefov", 21)
+    layers = published("vgg16_20M", network)
+    generator = torch.Generator().manual_seed(0)
+    layers = {name: torch.randn(value.shape, generator=generator)
+              for name, value in layers.items() if name.startswith("conv")}  # fmt: skip
+    for name, columns in (("fc6", 250), ("fc7", 40), ("fc8", 40)):
+        layers |= {f"{name}.weight": torch.ones(40, columns), f"{name}.bias": torch.ones(40)}
+    torch.save(layers, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"fc6\.weight has shape \(40, 250\)"):
+        load_weights(network, tmp_path / "w.pth")
+    report = load_weights(network, tmp_path / "w.pth", new_head="partial")
+    assert len(report.placed) == 26
+    assert {name.split(".")[1] for name in report.missing} == {"fc6", "fc7", "fc8"}
+    assert {name[:3] for name in report.unused} == {"fc6", "fc7", "fc8"}
+    assert torch.equal(network.features[0].weight, layers["conv1_1.weight"])
+    cam = load_weights(build("vgg16_cam", 20), tmp_path / "w.pth")
+    assert len(cam.placed) == 26
+
+
+def test_partial_wants_the_whole_backbone(model, tensors, write):
+    tensors["features.12.squeeze.weight"] = torch.zeros(64, 512, 3, 3)
+    with pytest.raises(UserError, match=r"features.12.*\(64, 512, 3, 3\)"):
+        load_weights(model, write(tensors), new_head="partial")
 
 
 def test_wrong_shape_in_the_backbone(model, tensors, write):
