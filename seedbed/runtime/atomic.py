@@ -44,23 +44,29 @@ def atomic(path: Path) -> AbstractContextManager[Path]:
     return _replacement(Path(path), Path.touch)
 
 
-def atomic_folder(path: Path) -> AbstractContextManager[Path]:
+def atomic_folder(path: Path, *, replace: bool = True) -> AbstractContextManager[Path]:
     """Yield an empty temporary folder that replaces `path`, or is removed on an error.
 
+    Args:
+        path: the folder that appears whole.
+        replace: whether one that is there with files in it may be replaced.
+
     Raises:
-        UserError: the disk is full, or nothing can be written there.
+        UserError: the disk is full, nothing can be written there, or `path` may not be replaced.
 
     """
-    return _replacement(Path(path), Path.mkdir)
+    return _replacement(Path(path), Path.mkdir, replace)
 
 
 @contextmanager
-def _replacement(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
+def _replacement(
+    path: Path, create: Callable[[Path], None], replace: bool = True
+) -> Iterator[Path]:
     temporary = _temporary_path(path)
     try:
         with _explain_refusal(path, temporary), _locked(temporary, create):
             yield temporary
-            _publish(temporary, path)
+            _publish(temporary, path, replace)
     finally:
         _remove(temporary)
 
@@ -74,11 +80,11 @@ def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{stem}{ending}")
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def _publish(temporary: Path, path: Path, replace: bool) -> None:
     """Rename a temporary that is on the disk, and wait until its name is there too."""
     if temporary.is_dir():
         _sync_file_system(temporary)
-        _replace_folder(temporary, path)
+        _replace_folder(temporary, path, replace)
     else:
         _fsync(temporary)
         temporary.replace(path)
@@ -86,7 +92,7 @@ def _publish(temporary: Path, path: Path) -> None:
         _fsync(path.parent)
 
 
-def _replace_folder(temporary: Path, path: Path) -> None:
+def _replace_folder(temporary: Path, path: Path, replace: bool) -> None:
     """Rename a folder; a full one cannot be replaced and is moved away first."""
     while True:
         try:
@@ -95,6 +101,8 @@ def _replace_folder(temporary: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        if not replace:
+            raise UserError(f"{path} is there already: move it away, or use what it holds")
         old = _temporary_path(path)
         with suppress(FileNotFoundError):  # another process replaces the folder too
             path.rename(old)

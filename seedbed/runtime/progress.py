@@ -45,6 +45,43 @@ def _print_lines(items: Iterable[Item], name: str, total: int | None, done: int)
             last_line = now
 
 
+def transfer_progress(blocks: Iterable[bytes], *, total: int | None, done: int) -> Iterator[bytes]:
+    """Iterate over blocks of bytes and show how many have come, as `progress` does for items.
+
+    Args:
+        blocks: what is iterated over.
+        total: number of bytes, earlier ones included; None: unknown.
+        done: number of bytes that came earlier, which do not count for the speed.
+
+    """
+    from tqdm import tqdm
+
+    name = Path(sys.argv[0]).stem
+    units = {"unit": "B", "unit_scale": True, "dynamic_ncols": True}
+    start = last_line = time.monotonic()
+    here = 0
+    silent = not sys.stderr.isatty()
+    with tqdm(desc=name, total=total, initial=done, disable=silent, **units) as bar:
+        for block in blocks:
+            yield block
+            here += len(block)
+            bar.update(len(block))
+            now = time.monotonic()
+            if silent and now - last_line >= SECONDS_BETWEEN_LINES:
+                line = describe_bytes(done + here, total, here / (now - start))
+                print(f"{name}: {line}", file=sys.stderr, flush=True)
+                last_line = now
+
+
+def describe_bytes(done: int, total: int | None, rate: float) -> str:
+    """Progress of a transfer in one line: MB done of `total`, `rate` in bytes a second, time."""
+    speed = f"{rate / 1e6:.1f} MB/s"
+    if total is None:
+        return f"{done / 1e6:.0f} MB done, {speed}"
+    left = _format_seconds((total - done) / rate)
+    return f"{done / 1e6:.0f} of {total / 1e6:.0f} MB, {speed}, {left} left"
+
+
 def describe(done: int, total: int | None, rate: float) -> str:
     """Progress in one line: items done of `total`, `rate` in items a second, and the time left."""
     speed = f"{rate:.1f} it/s" if rate >= 1 else f"{1 / rate:.1f} s/it"

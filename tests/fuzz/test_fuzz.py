@@ -160,11 +160,14 @@ def test_packed_cues_are_unpacked_to_a_limit(tmp_path, monkeypatch):
         read_cue_labels(tmp_path / "cues.pickle.gz")
 
 
-def test_nothing_unpacks_an_archive():
-    """VOC's archive is written, and none read; a reader to come must give tarfile its filter."""
-    unpacking = re.compile(r"\.extract(all)?\(|unpack_archive|torch\.load\((?!.*weights_only)")
+def test_one_file_alone_unpacks_archives():
+    """It copies members itself, after its own checks and tarfile's `data` filter."""
+    unpacking = re.compile(r"\.extract(all|file)?\(|unpack_archive|torch\.load\((?!.*weights_only)")
     sources = [path for room in ("seedbed", "stages") for path in (ROOT / room).rglob("*.py")]
-    assert [path for path in sources if unpacking.search(path.read_text())] == []
+    found = [path for path in sources if unpacking.search(path.read_text())]
+    assert found == [ROOT / "seedbed/formats/archives.py"]
+    text = found[0].read_text()
+    assert "data_filter(info" in text and not re.search(r"\.extract(all)?\(", text)
 
 
 def test_a_polygon_that_goes_there_and_back():

@@ -1,0 +1,1 @@
+"""Files from the internet: transferred, checked, and only then under their own names."""
