@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run figures comparison test test-recipes soak bench gpu lint clean
+.PHONY: install run data figures comparison test test-recipes soak bench gpu lint clean
 
 install: $(VENV)/installed $(VENV)/native
 
@@ -29,6 +29,11 @@ $(VENV)/native: $(VENV)/installed $(wildcard $(addprefix seedbed/crf/native/,*.c
 
 run: install
 	$(BIN)/snakemake --cores all
+
+# What a recipe needs and data/ lacks: make data RECIPE=dsrg-vgg16
+data: install
+	$(if $(RECIPE),,$(error name the recipe: make data RECIPE=dsrg-vgg16))
+	$(BIN)/python -m stages.fetch --recipe recipes/$(RECIPE).yaml
 
 figures: install
 	$(BIN)/python -m benchmarks.figures

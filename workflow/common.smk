@@ -125,38 +125,3 @@ def shards_of(folder):
     """Files of all shards of a step that works image by image."""
     home = {"cam": "shared", "saliency": "saliency"}.get(folder, "results")
     return [f"<{home}>/{folder}/{shard}.h5" for shard in SHARDS]
-
-
-def data_path(relative):
-    """Path of something in the data folder (an absolute path stays as it is)."""
-    return os.path.join(DATA, relative)
-
-
-class Given(str):
-    """Path of what the user gives: its content counts, not where it lies."""
-
-
-def given(key, relative, *, folder=False):
-    """Path of a file or folder in the data folder that a key of the config names.
-
-    Ends the run in one line if it is not there.
-    """
-    path = data_path(relative)
-    remedy = f"put it there, or change {key} in the config"
-    if not os.path.exists(path):
-        sys.exit(f"{path}: does not exist; {remedy}")
-    if os.path.isdir(path) != folder:
-        found, wanted = ("a file", "a folder") if folder else ("a folder", "a file")
-        sys.exit(f"{path}: is {found}, and {key} names {wanted}; {remedy}")
-    return Given(path)
-
-
-def weights_file(key, relative):
-    """The file of a network's published weights; TensorFlow's are three, of which the index."""
-    index = data_path(f"{relative}.index")
-    if os.path.exists(index):
-        return Given(index)
-    path = given(key, relative)
-    if os.path.getsize(path) == 0:
-        sys.exit(f"{path}: is empty; get it again, or change {key} in the config")
-    return path

@@ -5,8 +5,6 @@ param of the job (`stage`), so that another place of the data changes nothing.
 """
 
 import functools
-import os
-import re
 import sys
 
 from seedbed.models.registry import pretrained_file
@@ -61,12 +59,6 @@ def needs_saliency():
     )
 
 
-def given_folder(key):
-    """The folder that a key of the config names, as an input of its own; nothing if it is null."""
-    folder = block(key)
-    return {"from_config": given(key, folder, folder=True)} if folder else {}
-
-
 def initial_weights(key):
     """Input function: initial weights of the training under a key, if it names some."""
 
@@ -90,55 +82,6 @@ def published_weights(key):
     pretrained = training.weights == "pretrained"
     file = pretrained_file(training.network) if pretrained else training.weights
     return weights_file(f"{key}.weights", file)
-
-
-def published_cues():
-    """DSRG's cue file that the config names, and the list that numbers its images."""
-    seeds = block("seeds")
-    files = {"cue_pickle": given("seeds.cues", seeds.cues)}
-    if seeds.cue_list:
-        files["cue_list"] = given("seeds.cue_list", seeds.cue_list)
-    return files
-
-
-def convert_inputs(wildcards):
-    """The lists of images, and where the image-level labels are read from."""
-    data_set = block("convert")
-    files = [file for item in data_set.layouts.items() for file in layout_files(*item)]
-    cues = published_cues() if data_set.label_source == "cues" else {}
-    files = files or devkit_lists(data_set)
-    colours = data_set.mask_colours
-    if isinstance(colours, str):
-        files.append(given("convert.mask_colours", colours))
-    return {"from_config": files, **cues}
-
-
-def layout_files(key, layout):
-    """The files that a layout names, or else its folders; all of them must be there."""
-    named = [(name, f"convert.{key}.{name}", path) for name, path in layout if path]
-    files = [given(place, path) for name, place, path in named if name in layout.files]
-    folders = [
-        given(place, path, folder=True) for name, place, path in named if name not in layout.files
-    ]
-    return files or folders
-
-
-def devkit_lists(data_set):
-    """The lists of a VOC devkit; only those of a made-up data set need not be there yet."""
-    names = [data_set.train_list, data_set.val_list, *filter(None, [data_set.test_list])]
-    is_mini = re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", data_set.devkit)
-    made = MINI_LISTS if is_mini else []
-    folder = os.path.join(data_path(data_set.devkit), "ImageSets", "Segmentation")
-    lists = {name: list_file(os.path.join(folder, name)) for name in names}
-    for name, path in lists.items():
-        if name not in made and not os.path.exists(path):
-            sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
-    return [path if name in made else Given(path) for name, path in lists.items()]
-
-
-def list_file(path):
-    """The file of a list, given without its suffix, which may be in capitals."""
-    return f"{path}.TXT" if os.path.exists(f"{path}.TXT") else f"{path}.txt"
 
 
 def cam_inputs(wildcards):
@@ -214,13 +157,6 @@ def targets_inputs(wildcards):
     first = "rounds/0/targets.h5" if FIRST_SELECTS else "pseudo_labels.h5"
     predictions = {"predictions": shards_of(f"rounds/{number - 1}/predictions/train")}
     return {"masks": f"<results>/{first}", **predictions, **refined, **saliency}
-
-
-def given_masks(key):
-    """The user's folder of masks of a round, and their list."""
-    masks, listed = block(f"{key}.masks"), block(f"{key}.mask_list")
-    lists = [given(f"{key}.mask_list", listed)] if listed else []
-    return [given(f"{key}.masks", masks, folder=True), *lists]
 
 
 def train_inputs(wildcards):

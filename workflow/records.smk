@@ -36,7 +36,7 @@ def compare_data():
     place, provenance = real_place_of(DATA), records[SHARED]
     if INDEX not in provenance.entries or place in provenance.places:
         return
-    if not data_are_there():
+    if FETCHED or not data_are_there():
         return
     logger.info(f"{DATA}: new place of the data, compared with {SHARED}/{INDEX}")
     ended = subprocess.run(compare_command(), text=True, capture_output=True, check=False)

@@ -11,7 +11,7 @@ def shareable(rule, inputs):
 
     def checked(wildcards):
         files = inputs(wildcards)
-        if not compared and records and is_shared(rule):
+        if not compared and records and is_shared(rule) and not any(map(is_missing, FETCHED)):
             refuse_other_settings(rule, content_of(files))
             compared.append(rule)
         return files

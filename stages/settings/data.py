@@ -164,6 +164,13 @@ class ConvertSettings(Block):
         """The layout that is read instead of a devkit, by its key; empty for a devkit."""
         return {key: value for key, value in self if isinstance(value, Layout)}
 
+    @property
+    def label_files(self) -> list[str]:
+        """Where the label file of a published system may be, relative to run.data."""
+        name = {"cls_labels": "cls_labels.npy", "train_cls": "train_cls.txt"}.get(self.label_source)
+        folders = (f"{self.devkit}/ImageSets", f"{self.devkit}/ImageSets/Segmentation")
+        return [f"{folder}/{name}" for folder in folders] if name and not self.layouts else []
+
     @model_validator(mode="after")
     def _layout_supports_the_labels(self) -> "ConvertSettings":
         keys = list(self.layouts)

@@ -38,6 +38,11 @@ class RunSettings(Block):
         description="folder of the data sets and of the initial weights; paths in the config are"
         " relative to it",
     )
+    fetch: Literal["ask", "auto", "never"] = Field(
+        "ask",
+        description="what happens if data lacks something that can be fetched (docs/data.md):"
+        " `auto` fetches it, `ask` ends the run and says how to get it, `never` says what lacks",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the networks; auto: a GPU if there is one"
     )

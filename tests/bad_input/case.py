@@ -204,7 +204,8 @@ class Bad:
         As `dry_run` tells, but without Snakemake, which takes seconds to begin.
         """
         self.when.add("dry run")
-        rooms = ("common", "inputs")
+        run = {"data": str(self.data), **blocks.pop("run", {})}
+        rooms = ("common", "data_folder", "inputs")
         text = "\n".join((ROOT / f"workflow/{room}.smk").read_text() for room in rooms)
         names = {
             "workflow": SimpleNamespace(
@@ -215,7 +216,7 @@ class Bad:
                 pathvars=Pathvars.with_defaults(),
             ),
             "shell": SimpleNamespace(prefix=str),
-            "config": overlaid({**blocks, "run": {"data": str(self.data)}}),
+            "config": overlaid({**blocks, "run": run}),
         }
         exec(re.sub(r"(?m)^wildcard_constraints:\n( .*\n)+", "", text), names)
         with pytest.raises(SystemExit) as end:

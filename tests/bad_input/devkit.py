@@ -16,12 +16,73 @@ BILLION_LAUGHS = """<!DOCTYPE annotation [<!ENTITY a "cat"><!ENTITY b "&a;&a;&a;
 <annotation><object><name>&b;</name></object></annotation>"""
 
 
-@case("the devkit is missing, or one of its lists")
+@case("a list of the devkit is missing, or a devkit that cannot be fetched")
 def _(bad: Bad) -> str:
-    line = bad.dry_run(convert=CONVERT)
+    line = bad.dry_run(convert={"devkit": "VOCdevkit/VOC2007"})
     bad.make_devkit().listing("train_aug").unlink()
-    assert bad.asked("convert_inputs", None, convert=CONVERT) == line
+    assert bad.asked("convert_inputs", None, convert=CONVERT) == line.replace("2007", "2012")
     return line
+
+
+@case("what can be fetched is missing, with `run.fetch: ask`")
+def _(bad: Bad) -> str:
+    line = bad.asked("convert_inputs", None, convert=SBD)
+    assert (
+        "lacks: VOCdevkit/VOC2012 (PASCAL VOC 2012, train and val; 2.0 GB; terms: VOC's, " in line
+    )
+    assert "; benchmark_RELEASE/dataset (Semantic Boundaries Dataset; 1.4 GB; terms: not " in line
+    bad.make_devkit()
+    other = bad.asked("convert_inputs", None, convert=SBD)
+    assert "VOC 2012" not in other and other.startswith("data/benchmark_RELEASE/dataset: does not")
+    assert bad.asked("weights_file", "classifier.weights", "weights/vgg16.pth").startswith(
+        "data/weights/vgg16.pth: does not exist; of what can be fetched data lacks: "
+    )
+    return line
+
+
+@case("what can be fetched is missing, with `run.fetch: never`")
+def _(bad: Bad) -> str:
+    return bad.asked(
+        "weights_file", "classifier.weights", "weights/vgg16.pth", run={"fetch": "never"}
+    )
+
+
+def make_pristine(bad: Bad) -> None:
+    """VOC and SBD as they are published: neither has train_aug.txt."""
+    bad.make_devkit().listing("train_aug").unlink()
+    bad.listing("train").write_text("t1\n")
+    sbd = bad.data / "benchmark_RELEASE/dataset"
+    (sbd / "cls").mkdir(parents=True)
+    (sbd / "train.txt").write_text("t2\n")
+    (sbd / "val.txt").write_text("v1\n")
+
+
+@case("neither VOC nor SBD has train_aug.txt")
+def _(bad: Bad) -> None:
+    make_pristine(bad)
+    index = Index.load(bad.converted(SBD) / "index.json")
+    assert [entry.id for entry in index.split("train")] == ["t1", "t2"]
+
+
+@case("cues without their list, and no train_aug.txt that could number the images")
+def _(bad: Bad) -> str:
+    make_pristine(bad)
+    return bad.asked("seeds_inputs", None, convert=SBD, seeds={"cues": "cues.pickle"})
+
+
+@case("labels of cues without their list, and no train_aug.txt that could number the images")
+def _(bad: Bad) -> str:
+    make_pristine(bad)
+    (bad.data / "cues.pickle").write_bytes(pickle.dumps({}))
+    cues = {**SBD, "label_source": "cues"}
+    return bad.not_converted(cues, cue_pickle=bad.data / "cues.pickle")
+
+
+@case("train_aug is made, and every image is a val image")
+def _(bad: Bad) -> str:
+    make_pristine(bad)
+    bad.listing("val").write_text("t1\nt2\nv1\n")
+    return bad.not_converted(SBD)
 
 
 @case("the folder of SBD or of train_masks is missing")

@@ -35,6 +35,7 @@ def write_lists(data: Path) -> None:
         ids = [f"{2007 + k % 5}_{k:06d}" for k in range(number, number + length)]
         (folder / f"{name}.txt").write_text("".join(f"{one}\n" for one in ids))
         number += length
+    (folder.parent / "train_cls.txt").write_text("2007_000000 0\n")
 
 
 def trainings_of(content: dict[str, Any]) -> list[TrainingSettings]:

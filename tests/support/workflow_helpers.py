@@ -162,7 +162,7 @@ def planned_anew(project: Path) -> set[str]:
 
 
 def _jobs_in(messages: str) -> set[str]:
-    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)*)", messages, re.MULTILINE)
+    jobs = re.findall(r"^(?:rule|checkpoint) (\w+):\n((?:    .*\n)*)", messages, re.MULTILINE)
     named = {"-".join([rule, *_wildcards(lines)]).removesuffix("-1-of-1") for rule, lines in jobs}
     assert bool(named) != ("Nothing to be done" in messages), messages
     return named - {"all"}
