@@ -1,12 +1,13 @@
 # make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
 # make figures: the runs whose figures README and docs give, about an hour.
 # make gpu: checks and measures everything on a GPU, minutes.
+# make comparison: the published systems on the photos of voc-animals, about a day; see docs/comparison.md.
 # make soak: faults and fuzzing with full counts. All make the environment first.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run figures test test-recipes soak bench gpu lint clean
+.PHONY: install run figures comparison test test-recipes soak bench gpu lint clean
 
 install: $(VENV)/installed $(VENV)/native
 
@@ -31,6 +32,11 @@ run: install
 
 figures: install
 	$(BIN)/python -m benchmarks.figures
+
+# DATA=../elsewhere: the folder run.data.
+DATA ?= data
+comparison: install
+	$(BIN)/python -m benchmarks.comparison --data $(DATA)
 
 test: install lint
 	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'

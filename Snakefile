@@ -19,6 +19,7 @@ include: "workflow/common.smk"
 include: "workflow/commands.smk"
 include: "workflow/resources.smk"
 include: "workflow/inputs.smk"
+include: "workflow/sharing.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/cues.smk"
 include: "workflow/rules/group.smk"
@@ -28,6 +29,7 @@ include: "workflow/rules/rounds.smk"
 include: "workflow/rules/inference.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/exports.smk"
+include: "workflow/records.smk"
 
 
 rule all:

@@ -40,7 +40,7 @@ def audit(
     )
     if not (steps := list(steps)):
         raise UserError("no step to score: give its files, such as --cams, --cues or --refined")
-    scores = score_steps(dataset, steps, Maps([truth]), workers)
+    scores = score_steps(dataset, steps, Maps([truth]), workers, tuning_every=settings.tuning_every)
     write_tsv(output, [score.as_row(dataset.class_names) for score in scores])
 
 

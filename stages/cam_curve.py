@@ -31,8 +31,9 @@ def cam_curve(
     picture: Annotated[Path, "to write: the curves as a PNG"],
     cams: Annotated[list[Path], "cam/*.h5"] = (),
     npy: Annotated[Path | None, "folder of PSA's or IRN's {id}.npy instead of --cams"] = None,
+    tuning_every: Annotated[int | None, "as the setting audit.tuning_every; 0: none"] = None,
 ) -> None:
-    """Score the train images with a ground truth mask, those of VOC's own list separately.
+    """Score the train images with a ground truth mask, parts of them also separately.
 
     Images without labels have no map and are left out.
     """
@@ -49,7 +50,7 @@ def cam_curve(
         folder = MatchedFolder(npy, names, (".npy",))
         read = partial(published_maps, folder=folder, source_ids=dataset.table.source_ids.tolist())
     masks, rows, curves = Maps([truth]), [], {}
-    for name, listed in scored_lists("train", entries, dataset.audit_list).items():
+    for name, listed in scored_lists("train", entries, dataset, tuning_every).items():
         scores, mious = background_curve(maps_and_truth(listed, read, masks), dataset.num_classes)
         curves[name] = scores, mious
         rows += curve_rows(name, len(listed), scores, mious)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic.json_schema import models_json_schema
 
-from seedbed.models.registry import NETWORKS
+from seedbed.models.registry import names_of_kind
 from stages.settings import (
     PredictImagesSettings,
     PredictSettings,
@@ -32,7 +32,7 @@ earlier ones, and `--config 'seeds={grid: 41}'` lies over all files: blocks are 
 lists, `rounds` too, are replaced whole; a block that names another `kind` replaces the block below
 it; and a block that names another `network` drops the `options` below it. A file with
 `overlay_of: config.yaml` can only be used after the file that it names. A file without `pathvars`
-writes where the files before it write.
+writes where the files before it write; in one with `pathvars`, `{results}` is that folder.
 
 The defaults below hold where no file gives a key. They are those of the method's own paper or
 release. What belongs to no paper has the plain value, and what only an experiment can say has none.
@@ -63,8 +63,7 @@ def page() -> str:
     places: dict[str, str] = {}
     _name_places({"training": keys["training"]}, "", blocks, places)  # others have the same blocks
     _name_places(keys, "", blocks, places)
-    plain = {name: key for name, key in top.items() if not _blocks_of(key)}
-    sections = [INTRODUCTION, f"## At the top\n\n{_table(plain, blocks, places)}"]
+    sections = [INTRODUCTION]
     order = list(keys)
     for place in sorted(set(places.values()), key=lambda p: (order.index(p.split(".")[0]), p)):
         names = [block for block, other in places.items() if other == place]
@@ -126,8 +125,7 @@ def _section(
         parts.append(f"{key['description'][0].upper()}{key['description'][1:]}.")
     rows = blocks[names[0]]["properties"]
     if training := _models(TrainingSettings).get(names[0]):
-        fitting = (n for n, i in NETWORKS.items() if i.kind == training.network_kind)
-        parts.append(f"Networks: {_or(fitting)}.")
+        parts.append(f"Networks: {_or(names_of_kind(training.network_kind))}.")
     base = next((p for p, m in INHERITED.items() if p != place and names[0] in _models(m)), None)
     if base:
         known = blocks[INHERITED[base].__name__]["properties"]

@@ -1,11 +1,14 @@
 """Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: the data set and all its problems are described.
+With --check nothing is written but a page of some images with their masks, check.html: the data
+set and all its problems are described. Nothing is written with --compare, which tells whether the
+data set is still the one that an index was made from.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +16,7 @@ import numpy as np
 
 from seedbed.data.check import check_images, dark_images, describe, list_problems
 from seedbed.data.classes import Labels
+from seedbed.data.compare import find_difference
 from seedbed.data.given_masks import export_source_masks
 from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
@@ -36,6 +40,7 @@ from stages.settings import ConvertSettings
 
 CuePickle = Annotated[Path | None, "DSRG's pickle, for label_source cues"]
 CueList = Annotated[Path | None, "its input_list.txt; else the train list's order"]
+PAGE = Path("check.html")
 
 # What reads a data set that is no devkit, by the key of `convert` that holds its paths.
 LAYOUTS: dict[str, Callable[..., Source]] = {
@@ -89,6 +94,14 @@ def _open_layout(
     )
 
 
+def as_used(source: Source, settings: ConvertSettings) -> Source:
+    """The data set with the labels that are used: those that were read, or shuffled ones."""
+    if not settings.shuffle_tags:
+        return source
+    shuffled = shuffle(source.labels, source.train, settings.seed)
+    return replace(source, labels=shuffled, label_source=f"{source.label_source}, shuffled")
+
+
 def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:
     """What the config says that masks hold, or a labelmap.txt beside the masks."""
     if isinstance(settings.mask_colours, str):
@@ -137,12 +150,9 @@ def convert(
     cue_list: CueList = None,
 ) -> None:
     """Convert a data set; nothing is written if any of its files has a problem."""
-    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
-    check_classes(source, raise_problem)
-    as_read = source
-    if settings.shuffle_tags:
-        shuffled = shuffle(source.labels, source.train, settings.seed)
-        source = replace(source, labels=shuffled)
+    as_read = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(as_read, raise_problem)
+    source = as_used(as_read, settings)
     entries = []
     with write_maps(masks) as maps:
         decoded = decode_all(source, data, workers, raise_problem)
@@ -152,9 +162,12 @@ def convert(
                 maps.put(entry.id, mask)
         check_masks(as_read, raise_problem)
     export_source_masks(masks, mask_folder, source.table, source.mask_coding)
-    label_source = source.label_source + (", shuffled" if settings.shuffle_tags else "")
     dataset = Index(
-        source.table.classes, tuple(entries), label_source, source.audit_list, source.mask_coding
+        source.table.classes,
+        tuple(entries),
+        source.label_source,
+        source.audit_list,
+        source.mask_coding,
     )
     dataset.save(index)
     lines = (f"{image_id}.jpg {k}\n" for k, image_id in enumerate(source.train))
@@ -162,6 +175,25 @@ def convert(
     write_tsv(summary, summarise(dataset))
     for note in (*source.notes, *dark_images(entries)):
         print(f"note: {note}")
+
+
+def compare_with_index(
+    *,
+    index: Annotated[Path, "dataset/index.json"],
+    masks: Annotated[Path, "dataset/masks.h5"],
+    settings: ConvertSettings,
+    data: Data,
+    workers: Workers = 1,
+    cue_pickle: CuePickle = None,
+    cue_list: CueList = None,
+) -> None:
+    """Compare a data set with an index; ends with an error if they differ. Writes nothing."""
+    source = open_source(settings, data, raise_problem, cue_pickle, cue_list)
+    check_classes(source, raise_problem)
+    source = as_used(source, settings)
+    different = find_difference(source, Index.load(index), masks, data, workers)
+    if different:
+        raise UserError(f"{data}: {different} is not what {index} was made from; convert it again")
 
 
 def check(
@@ -172,13 +204,19 @@ def check(
     rounds: Annotated[int, "rounds of the recipe, for the disk space"] = 3,
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
+    page: Annotated[Path, "to write: a page of images with their labels and masks"] = PAGE,
 ) -> None:
-    """Describe a data set and all its problems; writes nothing."""
+    """Describe a data set and all its problems; writes nothing but a page of some images."""
     problems: list[str] = []
     try:
         source = open_source(settings, data, problems.append, cue_pickle, cue_list)
         checked = check_images(source, data, workers, problems)
         print(describe(source, checked, rounds))
+        if checked:
+            # By name, so that no change of the report's code remakes a conversion.
+            report = import_module("seedbed.report.check_page")
+            shown = report.write_check_page(page, source, data, checked)
+            print(f"page: {shown} images with their labels and masks in {page}")
     except UserError as error:
         problems.append(str(error))
     if problems:
@@ -187,4 +225,4 @@ def check(
 
 
 if __name__ == "__main__":
-    run_stage(convert, modes={"--check": check})
+    run_stage(convert, modes={"--check": check, "--compare": compare_with_index})

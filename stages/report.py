@@ -36,6 +36,9 @@ class TableOptions:
     metrics: Annotated[Path | None, "metrics.json"] = None
     logs: Annotated[list[Path], "log.tsv of the trainings, in order"] = ()
     benchmarks: Annotated[Path | None, "folder of Snakemake's benchmark files"] = None
+    benchmarks_elsewhere: Annotated[
+        list[Path], "benchmark files, or folders of them, of rules that write to other folders"
+    ] = ()
     jobs: Annotated[Path | None, "what snakemake --dag prints"] = None
 
 
@@ -94,7 +97,7 @@ def table_values(tables: TableOptions) -> dict[str, Any]:
         "quality": quality_by_list(read_tsv(tables.quality)) if tables.quality else {},
         "metrics": read_metrics(tables.metrics) if tables.metrics else None,
         "curves": [chart for log in tables.logs if (chart := training_chart(log))],
-        "costs": rule_costs(tables.benchmarks) if tables.benchmarks else [],
+        "costs": rule_costs(tables.benchmarks, tables.benchmarks_elsewhere),
         "rules": draw(*edges),
     }
 

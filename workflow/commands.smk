@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 
+from workflow.contents import ContentDigest
 from workflow.digests import CodeDigest
 
 # A stage that works image by image does it with `threads` workers.
@@ -17,26 +18,58 @@ TRAINING = (
 )
 
 code_digest = CodeDigest(ROOT)
+content_digest = ContentDigest(Path(".snakemake", "seedbed_contents.json"))
 
 
-def stage(name, **values):
+def stage(name, *, given=None, paths=None, **values):
     """Params of a rule that runs stages/NAME.py by STAGE or TRAINING.
 
     Options of the command are `values` (text, in which wildcards are filled in, or a function of
     the wildcards), and the rule's files by their names: `index=…` becomes `--index …`, the one
     output without a name `--output …`. A job runs again when a value or the code changes;
     Snakemake compares the files itself, and ignores params that are made from them.
+
+    given: input function; of the files that it names and no rule makes, the contents count.
+    paths: further options: a path that is no file of the rule, or a function that gives a list of
+        them; they do not count.
     """
+    content = {"content": lambda wildcards: content_of(given(wildcards))} if given else {}
     return {
+        **content,
         "stage": name,
         "code": lambda wildcards: code_digest(f"stages.{name}"),
         "values": lambda wildcards: options(
             {key: text_of(value, wildcards) for key, value in values.items()}
         ),
         "files": lambda wildcards, input, output: options(
-            {key: paths_of(paths) for key, paths in named_files(input, output).items()}
+            {
+                **other_paths(paths or {}, wildcards),
+                **files_of(wildcards, input, output, given),
+            }
         ),
     }
+
+
+def content_of(inputs):
+    """Digests, by their names, of the inputs that no rule makes."""
+    files = chosen(inputs, is_given=True)
+    return {
+        name: content_digest([paths] if isinstance(paths, str) else paths)
+        for name, paths in files.items()
+    }
+
+
+def files_of(wildcards, input, output, given):
+    """The options that name the rule's files, those included that no rule makes."""
+    others = chosen(given(wildcards), is_given=True) if given else {}
+    others.pop("from_config", None)
+    return {k: paths_of(v) for k, v in {**others, **named_files(input, output)}.items()}
+
+
+def other_paths(paths, wildcards):
+    """The options that name paths which are no files of the rule."""
+    named = {k: path() if callable(path) else fill(path, wildcards) for k, path in paths.items()}
+    return {key: paths_of(path) for key, path in named.items() if path}
 
 
 def options(values):
@@ -98,10 +131,10 @@ def paths_of(files):
     return " ".join(map(shlex.quote, files))
 
 
-def config_of_drawing():
+def config_of_drawing(data):
     """The config as JSON, for a drawing of the jobs that is the same wherever the run is."""
     places = {
-        "run": {"data": run.data, "shards": 1},
+        "run": {"data": data, "shards": 1},
         "pathvars": {"results": "results"},
     }
     return json.dumps({**config, **places}, sort_keys=True)

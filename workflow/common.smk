@@ -1,13 +1,17 @@
 """The settings, what every rule may ask of them, and the environment of the stages."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
+from snakemake.pathvars import Pathvars
 
+from seedbed.models.registry import build
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, combine, parse_config
+from workflow.places import colon_free, ensure_user_name, place_of
 
 ROOT = Path(workflow.basedir)
 
@@ -24,11 +28,37 @@ try:
     # Snakemake's own merge would keep the keys of another kind.
     config = combine(config_files(), workflow.config_settings.config, DEFAULT_KINDS, ROOT)
     settings = parse_config(config)
+    search_path = colon_free(Path(sys.executable).parent), colon_free(ROOT)
 except UserError as error:
     sys.exit(str(error))
 
+ensure_user_name()
 run = settings.run
-RESULTS = settings.pathvars["results"]  # where no rule's own path can say <results>
+DATA = place_of(run.data)  # the same for a relative and an absolute path
+
+
+def check_timm():
+    """End in one line if timm lacks a network of the config, or that network an option's value."""
+    trainings = {place: t for place, t in settings.trainings() if t.network.startswith("timm:")}
+    if trainings:
+        import torch  # takes seconds
+
+    for place, training in trainings.items():
+        try:
+            with torch.device("meta"):  # without memory for weights
+                build(training.network, 1, **training.options)
+        except UserError as error:
+            sys.exit(f"{place}: {error}")
+
+
+if workflow.is_main_process:
+    check_timm()
+
+
+FOLDERS = settings.pathvars.folders()
+RESULTS = FOLDERS["results"]  # where no rule's own path can say <results>
+# Snakemake has read them too, without what the files below an overlay say.
+workflow.pathvars.update(Pathvars.from_config({"pathvars": FOLDERS}))
 # What runs the stage of a training: one process, or several that share its batches. Without the
 # `--` torchrun takes the stage's options for its own.
 TRAIN = (
@@ -37,12 +67,17 @@ TRAIN = (
     else f"env OMP_NUM_THREADS={run.compute_threads} python -m stages.torchrun --standalone"
     f" --nproc-per-node {run.training_processes} -m --"
 )
-shell.prefix(
-    f"set -euo pipefail; export PATH='{Path(sys.executable).parent}':$PATH PYTHONPATH='{ROOT}' "
-    f"SEEDBED_DATA='{run.data}' SEEDBED_DEVICE={run.device} "
-    f"SEEDBED_THREADS={run.compute_threads} SEEDBED_DETERMINISTIC={int(run.deterministic)} "
-    f"SEEDBED_TRAIN='{TRAIN}'; "
-)
+ENVIRONMENT = {
+    "PYTHONPATH": search_path[1],
+    "SEEDBED_DATA": DATA,
+    "SEEDBED_DEVICE": run.device,
+    "SEEDBED_THREADS": run.compute_threads,
+    "SEEDBED_DETERMINISTIC": int(run.deterministic),
+    "SEEDBED_TRAIN": TRAIN,
+}
+variables = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in ENVIRONMENT.items())
+prefix = f"set -euo pipefail; export PATH={shlex.quote(search_path[0])}:$PATH {variables}; "
+shell.prefix(prefix.replace("{", "{{").replace("}", "}}"))  # Snakemake formats it
 
 MINI_LISTS = ["train", "val", "trainval", "train_aug"]
 SHARDS = [f"{k + 1}-of-{run.shards}" for k in range(run.shards)]
@@ -58,6 +93,11 @@ wildcard_constraints:
     round=r"\d+",
     split="train|val|test",
     seed=r"\d+",
+
+
+def folder_of(pathvar):
+    """The folder of a pathvar, written as its records are found by."""
+    return os.path.normpath(FOLDERS[pathvar])
 
 
 def block(key):
@@ -83,12 +123,17 @@ def fill(text, wildcards):
 
 def shards_of(folder):
     """Files of all shards of a step that works image by image."""
-    return [f"<results>/{folder}/{shard}.h5" for shard in SHARDS]
+    home = {"cam": "shared", "saliency": "saliency"}.get(folder, "results")
+    return [f"<{home}>/{folder}/{shard}.h5" for shard in SHARDS]
 
 
 def data_path(relative):
     """Path of something in the data folder (an absolute path stays as it is)."""
-    return os.path.join(run.data, relative)
+    return os.path.join(DATA, relative)
+
+
+class Given(str):
+    """Path of what the user gives: its content counts, not where it lies."""
 
 
 def given(key, relative, *, folder=False):
@@ -103,14 +148,14 @@ def given(key, relative, *, folder=False):
     if os.path.isdir(path) != folder:
         found, wanted = ("a file", "a folder") if folder else ("a folder", "a file")
         sys.exit(f"{path}: is {found}, and {key} names {wanted}; {remedy}")
-    return path
+    return Given(path)
 
 
 def weights_file(key, relative):
     """The file of a network's published weights; TensorFlow's are three, of which the index."""
     index = data_path(f"{relative}.index")
     if os.path.exists(index):
-        return index
+        return Given(index)
     path = given(key, relative)
     if os.path.getsize(path) == 0:
         sys.exit(f"{path}: is empty; get it again, or change {key} in the config")

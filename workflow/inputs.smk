@@ -1,9 +1,31 @@
-"""Input functions, one for each rule that needs it; `from_config` is what the config names."""
+"""Input functions, one for each rule that needs it; `from_config` is what the config names.
+
+Of their files Snakemake is told only those that rules make (`made`); the others' contents are a
+param of the job (`stage`), so that another place of the data changes nothing.
+"""
 
 import functools
 import os
 import re
 import sys
+
+from seedbed.models.registry import pretrained_file
+
+
+def made(inputs):
+    """Input function: of another one's files, those that rules make."""
+    return lambda wildcards: chosen(inputs(wildcards), is_given=False)
+
+
+def chosen(inputs, *, is_given):
+    """The inputs, by name, that are `Given`, or those that are not."""
+    found = {}
+    for name, paths in inputs.items():
+        each = [paths] if isinstance(paths, str) else paths
+        kept = [path for path in each if isinstance(path, Given) == is_given]
+        if kept:
+            found[name] = kept[0] if isinstance(paths, str) else kept
+    return found
 
 
 def needs_pseudo_labels():
@@ -54,12 +76,20 @@ def initial_weights(key):
         if weights is None:
             return {}
         if weights == "classifier":
-            return {"initial": "<results>/classifier/weights.pt"}
+            return {"initial": "<shared>/classifier/weights.pt"}
         if weights == "previous":
             return {"initial": f"<results>/rounds/{int(wildcards.round) - 1}/weights.pt"}
-        return {"initial": weights_file(f"{name}.weights", weights)}
+        return {"initial": published_weights(name)}
 
     return inputs
+
+
+def published_weights(key):
+    """The file of initial weights that the training under a key names, or stands for."""
+    training = block(key)
+    pretrained = training.weights == "pretrained"
+    file = pretrained_file(training.network) if pretrained else training.weights
+    return weights_file(f"{key}.weights", file)
 
 
 def published_cues():
@@ -103,7 +133,7 @@ def devkit_lists(data_set):
     for name, path in lists.items():
         if name not in made and not os.path.exists(path):
             sys.exit(f"{path}: no such list; put the devkit there, or set convert and run.data")
-    return list(lists.values())
+    return [path if name in made else Given(path) for name, path in lists.items()]
 
 
 def list_file(path):
@@ -113,12 +143,14 @@ def list_file(path):
 
 def cam_inputs(wildcards):
     """The classifier, or the user's folder of maps."""
-    weights = {"weights": "<results>/classifier/weights.pt"}
+    weights = {"weights": "<shared>/classifier/weights.pt"}
     return given_folder("cam.maps") or weights
 
 
 def saliency_inputs(wildcards):
-    """The user's folder of maps, if there is one."""
+    """The user's folder of maps or file of a network, if there is one."""
+    if model := block("saliency.model"):
+        return {"from_config": given("saliency.model", model)}
     return given_folder("saliency.maps")
 
 
@@ -141,7 +173,7 @@ def group_cam_inputs(wildcards):
 def affinity_scores_inputs(wildcards):
     """The class activation maps of the shard, or the user's folders of scores."""
     if block("affinity_scores").low is None:
-        return {"cams": f"<results>/cam/{wildcards.shard}.h5"}
+        return {"cams": f"<shared>/cam/{wildcards.shard}.h5"}
     keys = ("affinity_scores.low", "affinity_scores.high")
     return {"from_config": [given(key, block(key), folder=True) for key in keys]}
 
@@ -172,7 +204,7 @@ def targets_inputs(wildcards):
     if supervise == "pseudo_labels":
         return {"masks": "<results>/pseudo_labels.h5"}
     if supervise == "ground_truth":
-        return {"masks": "<results>/dataset/masks.h5"}
+        return {"masks": "<shared>/dataset/masks.h5"}
     refined = {"refined": shards_of(f"rounds/{number - 1}/masks/train")}
     if supervise == "predictions":
         return refined
@@ -256,12 +288,13 @@ def report_inputs(wildcards):
         maps["walks"] = shards_of("affinity/cam")
         trained.append("affinity")
     trained += [f"rounds/{number}" for number in range(LAST_ROUND + 1)]
-    return {**maps, "logs": [f"<results>/{name}/log.tsv" for name in trained]}
+    homes = {"classifier": "shared"}
+    return {**maps, "logs": [f"<{homes.get(n, 'results')}>/{n}/log.tsv" for n in trained]}
 
 
 @functools.cache
 def exports():
-    """What can be written in the published systems' formats: what the stage calls it, its files."""
+    """What can be written in others' formats: what the stage calls it, its files."""
     artefacts = {
         "cam": ("cam", shards_of("cam")),
         "affinity_low": ("affinity_low", shards_of("affinity/scores")),
@@ -270,13 +303,18 @@ def exports():
         "attention": ("attention", shards_of("group/cam")),
         "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
     }
+    masks = {"pseudo_labels": "<results>/pseudo_labels.h5"}
     for number, supervise in enumerate(SUPERVISION):
         for split in ("train", "val", "test"):
             files = shards_of(f"rounds/{number}/masks/{split}")
             artefacts[f"masks-{number}-{split}"] = ("masks", files)
+            masks[f"{number}-{split}"] = files
         if supervise == "selected":
             files = f"<results>/rounds/{number}/targets.h5"
             artefacts[f"selected-{number}"] = ("selected", files)
+    for tool in ("coco", "labelme"):  # to correct masks; by itself of the last round's train images
+        artefacts |= {f"{tool}-{name}": (tool, files) for name, files in masks.items()}
+        artefacts[tool] = (tool, masks[f"{LAST_ROUND}-train"])
     return artefacts
 
 

@@ -159,7 +159,7 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
     unlabelled = image_id not in source.labels and mask is not None
     entry = ImageEntry(
         id=image_id,
-        path=(path.relative_to(data) if path.is_relative_to(data) else path).as_posix(),
+        path=_relative_to(path, data),
         height=height,
         width=width,
         labels=ids_in(mask) if unlabelled else source.labels.get(image_id, ()),
@@ -170,3 +170,9 @@ def decode(source: Source, data: Path, image_id: str) -> Decoded:
         highest=image.highest,
     )
     return entry, mask
+
+
+def _relative_to(path: Path, data: Path) -> str:
+    """The path relative to the data folder if it lies there, whichever of them is absolute."""
+    absolute, folder = path.absolute(), data.absolute()
+    return (absolute.relative_to(folder) if absolute.is_relative_to(folder) else path).as_posix()

@@ -2,18 +2,37 @@
 
 from collections.abc import Collection, Sequence
 
-from seedbed.data.index import ImageEntry
+from seedbed.data.index import ImageEntry, Index
+
+OWN = "train (VOC's own list)"
+TUNING = "train (for tuning)"
+HELD_OUT = "train (held out)"  # from tuning
 
 
 def scored_lists(
-    split: str, entries: Sequence[ImageEntry], voc_train_list: Collection[str]
+    split: str, entries: Sequence[ImageEntry], index: Index, tuning_every: int | None
 ) -> dict[str, list[ImageEntry]]:
-    """A split's images by list name: all, and those of VOC's own train list if they are fewer.
+    """Images by list name: all that are given, and parts of the train images.
 
-    VOC's train list (1 464 images) is scored apart from the augmented one (10 582 images), whose
-    masks by SBD are coarser.
+    VOC's own train list (1 464 images) is scored apart from the augmented one (10 582 images),
+    whose masks by SBD are coarser. With `tuning_every`, every n-th image of the index's train list
+    is scored apart from the others: the one part for choosing settings by its masks, the other for
+    telling what they are worth.
     """
-    ids = set(voc_train_list)
-    own = [entry for entry in entries if entry.id in ids] if split == "train" else []
-    apart = {"train (VOC's own list)": own} if 0 < len(own) < len(entries) else {}
-    return {split: list(entries), **apart}
+    lists = {split: list(entries)}
+    if split != "train":
+        return lists
+    parts = {OWN: _among(entries, index.audit_list)}
+    if tuning_every:
+        train = [entry.id for entry in index.split("train")]
+        tuning = train[::tuning_every]
+        parts |= {
+            TUNING: _among(entries, tuning),
+            HELD_OUT: _among(entries, set(train) - set(tuning)),
+        }
+    return lists | {name: part for name, part in parts.items() if 0 < len(part) < len(entries)}
+
+
+def _among(entries: Sequence[ImageEntry], ids: Collection[str]) -> list[ImageEntry]:
+    ids = set(ids)
+    return [entry for entry in entries if entry.id in ids]

@@ -1,6 +1,6 @@
 """Steps of the chain scored against the ground truth."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -55,13 +55,19 @@ class Score:
         return row | {f"iou {name}": None if np.isnan(iou) else iou for name, iou in ious}
 
 
-def score_steps(index: Index, steps: Sequence[Step], truth: Maps, workers: int) -> list[Score]:
+def score_steps(
+    index: Index, steps: Sequence[Step], truth: Maps, workers: int, *, tuning_every: int | None
+) -> list[Score]:
     """Score the steps on every list of their splits; each image is labelled once.
 
-    Scores come in the order of the steps; those without an image are left out.
+    Scores come in the order of the steps; those without an image are left out. For `tuning_every`
+    see `scored_lists`.
     """
     entries = {split: [e for e in index.split(split) if e.has_mask] for split in SPLITS}
-    scores = [_empty_scores(step, entries[step.split], index) for step in steps]
+    scores = []
+    for step in steps:
+        lists = scored_lists(step.split, entries[step.split], index, tuning_every)
+        scores.append(_empty_scores(step, lists, index.num_classes))
     for split in SPLITS:
         of_split = [k for k, step in enumerate(steps) if step.split == split]
         if not of_split:
@@ -81,10 +87,12 @@ def score_steps(index: Index, steps: Sequence[Step], truth: Maps, workers: int) 
     return [score for of_step in scores for score in of_step if score.images]
 
 
-def _empty_scores(step: Step, entries: Sequence[ImageEntry], index: Index) -> list[Score]:
+def _empty_scores(
+    step: Step, lists: Mapping[str, Sequence[ImageEntry]], num_classes: int
+) -> list[Score]:
     return [
-        Score(step, name, {entry.id for entry in listed}, ConfusionMatrix(index.num_classes))
-        for name, listed in scored_lists(step.split, entries, index.audit_list).items()
+        Score(step, name, {entry.id for entry in listed}, ConfusionMatrix(num_classes))
+        for name, listed in lists.items()
     ]
 
 

@@ -34,8 +34,11 @@ class Backbone:
         features: maps (N, 3, H, W) to (N, channels, ~H / stride, ~W / stride).
         channels: number of channels of the features.
         stride: pixels per cell of the features.
-        low_layers: the first `low_layers` modules of `features` give (N, low_channels, ~H/4, ~W/4).
-        low_channels: number of channels of these low-level features.
+        low_layers: the first `low_layers` modules of `features` give the low-level features,
+            (N, low_channels, ~H / low_stride, ~W / low_stride); None: `features.levels` gives
+            them, if there are some, before the others.
+        low_channels: number of channels of the low-level features; 0 if there are none.
+        low_stride: pixels per cell of the low-level features.
         scale: factor that brings the features to the order of one.
         low_scale: the same for the low-level features.
         pretrained: whether published weights exist.
@@ -45,11 +48,12 @@ class Backbone:
 
     """
 
-    features: nn.Sequential
+    features: nn.Module
     channels: int
     stride: int
-    low_layers: int
+    low_layers: int | None
     low_channels: int
+    low_stride: int = 4
     scale: float = 1.0
     low_scale: float = 1.0
     pretrained: bool = True

@@ -65,17 +65,24 @@ class RuleCost:
     megabytes: float
 
 
-def rule_costs(folder: Path) -> list[RuleCost]:
-    """Cost by rule, from Snakemake's benchmark files `{rule}.tsv` and `{rule}/….tsv`.
+def rule_costs(folder: Path | None, elsewhere: Iterable[Path] = ()) -> list[RuleCost]:
+    """Cost by rule, from Snakemake's benchmark files `{rule}.tsv` and `{rule}/….tsv` in a folder.
 
-    Of a rule in shards, only the files with the newest file's number of shards count: others are
-    left over from a run with another number.
+    `elsewhere` are such files, and such folders, of single rules in other places; they replace
+    those of the same rule in the folder. Of a rule in shards, only the files with the newest file's
+    number of shards count: others are left over from a run with another number.
     """
-    files: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.tsv")):
-        files[path.relative_to(folder).parts[0].removesuffix(".tsv")].append(path)
-    costs = (_rule_cost(rule, _of_newest_run(paths)) for rule, paths in files.items())
+    own = folder.iterdir() if folder and folder.is_dir() else ()
+    places = {path.name.removesuffix(".tsv"): path for path in (*own, *elsewhere)}
+    files = {rule: _benchmark_files(places[rule]) for rule in sorted(places)}
+    costs = (_rule_cost(rule, _of_newest_run(paths)) for rule, paths in files.items() if paths)
     return [cost for cost in costs if cost.jobs]
+
+
+def _benchmark_files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(path.rglob("*.tsv"))
+    return [path] if path.suffix == ".tsv" and path.exists() else []
 
 
 def _of_newest_run(paths: Sequence[Path]) -> list[Path]:

@@ -1,6 +1,6 @@
 """One process per GPU: file locks, which the kernel releases when their process ends."""
 
-import fcntl
+import errno
 import os
 import stat
 import sys
@@ -10,10 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seedbed.runtime.errors import UserError
+from seedbed.runtime.file_lock import try_lock, warn_once
 
 # Not tempfile's folder: TMPDIR may differ between jobs, whose locks would then never meet.
 FOLDER = Path("/tmp", f"seedbed-{os.getuid()}")
 POLL_SECONDS = 1.0
+# Why no lock file can be made there, as in a read-only container.
+NOT_WRITABLE = (errno.EROFS, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 
 _locks: list[int] = []  # file descriptors of the locks of this process
 
@@ -35,8 +38,9 @@ def lock_device(devices: Sequence[str], folder: Path = FOLDER) -> int:
     waiting = False
     while True:
         for position, name in enumerate(devices):
-            lock = _open(folder, f"{name}.lock")
-            if _lock(lock, wait=False):
+            if (lock := _open(folder, f"{name}.lock")) is None:
+                return position
+            if try_lock(lock, folder / f"{name}.lock", wait=False):
                 _locks.append(lock)
                 return position
             os.close(lock)
@@ -53,36 +57,36 @@ def selection_lock(folder: Path = FOLDER) -> Iterator[None]:
 
     Without it two jobs of several processes could each lock a device that the other waits for.
     """
-    lock = _open(folder, "selection.lock")
+    if (lock := _open(folder, "selection.lock")) is None:
+        yield
+        return
     try:
-        if not _lock(lock, wait=False):
+        if not try_lock(lock, folder / "selection.lock", wait=False):
             print("other jobs wait for a GPU too: waiting", file=sys.stderr, flush=True)
-            _lock(lock, wait=True)
+            try_lock(lock, folder / "selection.lock", wait=True)
         yield
     finally:
         os.close(lock)
 
 
-def _lock(file: int, *, wait: bool) -> bool:
-    """Lock an open file; False if another process holds it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _open(folder: Path, name: str) -> int:
+def _open(folder: Path, name: str) -> int | None:
     """Open a lock file without following links, in a folder that belongs to this user.
 
-    /tmp is writable for everybody, who could otherwise redirect us to another file.
+    /tmp is writable for everybody, who could otherwise redirect us to another file. None, after a
+    warning, where no file can be made.
     """
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise UserError(f"{folder}: not a folder of this user; have it removed")
-    return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+            raise UserError(f"{folder}: not a folder of this user; have it removed")
+        return os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        warn_once(f"{folder}: no lock can be made there ({error.strerror}); run one job on a GPU")
+        return None
 
 
 def _release_all() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from seedbed.models.registry import NETWORKS
+from seedbed.models.registry import network_info
 from seedbed.runtime.errors import UserError
 from stages.settings.affinity import AffinityScoreSettings, AffinitySettings, RandomWalkSettings
-from stages.settings.base import Block, PathText
+from stages.settings.base import Block
 from stages.settings.cues import CamSettings, ClassifierSettings, SaliencySettings, SeedSettings
 from stages.settings.data import ConvertSettings, MiniSettings
 from stages.settings.errors import explain
@@ -18,7 +18,7 @@ from stages.settings.inference import MaskCRFSettings, PredictSettings
 from stages.settings.labels import PseudoLabelSettings
 from stages.settings.layers import lay_over
 from stages.settings.rounds import RoundSettings
-from stages.settings.run import RunSettings
+from stages.settings.run import PathvarSettings, RunSettings
 from stages.settings.training import KINDS, SharedTrainingSettings, TrainingSettings
 
 INHERITED = ("predict", "crf")  # blocks that a round inherits, beside `training`
@@ -27,10 +27,7 @@ INHERITED = ("predict", "crf")  # blocks that a round inherits, beside `training
 class Settings(Block):
     """The whole config. A block without a default is needed only by the rules that use it."""
 
-    pathvars: dict[str, PathText] = Field(
-        {"results": "results"},
-        description="Snakemake's path variables; results is the folder that the run writes to",
-    )
+    pathvars: PathvarSettings = PathvarSettings()
     run: RunSettings = RunSettings()
     mini_dataset: MiniSettings = MiniSettings()
     convert: ConvertSettings = ConvertSettings()
@@ -85,12 +82,6 @@ class Settings(Block):
         if isinstance(shared, dict):
             shared = shared | {key: values[key] for key in INHERITED if key in values}
         return values | {"rounds": [lay_over(shared, item, TRAINING_KINDS) for item in rounds]}
-
-    @model_validator(mode="after")
-    def _results_have_a_folder(self) -> "Settings":
-        if "results" not in self.pathvars:
-            raise ValueError("pathvars.results: must name the folder of the run")
-        return self
 
     @model_validator(mode="after")
     def _weights_come_from_an_earlier_training(self) -> "Settings":
@@ -152,7 +143,7 @@ def parse_config(config: dict[str, Any]) -> Settings:
 
 
 def _backbone(training: TrainingSettings) -> str:
-    return NETWORKS[training.network].backbone
+    return network_info(training.network).backbone
 
 
 def _kinds_of(model: type[TrainingSettings]) -> dict[str, dict[str, str]]:

@@ -31,6 +31,12 @@ class AuditSettings(Block):
     label_confidence: Fraction = Field(
         0.7, description="probability of the given label where a CRF starts from labels"
     )
+    tuning_every: Annotated[int, Field(ge=2)] | None = Field(
+        None,
+        description="every n-th train image, from the first of the list on, is one whose mask may"
+        " be looked at to choose settings; these and the others are scored apart as well. null: no"
+        " such part",
+    )
 
 
 class ReportSettings(Block):

@@ -55,9 +55,32 @@ def combine(
     config: dict[str, Any] = {}
     for number, (path, content) in enumerate(files):
         _check_overlay(path, content.get("overlay_of"), [p for p, _ in files[:number]], project)
-        config = lay_over(config, content, default_kinds)
+        config = lay_over(config, _with_folders(content, config), default_kinds)
     config.pop("overlay_of", None)
-    return lay_over(config, _with_null(command_line), default_kinds)
+    return lay_over(config, _with_folders(_with_null(command_line), config), default_kinds)
+
+
+def folders_of(pathvars: Config) -> dict[str, Any]:
+    """The folders of a run by pathvar; `shared` is `results` unless given, `saliency` `shared`."""
+    results = pathvars.get("results") or "results"
+    shared = pathvars.get("shared") or results
+    return {"results": results, "shared": shared, "saliency": pathvars.get("saliency") or shared}
+
+
+def _with_folders(above: Config, below: Config) -> Config:
+    """A config whose pathvars hold the folders below for `{results}`, `{shared}`, `{saliency}`.
+
+    So `{results}-dsrg` names a folder after that of whatever the config lies over.
+    """
+    pathvars, lower = above.get("pathvars"), below.get("pathvars", {})
+    if not (isinstance(pathvars, Mapping) and isinstance(lower, Mapping)):
+        return above
+    filled = dict(pathvars)
+    for name, folder in folders_of(lower).items():
+        for key, value in filled.items():
+            if isinstance(value, str) and isinstance(folder, str):
+                filled[key] = value.replace(f"{{{name}}}", folder)
+    return {**above, "pathvars": filled}
 
 
 def _check_overlay(path: Path, base: str | None, before: list[Path], project: Path) -> None:

@@ -5,6 +5,29 @@ from typing import Literal
 from pydantic import Field
 
 from stages.settings.base import Block, Count, PathText
+from stages.settings.layers import folders_of
+
+
+class PathvarSettings(Block):
+    """Snakemake's path variables: the folders that a run writes to, which recipes may share.
+
+    In a file that lies over another one, `{results}`, `{shared}` and `{saliency}` in quotes stand
+    for the folders of the files below it.
+    """
+
+    results: PathText = Field("results", description="folder of the run")
+    shared: PathText | None = Field(
+        None,
+        description="folder of the data set, the classifier, its maps and the saliency, which"
+        " several recipes may share; null: the folder of the run",
+    )
+    saliency: PathText | None = Field(
+        None, description="folder of the saliency alone; null: the same as shared"
+    )
+
+    def folders(self) -> dict[str, str]:
+        """The folder of every pathvar, with those that are null filled in."""
+        return folders_of(self.model_dump())
 
 
 class RunSettings(Block):

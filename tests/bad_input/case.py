@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from snakemake.pathvars import Pathvars
 
 from seedbed.data.classes import ClassInfo
 from seedbed.data.images import read_image
@@ -210,6 +211,8 @@ class Bad:
                 basedir=ROOT,
                 overwrite_configfiles=[Path("config.yaml")],
                 config_settings=SimpleNamespace(config={}),
+                is_main_process=False,
+                pathvars=Pathvars.with_defaults(),
             ),
             "shell": SimpleNamespace(prefix=str),
             "config": overlaid({**blocks, "run": {"data": str(self.data)}}),

@@ -336,7 +336,7 @@ def run_snakemake(project: Path, *arguments: str) -> tuple[int, str]:
 def artefacts(project: Path) -> dict[str, bytes]:
     """All results but those that hold timings."""
     files = content(project / "results")
-    timed = ("benchmarks/", "logs/", "report.html")
+    timed = ("benchmarks/", "logs/", "report.html", "provenance.json")
     return {name: data for name, data in files.items() if not name.startswith(timed)}
 
 

@@ -1,12 +1,14 @@
+import json
 import re
 import runpy
 import sys
 
 import pytest
 
-from seedbed.formats.tables import read_tsv
+from seedbed.formats.tables import read_tsv, write_tsv
+from seedbed.report.comparison import chains
 from seedbed.runtime.errors import UserError
-from stages.compare import compare
+from stages.compare import compare, read_folder
 from tests.support.report_helpers import CLASSES, tables
 from tests.support.workflow_helpers import ROOT
 
@@ -49,7 +51,7 @@ def test_a_row_for_each_run_with_the_columns_of_all(project, monkeypatch):
     first, other = read_tsv(project / "results/compare.tsv")
     assert (first["run"], other["run"]) == ("results", "results/<other> run")
     assert [*first] == [
-        *("run", "split", "images", "variant", "miou", "seconds", "max_rss"),
+        *("run", "split", "images", "variant", "miou", "seconds", "max_rss", "ceiling"),
         *("iou background", f"iou {CLASSES[0]}", f"iou {CLASSES[1]}", "iou cat"),
         *("train: cam", "train: round 0: predictions", "train: round 1: targets", "train: seeds"),
         "val: round 0: predictions",
@@ -85,3 +87,59 @@ def test_unfinished_runs_are_compared_by_the_files_they_have(project):
 def test_folders_without_a_run_are_refused(project):
     with pytest.raises(UserError, match="name folders of finished runs"):
         compare(runs=[project / "results/cam", project / "nowhere"])
+
+
+def write_chain(folder, last, **steps):
+    """Write a run of two rounds whose last one has the score `last` on val after the CRF."""
+    rows = [(step.replace("_crf", " + crf"), "", "train", miou) for step, miou in steps.items()]
+    rows += [("cam", "", "train (held out)", 0.25), ("predictions", 0, "train (held out)", 0.9)]
+    rows += [("predictions", 10, "train (held out)", 0.5), ("predictions", 9, "val", 0.9)]
+    rows += [("predictions", 10, "val", 0.125), ("predictions + crf", 10, "val", last)]
+    folder.mkdir(parents=True)
+    lines = [f"{name}\t{number}\t{step}\t9\t{miou}" for step, number, name, miou in rows]
+    (folder / "quality.tsv").write_text("\n".join(["list\tround\tstep\timages\tmiou", *lines]))
+
+
+def test_the_chain_of_each_run_and_its_share_of_the_ceiling(tmp_path):
+    write_chain(tmp_path / "a", 0.5, cam=0.75, pseudo_labels_crf=0.375)
+    write_chain(tmp_path / "ceiling", 0.8)
+    page, table = tmp_path / "p.html", tmp_path / "t.tsv"
+    runs = [tmp_path / "a", tmp_path / "ceiling"]
+    compare(runs=runs, page=page, table=table, ceiling=runs[1])
+    assert [row["ceiling"] for row in read_tsv(table)] == ["0.625", "1"]
+    ours, bound = chains([read_folder(run) for run in runs], read_folder(runs[1]))
+    assert (ours.ceiling, bound.ceiling) == (0.625, 1)
+    assert ours.train["cam"] == 0.25 and ours.train["pseudo_labels"] is None
+    assert ours.train["last round"] == 0.5 and ours.train["last round + crf"] is None
+    assert ours.val == {"last round": 0.125, "last round + crf": 0.5}
+    assert "The images are those of train (held out) and val" in page.read_text()
+    compare(runs=runs, page=page, table=table)
+    assert [row["ceiling"] for row in read_tsv(table)] == ["", ""]
+
+
+def test_where_a_run_holds_out_no_images_all_train_images_are_compared(tmp_path, project):
+    write_chain(tmp_path / "a", 0.5, cam=0.75)
+    (ours, other) = chains([read_folder(tmp_path / "a"), read_folder(tmp_path / "results")])
+    assert ours.train["cam"] == 0.75 and other.train["cam"] == 0.5
+
+
+def test_a_ceiling_without_a_score_on_val_is_refused(project):
+    with pytest.raises(UserError, match=r"--ceiling .*finish that run"):
+        compare(runs=[project / "results"], ceiling=project / "results/<other> run")
+    with pytest.raises(UserError, match=r"--ceiling .*finish that run"):
+        compare(runs=[project / "results"], ceiling=project / "nowhere")
+
+
+def test_the_cost_of_shared_steps_counts(project):
+    folder, elsewhere = project / "results", project / "results/other"
+    write_tsv(elsewhere / "benchmarks/classifier.tsv", [{"s": 100.0, "max_rss": 900.0}])
+    write_tsv(elsewhere / "benchmarks/cam/1-of-1.tsv", [{"s": 1.0, "max_rss": 9.0}])
+    paths = ["results/other/benchmarks/classifier.tsv", "results/other/benchmarks/cam"]
+    (folder / "provenance.json").write_text(json.dumps({"benchmarks": paths}))
+    run = read_folder(folder)
+    assert (run.seconds, run.megabytes) == (3.5 + 100 + 1, 900)
+    (elsewhere / "benchmarks/classifier.tsv").unlink()
+    assert read_folder(folder).seconds is None  # not a part of it
+    (folder / "provenance.json").write_text("[]")
+    with pytest.raises(UserError, match=r"cannot read .*provenance\.json"):
+        read_folder(folder)

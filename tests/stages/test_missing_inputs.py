@@ -29,6 +29,7 @@ def stage_functions() -> Iterator[Callable[..., None]]:
                 yield from filter(inspect.isfunction, functions)
 
 
+MODES = {"check": "--check", "compare_with_index": "--compare"}  # of the stage convert
 STAGES = {function.__name__: function for function in stage_functions()}
 TRAINING = {"iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.001}
 ROUND = {"network": "tiny_seg", **TRAINING}
@@ -38,6 +39,7 @@ SETTINGS = {
     "affinity_scores": [{}, {"low": "psa", "high": "psa"}],
     "cam": [{}, {"maps": "psa"}],
     "check": [{"devkit": "none"}, DEVKIT, {**DEVKIT, "label_source": "cues"}],
+    "compare_with_index": [{"devkit": "none"}, DEVKIT, {**DEVKIT, "label_source": "cues"}],
     "convert": [{"devkit": "none"}, DEVKIT, {**DEVKIT, "label_source": "cues"}],
     "group_cam": [{"source": s} for s in ("accumulated", "network", "both")] + [{"maps": "grey"}],
     "mini_dataset": [{"train": 12, "val": 6, "size": 32}],
@@ -72,6 +74,7 @@ def project(tmp_path_factory) -> Path:
 SCALARS = {
     **{"shard": "1-of-1", "round": "0", "split": "train", "group_size": "2", "what": "cam"},
     **{"crf": "{}", "config": "{}", "style": "palette", "ids": "class", "code": "x", "bits": "16"},
+    **{"tile": "64", "overlap": "8", "tolerance": "1"},
     **{"seed": "0", "rounds": "3", "workers": "1", "threads": "1", "deterministic": "1"},
     "device": "cpu",
 }
@@ -81,7 +84,7 @@ FILES = {
     **{"labels": "labels.csv", "runs": "run", "quality": "run/quality.tsv", "logs": "log.tsv"},
     **{"metrics": "run/metrics.json", "benchmarks": "run/benchmarks", "jobs": "jobs.dot"},
     **{"cue_pickle": "none.pickle", "cue_list": "list.txt", "initial": "cls.pt", "maps": "cams.h5"},
-    "weights": "cls.pt",
+    **{"weights": "cls.pt", "annotations": "annotations"},
 }
 WEIGHTS = {"group_cam": "group.pt", "predict": "seg.pt", "predict_images": "seg.pt"}
 
@@ -130,9 +133,9 @@ def stage_options(stage: str) -> list[Option]:
 
 def line_of(stage: str, arguments: list[str]) -> str | None:
     """The line that a stage ends with, as the user sees it; None if it works."""
-    modes = {"--check": STAGES["check"]} if stage == "check" else {}
+    modes = {MODES[stage]: STAGES[stage]} if stage in MODES else {}
     try:
-        run_stage(STAGES[stage], [*(["--check"] if modes else []), *arguments], modes)
+        run_stage(STAGES[stage], [*modes, *arguments], modes)
     except SystemExit as end:
         return end.code if isinstance(end.code, str) else f"status {end.code}"
     return None
@@ -152,7 +155,10 @@ def call(stage: str, settings: dict, options: list[Option], project: Path, outpu
 
 
 # What a line names: an option, a file, a folder, weights of another kind, or problems above it.
-NEEDED = r"--[a-z]|\.pickle is missing|there is no folder|of kind |; correct them first"
+NEEDED = (
+    r"--[a-z]|\.pickle is missing|there is no folder|of kind |; correct them first|"
+    r"; convert it again|contains no JSON file"
+)
 CASES = [
     (stage, settings)
     for stage in STAGES
@@ -169,7 +175,7 @@ def case_name(value: object) -> str:
 
 def test_every_stage_is_called():
     scripts = {p.stem for p in (ROOT / "stages").glob("*.py") if "run_stage(" in p.read_text()}
-    assert scripts - {"command"} == set(STAGES) - {"check"}
+    assert scripts - {"command"} == set(STAGES) - set(MODES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -244,7 +250,7 @@ def test_an_input_that_is_no_file_ends_in_one_line(stage, project, tmp_path):
 
 def check_line(line: str, stage: str, outputs: Path) -> None:
     """One line with the stage's name, and no output."""
-    script = "convert" if stage == "check" else stage
+    script = "convert" if stage in MODES else stage
     assert line.startswith(f"python -m stages.{script}: error: ") and "\n" not in line
     assert not list(outputs.iterdir()), line
 

@@ -21,7 +21,7 @@ from tests.support.workflow_helpers import snakemake
 WHAT = ("stage", "snakemake", "group")
 PAUSE = 0.1
 PATIENCE = 180  # seconds
-ASIDE = {"logs", "benchmarks", "tensorboard", ".snakemake_timestamp"}
+ASIDE = {"logs", "benchmarks", "tensorboard", ".snakemake_timestamp", "provenance.json"}
 TIME_AND_NAME = re.compile(
     rb"<table>\s*<caption>Time and memory</caption>.*?</table>|<title>.*?</title>|<h1>.*?</h1>"
     rb"|<details><summary>pathvars</summary>.*?</details>",

@@ -3,18 +3,22 @@
 import contextlib
 import fcntl
 import functools
+import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 from snakemake.cli import main as snakemake_main
+from snakemake.persistence import MetadataRecord
+from snakemake.persistence.file import FilePersistence
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "a project"  # a space is allowed
@@ -84,12 +88,25 @@ def finished_run(temporary: Path) -> Path:
     return shutil.copytree(original, temporary / "own") / PROJECT
 
 
-def run(project: Path, *targets: str) -> Path:
+def run(project: Path, *targets: str, options: Sequence[str] = ()) -> Path:
     """Make everything, or some targets, as a user would."""
-    call = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "--", *targets]
+    call = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", *options, "--", *targets]
     ended = subprocess.run(call, cwd=project, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     return project
+
+
+def write_artefact(project: Path, path: str, settings: dict) -> None:
+    """An empty artefact, and what Snakemake records of the job that made it with these settings."""
+    with contextlib.chdir(project):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+        record = MetadataRecord(
+            params=[repr(f"--params {shlex.quote(json.dumps(settings))}")],
+            endtime=Path(path).stat().st_mtime,
+            record_format_version=6,
+        )
+        FilePersistence(nolock=True)._write_record(path, record)
 
 
 def snakemake(project: Path, *arguments: str) -> tuple[int, str]:

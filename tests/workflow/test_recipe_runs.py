@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,18 +96,54 @@ def project_of(folder: Path, content: dict, weights: Path) -> Path:
     return project
 
 
-def jobs(name: str) -> set[str]:
-    before, rounds, between = PLANS[name]
-    each = {job.format(number) for number in range(rounds) for job in ROUND}
-    return {*before, *each, *between, "masks", "evaluate", "audit", "jobs", "report"}
-
-
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_recipe_plans_its_own_steps_on_voc(name, tmp_path, weights):
     assert weights_of(recipe(name)) <= PUBLISHED.keys()
     project = project_of(tmp_path, recipe(name), weights)
     write_lists(project / "data")
-    assert planned(project) == jobs(name)
+    assert planned(project) == plan(*PLANS[name])
+
+
+SELECTED = {"targets-1", "targets-2"}
+# The recipes of the photos by their names after `voc-animals-`; they share convert, the classifier,
+# its maps and the saliency of the first.
+PHOTOS = {
+    "": ({"convert", *CUES, "group", "group_cam", "pseudo_labels"}, 3, SELECTED),
+    "ceiling": ({"convert"}, 1, {"targets-0"}),
+    "dsrg": PLANS["dsrg-vgg16"],
+    "dsrg-tf": PLANS["dsrg-tf"],
+    "group-wsss": PLANS["group-wsss"],
+    "spsm": SPSM,
+    "psa": PLANS["psa-resnet38"],
+}
+
+
+def plan(before: set[str], rounds: int, between: set[str]) -> set[str]:
+    each = {job.format(number) for number in range(rounds) for job in ROUND}
+    return {*before, *each, *between, "masks", "evaluate", "audit", "jobs", "report"}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """The project, with the lists, weights and maps that the photos' recipes name."""
+    project = copy_project(tmp_path_factory.mktemp("photos"), {})
+    lists = project / "data/voc-animals/VOCdevkit/VOC2012/ImageSets/Segmentation"
+    shutil.copytree(project / "recipes/voc-animals", lists)
+    for path in ("weights/mobilenet_v2.pth", "voc-animals/saliency-u2net/a.png"):
+        (project / "data" / path).parent.mkdir(parents=True, exist_ok=True)
+        (project / "data" / path).write_text("not read by a dry run")
+    return project
+
+
+@pytest.mark.parametrize("learned", [False, True], ids=["", "u2net"])
+@pytest.mark.parametrize("name", PHOTOS)
+def test_a_recipe_of_the_photos_plans_its_own_steps(name, learned, photos):
+    overlays = [*(["u2net"] if learned else []), *([name] if name else [])]
+    files = [
+        f"recipes/{one}.yaml" for one in ("voc-animals", *(f"voc-animals-{o}" for o in overlays))
+    ]
+    expected = plan(*PHOTOS[name])
+    assert planned(photos, "--configfile", *files) == expected
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

@@ -19,7 +19,7 @@ from stages.settings import (
     combine,
     parse_config,
 )
-from stages.settings.layers import lay_over
+from stages.settings.layers import folders_of, lay_over
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 RETRAIN = {"supervise": "predictions"}
@@ -378,6 +378,10 @@ def test_a_kind_that_is_not_written_is_the_default_one():
     assert DEFAULT_KINDS["training"]["schedule"] == {"kind": "constant"}
 
 
+MAPS = {"results": "{results}-maps", "shared": "{shared}", "saliency": "{results}-maps"}
+SYSTEM = {"results": "{results}-system", "shared": "{shared}"}
+
+
 def files(*contents):
     return [(Path(f"/project/{name}"), content) for name, content in contents]
 
@@ -386,6 +390,27 @@ def test_config_files_lie_over_one_another_and_the_command_line_over_all():
     given = files(("a.yaml", {"x": {"p": 1, "q": 1}}), ("b.yaml", {"x": {"q": 2}, "y": [1]}))
     config = combine(given, {"x": {"p": "null"}, "y": ["null", "2"]}, {}, Path("/project"))
     assert config == {"x": {"p": None, "q": 2}, "y": [None, "2"]}
+
+
+@pytest.mark.parametrize(
+    ("above", "results", "shared", "saliency"),
+    [
+        ((), "r", "r", "r"),
+        (({"results": "{results}-a"},), "r-a", "r-a", "r-a"),
+        (({"results": "{results}-a", "shared": "{shared}"},), "r-a", "r", "r"),
+        ((MAPS, SYSTEM), "r-maps-system", "r", "r-maps"),
+        ((SYSTEM, MAPS), "r-system-maps", "r", "r-system-maps"),
+        ((SYSTEM, {"results": "elsewhere"}), "elsewhere", "r", "r"),
+        (({"shared": "{results}/{shared}"},), "r", "r/r", "r/r"),
+    ],
+)
+def test_an_overlay_names_folders_after_those_below_it(above, results, shared, saliency):
+    contents = [{"pathvars": {"results": "r"}}, *({"pathvars": pathvars} for pathvars in above)]
+    named = [(Path(f"{number}.yaml"), content) for number, content in enumerate(contents)]
+    expected = {"results": results, "shared": shared, "saliency": saliency}
+    assert folders_of(combine(named, {}, {}, Path())["pathvars"]) == expected
+    *files, (_, last) = named
+    assert folders_of(combine(files, last, {}, Path())["pathvars"]) == expected
 
 
 def test_an_overlay_needs_its_config_before_it():

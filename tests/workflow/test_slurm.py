@@ -63,7 +63,9 @@ def node_of(cluster: Path, rule: str, seconds: float) -> str:
 
 def artefacts(project: Path) -> dict[str, bytes]:
     """All results but what tells of a run's time and place."""
-    told = re.compile(r"logs/|benchmarks/|tensorboard/|report|jobs\.dot|\.snakemake_timestamp")
+    told = re.compile(
+        r"logs/|benchmarks/|tensorboard/|report|jobs\.dot|provenance|\.snakemake_timestamp"
+    )
     files = (path for path in (project / "results").rglob("*") if path.is_file())
     named = {str(path.relative_to(project / "results")): path for path in files}
     return {name: path.read_bytes() for name, path in named.items() if not told.match(name)}

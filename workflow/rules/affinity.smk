@@ -3,8 +3,8 @@
 
 rule affinity_scores:
     input:
-        unpack(affinity_scores_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(affinity_scores_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         "<results>/affinity/scores/{shard}.h5",
     log:
@@ -15,15 +15,20 @@ rule affinity_scores:
     resources:
         **PER_IMAGE,
     params:
-        **stage("affinity_scores", params=settings_json("affinity_scores"), shard="{shard}"),
+        **stage(
+            "affinity_scores",
+            given=affinity_scores_inputs,
+            params=settings_json("affinity_scores"),
+            shard="{shard}",
+        ),
     shell:
         STAGE
 
 
 rule affinity:
     input:
-        unpack(initial_weights("affinity")),
-        index="<results>/dataset/index.json",
+        unpack(made(initial_weights("affinity"))),
+        index="<shared>/dataset/index.json",
         scores=shards_of("affinity/scores"),
     output:
         weights="<results>/affinity/weights.pt",
@@ -36,15 +41,17 @@ rule affinity:
     resources:
         **training("affinity"),
     params:
-        **stage("train_affinity", params=settings_json("affinity")),
+        **stage(
+            "train_affinity", given=initial_weights("affinity"), params=settings_json("affinity")
+        ),
     shell:
         TRAINING
 
 
 rule random_walk:
     input:
-        index="<results>/dataset/index.json",
-        cams="<results>/cam/{shard}.h5",
+        index="<shared>/dataset/index.json",
+        cams="<shared>/cam/{shard}.h5",
         weights="<results>/affinity/weights.pt",
     output:
         "<results>/affinity/cam/{shard}.h5",

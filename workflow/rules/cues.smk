@@ -3,66 +3,72 @@
 
 rule classifier:
     input:
-        unpack(initial_weights("classifier")),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("classifier", initial_weights("classifier")))),
+        index="<shared>/dataset/index.json",
     output:
-        weights="<results>/classifier/weights.pt",
-        log=report("<results>/classifier/log.tsv", caption="../report/training.rst"),
+        weights="<shared>/classifier/weights.pt",
+        log=report("<shared>/classifier/log.tsv", caption="../report/training.rst"),
     log:
-        "<results>/logs/classifier.log",
+        "<shared>/logs/classifier.log",
     benchmark:
-        "<results>/benchmarks/classifier.tsv"
+        "<shared>/benchmarks/classifier.tsv"
     threads: TRAINING_CPUS
     resources:
         **training("classifier"),
     params:
-        **stage("train_classifier", params=settings_json("classifier")),
+        **stage(
+            "train_classifier",
+            given=initial_weights("classifier"),
+            params=settings_json("classifier"),
+        ),
     shell:
         TRAINING
 
 
 rule cam:
     input:
-        unpack(cam_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("cam", cam_inputs))),
+        index="<shared>/dataset/index.json",
     output:
-        "<results>/cam/{shard}.h5",
+        "<shared>/cam/{shard}.h5",
     log:
-        "<results>/logs/cam/{shard}.log",
+        "<shared>/logs/cam/{shard}.log",
     benchmark:
-        "<results>/benchmarks/cam/{shard}.tsv"
+        "<shared>/benchmarks/cam/{shard}.tsv"
     threads: ALL_CPUS
     resources:
         **inference("classifier", unless_given="cam.maps"),
     params:
-        **stage("cam", params=settings_json("cam"), shard="{shard}"),
+        **stage("cam", given=cam_inputs, params=settings_json("cam"), shard="{shard}"),
     shell:
         STAGE
 
 
 rule saliency:
     input:
-        unpack(saliency_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(shareable("saliency", saliency_inputs))),
+        index="<shared>/dataset/index.json",
     output:
-        "<results>/saliency/{shard}.h5",
+        "<saliency>/saliency/{shard}.h5",
     log:
-        "<results>/logs/saliency/{shard}.log",
+        "<saliency>/logs/saliency/{shard}.log",
     benchmark:
-        "<results>/benchmarks/saliency/{shard}.tsv"
+        "<saliency>/benchmarks/saliency/{shard}.tsv"
     threads: ALL_CPUS
     resources:
-        **PER_IMAGE,
+        **(LEARNED if block("saliency.model") else PER_IMAGE),
     params:
-        **stage("saliency", params=settings_json("saliency"), shard="{shard}"),
+        **stage(
+            "saliency", given=saliency_inputs, params=settings_json("saliency"), shard="{shard}"
+        ),
     shell:
         STAGE
 
 
 rule seeds:
     input:
-        unpack(seeds_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(seeds_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         cues="<results>/seeds/cues.h5",
         pickle="<results>/seeds/localization_cues.pickle",
@@ -74,6 +80,6 @@ rule seeds:
     resources:
         **LIGHT,
     params:
-        **stage("seeds", params=settings_json("seeds")),
+        **stage("seeds", given=seeds_inputs, params=settings_json("seeds")),
     shell:
         STAGE

@@ -5,7 +5,7 @@ rule mini_dataset:
     output:
         expand(
             "{data}/mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt",
-            data=run.data,
+            data=DATA,
             name=MINI_LISTS,
         ),
     log:
@@ -16,7 +16,7 @@ rule mini_dataset:
         **stage(
             "mini_dataset",
             params=settings_json("mini_dataset"),
-            root=data_path("mini-{seed}"),
+            paths={"root": data_path("mini-{seed}")},
             seed="{seed}",
         ),
     shell:
@@ -25,20 +25,20 @@ rule mini_dataset:
 
 rule convert:
     input:
-        unpack(convert_inputs),
+        unpack(made(shareable("convert", convert_inputs))),
     output:
-        index="<results>/dataset/index.json",
-        input_list="<results>/dataset/input_list.txt",
-        masks="<results>/dataset/masks.h5",
-        mask_folder=directory("<results>/dataset/masks"),
-        summary="<results>/dataset/summary.tsv",
+        index="<shared>/dataset/index.json",
+        input_list="<shared>/dataset/input_list.txt",
+        masks="<shared>/dataset/masks.h5",
+        mask_folder=directory("<shared>/dataset/masks"),
+        summary="<shared>/dataset/summary.tsv",
     log:
-        "<results>/logs/convert.log",
+        "<shared>/logs/convert.log",
     benchmark:
-        "<results>/benchmarks/convert.tsv"
+        "<shared>/benchmarks/convert.tsv"
     resources:
         **LIGHT,
     params:
-        **stage("convert", params=settings_json("convert")),
+        **stage("convert", given=convert_inputs, params=settings_json("convert")),
     shell:
         STAGE

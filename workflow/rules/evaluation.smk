@@ -3,9 +3,9 @@
 
 rule evaluate:
     input:
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
         masks="<results>/masks.h5",
-        truth="<results>/dataset/masks.h5",
+        truth="<shared>/dataset/masks.h5",
     output:
         report=report("<results>/miou.txt", caption="../report/miou.rst"),
         metrics="<results>/metrics.json",
@@ -26,8 +26,8 @@ rule evaluate:
 rule audit:
     input:
         unpack(audit_inputs),
-        index="<results>/dataset/index.json",
-        truth="<results>/dataset/masks.h5",
+        index="<shared>/dataset/index.json",
+        truth="<shared>/dataset/masks.h5",
     output:
         report("<results>/quality.tsv", caption="../report/quality.rst"),
     log:
@@ -49,8 +49,8 @@ rule audit:
 
 rule cam_curve:
     input:
-        index="<results>/dataset/index.json",
-        truth="<results>/dataset/masks.h5",
+        index="<shared>/dataset/index.json",
+        truth="<shared>/dataset/masks.h5",
         cams=shards_of("cam"),
     output:
         "<results>/cam_curve.tsv",
@@ -60,7 +60,7 @@ rule cam_curve:
     resources:
         **LIGHT,
     params:
-        **stage("cam_curve"),
+        **stage("cam_curve", tuning_every=lambda wildcards: block("audit").tuning_every or 0),
     shell:
         STAGE
 
@@ -74,13 +74,14 @@ rule jobs:
     resources:
         **LIGHT,
     params:
-        config=config_of_drawing(),
+        drawn=config_of_drawing(""),  # what counts: not where the data are
+        config=lambda wildcards, output: config_of_drawing(DATA),
         snakefile=os.path.relpath(workflow.main_snakefile),
         targets=["results/quality.tsv", "results/miou.txt"],
     shell:
         # The page draws its picture; that of a run half done would tell when this was. Snakemake
         # lists the jobs in the order of a set: the hash seed makes it the same every time.
-        "PYTHONHASHSEED=0 snakemake --dag --forceall --snakefile {params.snakefile:q}"
+        "SEEDBED_DRAWING=1 PYTHONHASHSEED=0 snakemake --dag --forceall --snakefile {params.snakefile:q}"
         " --configfile <(echo {params.config:q})"
         " -- {params.targets:q} > {output:q} 2> {log:q}"
 
@@ -89,8 +90,8 @@ rule report:
     input:
         unpack(audit_inputs),
         unpack(report_inputs),
-        index="<results>/dataset/index.json",
-        truth="<results>/dataset/masks.h5",
+        index="<shared>/dataset/index.json",
+        truth="<shared>/dataset/masks.h5",
         quality="<results>/quality.tsv",
         metrics="<results>/metrics.json",
         jobs="<results>/jobs.dot",
@@ -107,7 +108,10 @@ rule report:
             "report",
             params=settings_json("report"),
             config=lambda wildcards: settings.model_dump_json(exclude={"run"}),
-            benchmarks=f"{RESULTS}/benchmarks",
+            paths={
+                "benchmarks": f"{RESULTS}/benchmarks",
+                "benchmarks_elsewhere": benchmarks_elsewhere,
+            },
         ),
     shell:
         STAGE

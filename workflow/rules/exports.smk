@@ -4,7 +4,7 @@
 rule export:
     input:
         unpack(export_inputs),
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
     output:
         folder=directory("<results>/export/{what}"),
     log:
@@ -25,7 +25,7 @@ rule export:
 
 rule archive:
     input:
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
         masks=shards_of(f"rounds/{LAST_ROUND}/masks/test"),
     output:
         "<results>/comp6_test_cls.tar.gz",

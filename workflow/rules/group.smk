@@ -3,8 +3,8 @@
 
 rule group:
     input:
-        unpack(initial_weights("group")),
-        index="<results>/dataset/index.json",
+        unpack(made(initial_weights("group"))),
+        index="<shared>/dataset/index.json",
     output:
         weights="<results>/group/weights.pt",
         log=report("<results>/group/log.tsv", caption="../report/training.rst"),
@@ -17,15 +17,15 @@ rule group:
     resources:
         **training("group"),
     params:
-        **stage("train_group", params=settings_json("group")),
+        **stage("train_group", given=initial_weights("group"), params=settings_json("group")),
     shell:
         TRAINING
 
 
 rule group_cam:
     input:
-        unpack(group_cam_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(group_cam_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         "<results>/group/cam/{shard}.h5",
     log:
@@ -38,6 +38,7 @@ rule group_cam:
     params:
         **stage(
             "group_cam",
+            given=group_cam_inputs,
             params=settings_json("group_cam"),
             group_size=group_size,
             shard="{shard}",

@@ -3,7 +3,7 @@
 
 rule predict:
     input:
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
         weights="<results>/rounds/{round}/weights.pt",
     output:
         "<results>/rounds/{round}/predictions/{split}/{shard}.h5",
@@ -28,7 +28,7 @@ rule predict:
 
 rule crf:
     input:
-        index="<results>/dataset/index.json",
+        index="<shared>/dataset/index.json",
         predictions="<results>/rounds/{round}/predictions/{split}/{shard}.h5",
     output:
         "<results>/rounds/{round}/masks/{split}/{shard}.h5",
@@ -53,8 +53,8 @@ rule crf:
 
 rule masks:
     input:
-        unpack(masks_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(masks_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         "<results>/masks.h5",
         folder=directory("<results>/masks"),
@@ -65,6 +65,6 @@ rule masks:
     resources:
         **LIGHT,
     params:
-        **stage("masks", split=lambda wildcards: block("evaluate").split),
+        **stage("masks", given=masks_inputs, split=lambda wildcards: block("evaluate").split),
     shell:
         STAGE

@@ -3,8 +3,8 @@
 
 rule pseudo_labels:
     input:
-        unpack(pseudo_labels_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(pseudo_labels_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         "<results>/pseudo_labels.h5",
         folder=directory("<results>/pseudo_labels"),
@@ -17,6 +17,6 @@ rule pseudo_labels:
     resources:
         **PER_IMAGE,
     params:
-        **stage("pseudo_labels", params=settings_json("pseudo_labels")),
+        **stage("pseudo_labels", given=pseudo_labels_inputs, params=settings_json("pseudo_labels")),
     shell:
         STAGE

@@ -3,8 +3,8 @@
 
 rule targets:
     input:
-        unpack(targets_inputs),
-        index="<results>/dataset/index.json",
+        unpack(made(targets_inputs)),
+        index="<shared>/dataset/index.json",
     output:
         "<results>/rounds/{round}/targets.h5",
         folder=directory("<results>/rounds/{round}/targets"),
@@ -19,16 +19,16 @@ rule targets:
     resources:
         **PER_IMAGE,
     params:
-        **stage("targets", params=target_settings, round="{round}"),
+        **stage("targets", given=targets_inputs, params=target_settings, round="{round}"),
     shell:
         STAGE
 
 
 rule train:
     input:
-        unpack(train_inputs),
-        unpack(initial_weights("rounds.{round}")),
-        index="<results>/dataset/index.json",
+        unpack(made(train_inputs)),
+        unpack(made(initial_weights("rounds.{round}"))),
+        index="<shared>/dataset/index.json",
     output:
         weights="<results>/rounds/{round}/weights.pt",
         log=report("<results>/rounds/{round}/log.tsv", caption="../report/training.rst"),
@@ -41,6 +41,6 @@ rule train:
     resources:
         **training("rounds.{round}"),
     params:
-        **stage("train_round", params=training_settings),
+        **stage("train_round", given=initial_weights("rounds.{round}"), params=training_settings),
     shell:
         TRAINING

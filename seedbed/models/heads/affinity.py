@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seedbed.methods.psa.pairs import RADIUS, pair_offsets
+from seedbed.models.backbones.mobilenet import mobilenet_v2
 from seedbed.models.backbones.resnet38 import CHANNELS as RESNET38_CHANNELS
 from seedbed.models.backbones.resnet38 import freeze_first_stages, resnet38
 from seedbed.models.backbones.vgg import PSA_CHANNELS, psa_vgg16
 from seedbed.models.network import Backbone, Network
 
 VGG_CONV4_3, VGG_CONV5_3 = "22", "29"  # the ReLUs after these layers
+MOBILENET_STRIDE_16, MOBILENET_STRIDE_32 = "13", "17"  # the last blocks of 96 and 320 channels
 
 Levels = tuple[Tensor, Tensor, Tensor]
 
@@ -142,21 +144,26 @@ class AffinityNetwork(Network):
         return kept
 
 
-def _vgg16_levels(features: nn.Sequential, images: Tensor) -> Levels:
-    """The outputs of conv4 (512 channels), conv5 (512) and fc7 (1024)."""
-    levels, current = [], images
-    for name, layer in features.named_children():
-        current = layer(current)
-        if name in (VGG_CONV4_3, VGG_CONV5_3):
-            levels.append(current)
-    conv4, conv5 = levels
-    return conv4, conv5, current
+def _outputs_after(*names: str) -> Callable[[nn.Sequential, Tensor], Levels]:
+    """Levels that are the outputs of two named layers of `features` and of the last one."""
+
+    def levels(features: nn.Sequential, images: Tensor) -> Levels:
+        kept, current = [], images
+        for name, layer in features.named_children():
+            current = layer(current)
+            if name in names:
+                kept.append(current)
+        first, second = kept
+        return first, second, current
+
+    return levels
 
 
 def vgg16_affinity(num_classes: int) -> AffinityNetwork:
     """PSA's AffinityNet on VGG-16; `num_classes` is unused, as pairs have no classes."""
+    levels = _outputs_after(VGG_CONV4_3, VGG_CONV5_3)  # and fc7
     return AffinityNetwork(
-        psa_vgg16(fc6_dilation=4), _vgg16_levels, channels=(512, 512, PSA_CHANNELS), norm=True
+        psa_vgg16(fc6_dilation=4), levels, channels=(512, 512, PSA_CHANNELS), norm=True
     )
 
 
@@ -176,3 +183,13 @@ def resnet38_affinity(num_classes: int, *, checkpointing: bool = False) -> Affin
     backbone = resnet38(checkpointing=checkpointing)
     freeze_first_stages(backbone.features)
     return AffinityNetwork(backbone, _resnet38_levels, channels=(512, 1024, RESNET38_CHANNELS))
+
+
+def mobilenet_v2_affinity(num_classes: int) -> AffinityNetwork:
+    """PSA's AffinityNet on MobileNetV2 at stride 8; `num_classes` is unused.
+
+    The levels are the last features that the network has at strides 16 and 32 without dilation, and
+    its 1280 final ones. As in ResNet-38 they are batch-normalised and need no group norm.
+    """
+    levels = _outputs_after(MOBILENET_STRIDE_16, MOBILENET_STRIDE_32)
+    return AffinityNetwork(mobilenet_v2(8), levels, channels=(96, 320, 1280))

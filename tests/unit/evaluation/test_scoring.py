@@ -46,7 +46,7 @@ def test_rows_by_step_and_list(dataset, workers, monkeypatch):
         step("of a alone", "train", lambda e: np.uint8([[2, 2]]) if e.id == "a" else None),
         step("without a mask", "train", lambda entry: None),
     ]
-    scores = score_steps(dataset[0], steps, dataset[1], workers)
+    scores = score_steps(dataset[0], steps, dataset[1], workers, tuning_every=None)
     rows = [score.as_row(dataset[0].class_names) for score in scores]
     figures = [(r["step"], r["round"], r["list"], r["images"], r["recall"]) for r in rows]
     assert figures == [
@@ -60,7 +60,7 @@ def test_rows_by_step_and_list(dataset, workers, monkeypatch):
 def test_an_image_on_two_lists_is_labelled_once(dataset):
     labelled = []
     counted = step("s", "train", lambda e: labelled.append(e.id) or np.uint8([[1, 1]]))
-    assert len(score_steps(dataset[0], [counted], dataset[1], 1)) == 2
+    assert len(score_steps(dataset[0], [counted], dataset[1], 1, tuning_every=None)) == 2
     assert labelled == ["a", "b"]
 
 

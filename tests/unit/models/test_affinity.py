@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from seedbed.methods.psa.pairs import pair_offsets
+from seedbed.models import build
 from seedbed.models.heads.affinity import (
     AffinityHead,
     AffinityNetwork,
@@ -192,3 +193,17 @@ def test_every_new_layer_learns(model):
         "head.f8_5.weight",
         "head.f9.weight",
     ]
+
+
+def test_mobilenet_compares_its_deepest_features_at_stride_8():
+    model = build("mobilenet_v2_affinity", 20).eval()
+    levels = model.levels(model.features, noise(1, 3, 80, 96))
+    assert [tuple(level.shape[1:]) for level in levels] == [
+        (96, 10, 12),
+        (320, 10, 12),
+        (1280, 10, 12),
+    ]
+    assert torch.equal(levels[2], model.features(noise(1, 3, 80, 96)))
+    assert torch.equal(levels[1], model.features[:18](noise(1, 3, 80, 96)))
+    assert torch.equal(levels[0], model.features[:14](noise(1, 3, 80, 96)))
+    assert set(model.new_parts) == {"head.f8_", "head.f9."}

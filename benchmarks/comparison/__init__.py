@@ -1,0 +1,1 @@
+"""Five systems on the same photos: `make comparison`."""

@@ -1,0 +1,163 @@
+"""`make comparison`: which runs it makes, what it logs, and the table that it writes."""
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from benchmarks.comparison import runs
+from benchmarks.comparison.__main__ import main
+from benchmarks.comparison.runs import (
+    SALIENCIES,
+    SYSTEMS,
+    Experiment,
+    Project,
+    experiments_of,
+    seed_overlay,
+)
+from benchmarks.comparison.tables import HEADER, block, write_page
+from benchmarks.figures.runs import RECORD
+from seedbed.formats.tables import read_tsv, write_tsv
+from seedbed.runtime.errors import UserError
+from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, planned
+
+ALL = experiments_of(SYSTEMS, SALIENCIES)
+PROJECT = Project("data", "1")
+RECIPES = [
+    "recipes/voc-animals.yaml",
+    "recipes/voc-animals-u2net.yaml",
+    "recipes/voc-animals-spsm.yaml",
+]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs/comparison.md", tmp_path / "docs")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_system_runs_with_both_saliencies_and_the_ceiling_once():
+    folders = [PROJECT.results(experiment).as_posix() for experiment in ALL]
+    assert len(set(folders)) == len(ALL) == 2 * len(SYSTEMS) - 1
+    assert folders[0] == "results/voc-animals" and "results/voc-animals-u2net-psa" in folders
+    shared = {PROJECT.settings(experiment).pathvars.folders()["shared"] for experiment in ALL}
+    assert shared == {"results/voc-animals"}
+
+
+def test_the_command_of_a_run():
+    command = Project("/data", "2", (Path("mine.yaml"),)).command
+    Path("mine.yaml").write_text("report: {images: 3}")
+    words = command(Experiment("spsm", "u2net"))
+    files = words[words.index("--configfile") + 1 : words.index("--config")]
+    assert files == [*RECIPES, "mine.yaml"]
+    assert 'run={"data": "/data"}' in words
+    assert words[-1] == "results/voc-animals-u2net-spsm/quality.tsv"
+
+
+def test_all_results_may_lie_below_another_folder():
+    project = Project("data", "1", folder="elsewhere")
+    folders = project.settings(Experiment("spsm", "u2net")).pathvars.folders()
+    assert folders == {
+        "results": "elsewhere/results/voc-animals-u2net-spsm",
+        "shared": "elsewhere/results/voc-animals",
+        "saliency": "elsewhere/results/voc-animals-u2net",
+    }
+    (given,) = [w for w in project.command(ALL[0]) if w.startswith("pathvars=")]
+    assert json.loads(given.removeprefix("pathvars="))["results"] == "elsewhere/{results}"
+
+
+def test_the_list_of_commands_runs_nothing(capsys):
+    main(["--list", "--systems", "psa", "--saliencies", "training-free"])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "recipes/voc-animals-psa.yaml" in shlex.split(line)
+
+
+def test_a_failed_run_is_told_at_the_end_and_the_others_go_on(monkeypatch, capsys):
+    made = []
+
+    def make_run(folder, command, record):
+        made.append(folder.name)
+        if folder.name.endswith("dsrg"):
+            raise UserError("status 1")
+        write_run(folder)
+
+    monkeypatch.setattr(runs, "make_run", make_run)
+    with pytest.raises(SystemExit, match="results/voc-animals-dsrg: not finished"):
+        main(["--systems", "dsrg", "spsm", "--saliencies", "training-free"])
+    assert made == ["voc-animals-dsrg", "voc-animals-spsm"]
+    rows = read_tsv(Path("results/comparison.tsv"))
+    assert [row["status"] for row in rows] == ["failed", "finished"]
+    assert all(float(row["minutes"]) >= 0 for row in rows)
+    assert "Not written yet" in Path("docs/comparison.md").read_text()
+
+
+def test_other_seeds_begin_from_a_copy_of_the_run(monkeypatch):
+    monkeypatch.setattr(runs, "make_run", lambda folder, command, record: write_run(folder))
+    main(["--systems", "spsm", "--saliencies", "u2net", "--seeds", "1"])
+    assert Path("results/voc-animals-u2net-spsm-seed-1").is_dir()
+    written = yaml.safe_load(Path("results/comparison-seeds/u2net-spsm-1.yaml").read_text())
+    assert written["pathvars"] == {"results": "{results}-seed-1"}
+    assert [item.get("seed") for item in written["rounds"]] == [None, None, 1]
+    settings = PROJECT.settings(Experiment("spsm", "u2net", 1))
+    assert [item.seed for item in settings.rounds] == [0, 0, 1]
+    assert settings.pathvars.folders()["saliency"] == "results/voc-animals-u2net"
+    assert ".500 (.500 .500)" in Path("docs/comparison.md").read_text()
+
+
+def test_another_seed_trains_the_last_round_alone(tmp_path_factory, tmp_path):
+    finished = finished_run(tmp_path_factory.getbasetemp())
+    project = shutil.copytree(finished, tmp_path / "project")
+    shutil.copytree(project / "results", project / "results-seed-1")
+    overlay = seed_overlay({"pathvars": {"results": "results"}, **CONFIG}, 1)
+    (project / "seed.yaml").write_text(yaml.safe_dump(overlay))
+    jobs = planned(
+        project, "--configfile", "config.yaml", "seed.yaml", "--", "results-seed-1/miou.txt"
+    )
+    assert jobs == {"train-1", "predict-1-val", "crf-1-val", "masks", "evaluate"}
+
+
+def write_run(folder: Path, last: float = 0.5, **steps: float) -> None:
+    """A finished run of one round."""
+    rows = [("train (held out)", "", step, miou) for step, miou in steps.items()]
+    rows += [(split, 0, "predictions", last / 2) for split in ("train (held out)", "val")]
+    rows += [(split, 0, "predictions + crf", last) for split in ("train (held out)", "val")]
+    names = ("list", "round", "step", "miou")
+    table = [{**dict(zip(names, row, strict=True)), "images": 9} for row in rows]
+    write_tsv(folder / "quality.tsv", table)
+    write_tsv(folder / "benchmarks/train/0.tsv", [{"s": 120.0, "max_rss": 1500.0}])
+    record = {"commit": "abc1234", "command": "make comparison", "machine": "2 × Cray-1"}
+    (folder / RECORD).write_text(json.dumps(record))
+
+
+def cells(text: str, name: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_has_a_row_for_each_finished_run():
+    write_run(Path("results/voc-animals-ceiling"), 0.8, cam=0.3)
+    write_run(Path("results/voc-animals-dsrg"), 0.5, cam=0.25, seeds=0.125)
+    write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7, cam=0.9)
+    text = block(PROJECT)
+    assert cells(text, "DSRG") == [
+        *("DSRG", "training-free", ".250", ".125", "", "", "", ""),
+        *(".300 (.250 .350)", ".600 (.500 .700)", ".300 (.250 .350)", ".600 (.500 .700)"),
+        *(".750 (.625 .875)", "2", "1.5"),
+    ]
+    assert cells(text, "ground-truth masks") == [
+        *("ground-truth masks", *[""] * 7, ".400", ".800", ".400", ".800", "1.000", "2", "1.5")
+    ]
+    assert len(cells(text, "system")) == len(HEADER) and "PSA" not in text
+    assert "`train (held out)`" in text and "Commit `abc1234`, `make comparison`" in text
+    write_page(Path(), PROJECT)
+    assert text in Path("docs/comparison.md").read_text()
+
+
+def test_without_a_finished_run_nothing_is_written():
+    with pytest.raises(SystemExit, match="has no finished run of the comparison"):
+        main(["--write-only"])

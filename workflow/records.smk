@@ -1,0 +1,110 @@
+"""Before the jobs are planned: what made the results that are there, and whether the data moved.
+
+Each folder of the run has records of its own: results, and what is shared with other recipes.
+"""
+
+import hashlib
+import json
+import subprocess
+
+from snakemake.logging import logger
+from snakemake.persistence.file import FilePersistence
+from snakemake.settings.enums import PersistenceBackend
+
+from workflow.places import real_place_of
+from workflow.provenance import INDEX, Provenance
+
+
+def tell_unknown(folder, artefacts):
+    """Warn of artefacts that rules would make, and of which nobody knows with what settings."""
+    paths = [path for path in artefacts if any(r.is_producer(path) for r in workflow.rules)]
+    if paths:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        logger.warning(
+            f"{paths[0]}{more}: settings and code unknown, as neither .snakemake nor "
+            f"{folder}/provenance.json knows them; remake them with --forceall, or accept them as "
+            "they are with --touch --forceall"
+        )
+
+
+def compare_data():
+    """Tell whether the data, where they now lie, are those that the index was made from.
+
+    Equal: the inputs of `convert` count as they are now. Not equal: `convert` has to run again,
+    which ends the run if other recipes use the index.
+    """
+    place, provenance = real_place_of(DATA), records[SHARED]
+    if INDEX not in provenance.entries or place in provenance.places:
+        return
+    if not data_are_there():
+        return
+    logger.info(f"{DATA}: new place of the data, compared with {SHARED}/{INDEX}")
+    ended = subprocess.run(compare_command(), text=True, capture_output=True, check=False)
+    if ended.returncode:
+        line = (ended.stderr.strip().splitlines() or ["convert failed"])[-1]
+        if is_shared("convert"):
+            sys.exit(f"{line}, into another folder: set pathvars.shared")
+        logger.warning(line)
+        provenance.mark_stale("dataset")
+        return
+    provenance.places.append(place)
+    lists = [path for paths in made(convert_inputs)(None).values() for path in paths]
+    provenance.accept_inputs("dataset", {path: sha256_of(path) for path in lists})
+
+
+def data_are_there():
+    """Whether the first image of the index is in the data folder."""
+    with open(f"{SHARED}/{INDEX}", encoding="utf-8") as file:
+        images = json.load(file)["images"]
+    return bool(images) and os.path.exists(data_path(images[0]["path"]))
+
+
+def compare_command():
+    """The command that compares the data with the index."""
+    given_files = chosen(convert_inputs(None), is_given=True)
+    given_files.pop("from_config", None)
+    return [
+        *("env", *(f"{key}={value}" for key, value in ENVIRONMENT.items())),
+        *(f"SEEDBED_WORKERS={len(os.sched_getaffinity(0))}", sys.executable, "-m"),
+        *("stages.convert", "--compare", "--params", block("convert").model_dump_json()),
+        *("--index", f"{SHARED}/{INDEX}", "--masks", f"{SHARED}/dataset/masks.h5"),
+        *(
+            text
+            for key, path in given_files.items()
+            for text in (f"--{key.replace('_', '-')}", path)
+        ),
+    ]
+
+
+def sha256_of(path):
+    """The checksum of a file as Snakemake records it."""
+    with open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+records = {}
+if (
+    workflow.is_main_process
+    and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
+    and workflow.workflow_settings.persistence_backend == PersistenceBackend.FILE
+):
+    for folder in dict.fromkeys(map(folder_of, ("saliency", "shared", "results"))):
+        records[folder] = Provenance(folder, FilePersistence(nolock=True))
+        records[folder].sync()
+        tell_unknown(folder, records[folder].unknown)
+    compare_data()
+
+
+def keep_records():
+    """Copy what Snakemake knows of the jobs that have run."""
+    for folder, provenance in records.items():
+        own = folder == folder_of("results")
+        provenance.sync(real_place_of(DATA), benchmarks_elsewhere() if own else None)
+
+
+onsuccess:
+    keep_records()
+
+
+onerror:
+    keep_records()
