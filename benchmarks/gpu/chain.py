@@ -64,7 +64,7 @@ class Sizes:
         self.crop = self.mini.size
         self.iterations = (
             (4, 4) if small else (600, 500)
-        )  # of classifier and round; with half, seeds alone differ by 0.06
+        )  # of classifier and round; with half, another number of threads alone changes it by 0.06
 
     def classifier(self) -> ClassifierSettings:
         """Settings of the classifier."""
