@@ -54,13 +54,7 @@ soak: install
 	$(BIN)/pytest -q -s -m soak
 
 bench: install
-	$(BIN)/python -m benchmarks.crf
-	$(BIN)/python -m benchmarks.growing
-	$(BIN)/python -m benchmarks.random_walk
-	$(BIN)/python -m benchmarks.evaluation
-	$(BIN)/python -m benchmarks.inference
-	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks
 
 gpu: install
 	$(BIN)/pytest -q tests/gpu

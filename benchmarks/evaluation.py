@@ -10,11 +10,13 @@ from multiprocessing import get_context
 import numpy as np
 
 from benchmarks.pairs import Comparison, compare
+from benchmarks.targets import Target
 from seedbed.evaluation.metrics import ConfusionMatrix
 
 IMAGES, CLASSES, SIZE = 60, 21, (375, 500)
 PROCESSES = (1, 2)
 TURNS = 5
+TARGET = Target(5)
 SEED = 0
 
 
@@ -78,4 +80,5 @@ def _count(count: Callable[[list], np.ndarray]) -> np.ndarray:
 if __name__ == "__main__":
     for processes in PROCESSES:
         title = f"{IMAGES} masks of {SIZE[0]} x {SIZE[1]}, processes {processes}, seed {SEED}"
-        print(f"evaluation, {title}: {measure(processes)}")
+        found = measure(processes)
+        print(f"evaluation, {title}: {found}; target {TARGET.verdict(found.ratio)}")

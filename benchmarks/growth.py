@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.crf import GRID_PARAMS, PARAMS
+from benchmarks.targets import Target
 from seedbed.crf import DenseCRFGrid, dense_crf
 from seedbed.evaluation.metrics import ConfusionMatrix
 from seedbed.methods.dsrg.growing import grow_seeds
@@ -22,6 +23,7 @@ from seedbed.methods.psa.pairs import pair_offsets
 from seedbed.methods.psa.walk import random_walk
 
 TURNS = 3
+TARGET = Target(1.1, at_most=True)  # of the slope: nothing grows faster than its input
 SEED = 0
 SIDES = [125, 177, 250, 354, 500]  # pixels double from one to the next
 COUNTS = [1, 2, 4, 8, 16]
@@ -105,21 +107,22 @@ def milliseconds(function: Callable[[], object]) -> float:
 def row(
     work: str, quantity: str, sizes: Sequence[int], make: Callable[[int], Callable[[], object]]
 ) -> str:
-    """A line of the table: what is doubled, the times, and the slope."""
+    """A line of the table: what is doubled, the times, the slope, and its target."""
     times = [milliseconds(make(size)) for size in sizes]
     amounts = [size**2 if quantity == "pixels" else size for size in sizes]
     slope = np.polyfit(np.log(amounts), np.log(times), 1)[0]
     shown = ", ".join(f"{size}²" if quantity == "pixels" else str(size) for size in sizes)
     return (
-        f"| {work} | {quantity}: {shown} | {', '.join(f'{t:.3g}' for t in times)} | {slope:.2f} |"
+        f"| {work} | {quantity}: {shown} | {', '.join(f'{t:.3g}' for t in times)} | {slope:.2f} "
+        f"| {TARGET.verdict(slope)} |"
     )
 
 
 def main() -> None:
     """Run from the command line."""
     torch.set_num_threads(1)
-    print("| work | grows with | ms | slope |")
-    print("|---|---|---|---|")
+    print("| work | grows with | ms | slope | target |")
+    print("|---|---|---|---|---|")
     for line in (
         ("CRF, 21 labels", "pixels", SIDES, lambda side: full_crf(21, side)),
         ("CRF, 354² pixels", "labels", [5, 10, 20, 40, 80], lambda labels: full_crf(labels, 354)),

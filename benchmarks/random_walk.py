@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.pairs import Comparison, compare
+from benchmarks.targets import Target
 from seedbed.methods.psa.pairs import pair_offsets
 from seedbed.methods.psa.walk import random_walk
 
@@ -20,6 +21,8 @@ THREADS = (1, 2)
 TURNS = 3
 SEED = 0
 BETA = 8.0
+# Least ratios, by channels and threads; the dense form uses a second thread fully.
+TARGETS = {(3, 1): Target(100), (3, 2): Target(50), (21, 1): Target(30), (21, 2): Target(15)}
 SQUARINGS = 8  # 2^8 = 256 steps
 
 
@@ -60,4 +63,6 @@ def measure(channels: int, threads: int) -> Comparison:
 if __name__ == "__main__":
     for channels, threads in product(CHANNELS, THREADS):
         size = f"{GRID[0]} x {GRID[1]} cells, {channels} channels"
-        print(f"random walk, {size}, threads {threads}, seed {SEED}: {measure(channels, threads)}")
+        found = measure(channels, threads)
+        verdict = TARGETS[channels, threads].verdict(found.ratio)
+        print(f"random walk, {size}, threads {threads}, seed {SEED}: {found}; target {verdict}")

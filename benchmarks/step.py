@@ -15,6 +15,7 @@ from torch import Tensor
 from benchmarks.crf import GRID_PARAMS
 from benchmarks.growing import CLASSES, SIDE
 from benchmarks.pairs import Comparison, compare
+from benchmarks.targets import Target
 from seedbed.crf import DenseCRFGrid
 from seedbed.inference.precision import mixed_precision
 from seedbed.models import build
@@ -24,6 +25,7 @@ from seedbed.training.samples import Batch
 
 CROP = 321
 TURNS = 3
+TARGET = Target(0.15, at_most=True)  # of the share
 SEED = 0
 
 
@@ -101,7 +103,8 @@ def main() -> None:
     print(
         f"DSRG step, batch {options.batch} of {CROP} pixels on {options.device}, seed {SEED}: "
         f"{1000 * whole:.0f} ms, of the network alone {1000 * alone:.0f} ms; "
-        f"CRF, growing and losses take {1 - 1 / ratio:.1%}"
+        f"CRF, growing and losses take {1 - 1 / ratio:.1%}; "
+        f"target {TARGET.verdict(1 - 1 / ratio)}"
     )
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 # Modules as text, because a stage's digest covers every module that it imports, this one included.
 _MODULES = {
     "ConfusionMatrix": "seedbed.evaluation.metrics",
-    "DenseCRF2D": "seedbed.crf.densecrf2d",
+    "DenseCRF2D": "seedbed.crf.pydensecrf.densecrf",
     "DenseCRFGrid": "seedbed.crf",
     "LearnedSaliency": "seedbed.inference.learned_saliency",
     "build": "seedbed.models",

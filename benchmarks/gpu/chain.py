@@ -62,7 +62,9 @@ class Sizes:
     def __init__(self, small: bool) -> None:
         self.mini = MiniSettings(train=12, val=6, size=32) if small else MiniSettings()
         self.crop = self.mini.size
-        self.iterations = (4, 4) if small else (300, 250)  # of classifier and round
+        self.iterations = (
+            (4, 4) if small else (600, 500)
+        )  # of classifier and round; with half, another number of threads alone changes it by 0.06
 
     def classifier(self) -> ClassifierSettings:
         """Settings of the classifier."""
@@ -213,4 +215,4 @@ def chain(setup: Setup) -> Outcome:
     return Outcome(text, abs(found - expected) <= TOLERANCE, values)
 
 
-ROWS = (Row("chain of the stages to mIoU, DSRG", f"within {TOLERANCE}", chain, limit=200),)
+ROWS = (Row("chain of the stages to mIoU, DSRG", f"within {TOLERANCE}", chain, limit=240),)

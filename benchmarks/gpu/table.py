@@ -6,7 +6,7 @@ from importlib import import_module
 from benchmarks.gpu.rows import Outcome, Row, Setup
 
 # In the order of what is most wanted, should time run out.
-TOPICS = ("equality", "step", "crf", "determinism", "memory", "prediction", "chain", "networks")
+TOPICS = ("equality", "step", "crf", "determinism", "memory", "prediction", "networks", "chain")
 
 
 def rows_of(topics: Sequence[str] = TOPICS) -> list[Row]:

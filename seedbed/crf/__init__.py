@@ -2,8 +2,8 @@
 
 from seedbed.crf.backends import Backend, resolve_backend
 from seedbed.crf.dense import dense_crf, unary_from_probabilities
-from seedbed.crf.densecrf2d import DenseCRF2D
 from seedbed.crf.grid import DenseCRFGrid
+from seedbed.crf.pydensecrf.densecrf import DenseCRF2D
 
 __all__ = [
     "Backend",

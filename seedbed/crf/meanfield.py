@@ -43,15 +43,30 @@ def mean_field(
     return posterior.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
 
 
+@torch.no_grad()
 def infer(
-    kernels: SumOfLattices, logits: Tensor, iterations: int, *, asynchronous: bool = False
+    kernels: SumOfLattices,
+    logits: Tensor,
+    iterations: int,
+    *,
+    start: Tensor | None = None,
+    asynchronous: bool = False,
 ) -> Tensor:
-    """Posterior (P, C) of points with logits (P, C), each row's maximum 0, after the iterations."""
+    """Posterior float32 (P, C) of points after mean-field iterations.
+
+    Args:
+        kernels: the pairwise potentials.
+        logits: negative energies (P, C), each row's maximum 0.
+        iterations: their number.
+        start: posterior (P, C) before them; None: the softmax of the logits.
+        asynchronous: see `mean_field`.
+
+    """
     # No message exceeds that of a posterior of 1 everywhere. If that is small enough for exp, the
     # slow subtraction of each row's maximum is left out.
     ones = logits.new_ones(len(logits), 1)
     small = not asynchronous and bool(kernels(ones).max() < MAX_LOGIT)
-    posterior = _softmax_(logits.clone(), small)
+    posterior = _softmax_(logits.clone(), small) if start is None else start
     for _ in range(iterations):
         posterior = _softmax_(kernels(posterior).add_(logits), small)
     return posterior
