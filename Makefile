@@ -1,12 +1,13 @@
 # make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
 # make figures: the runs whose figures README and docs give, about an hour.
+# make gpu: checks and measures everything on a GPU, minutes.
 # make comparison: the published systems on the photos of voc-animals, about a day; see docs/comparison.md.
 # make soak: faults and fuzzing with full counts. All make the environment first.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: install run figures comparison test test-recipes soak bench lint clean
+.PHONY: install run figures comparison test test-recipes soak bench gpu lint clean
 
 install: $(VENV)/installed $(VENV)/native
 
@@ -55,6 +56,10 @@ bench: install
 	$(BIN)/python -m benchmarks.inference
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.growth
+
+gpu: install
+	$(BIN)/pytest -q tests/gpu
+	$(BIN)/python -m benchmarks.gpu
 
 lint: install
 	$(BIN)/ruff check .

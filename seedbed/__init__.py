@@ -11,6 +11,7 @@ _MODULES = {
     "ConfusionMatrix": "seedbed.evaluation.metrics",
     "DenseCRF2D": "seedbed.crf.densecrf2d",
     "DenseCRFGrid": "seedbed.crf",
+    "LearnedSaliency": "seedbed.inference.learned_saliency",
     "build": "seedbed.models",
     "dense_crf": "seedbed.crf",
     "grow_seeds": "seedbed.methods.dsrg.growing",

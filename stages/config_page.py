@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic.json_schema import models_json_schema
 
-from seedbed.models.registry import NETWORKS
+from seedbed.models.registry import names_of_kind
 from stages.settings import (
     PredictImagesSettings,
     PredictSettings,
@@ -125,8 +125,7 @@ def _section(
         parts.append(f"{key['description'][0].upper()}{key['description'][1:]}.")
     rows = blocks[names[0]]["properties"]
     if training := _models(TrainingSettings).get(names[0]):
-        fitting = (n for n, i in NETWORKS.items() if i.kind == training.network_kind)
-        parts.append(f"Networks: {_or(fitting)}.")
+        parts.append(f"Networks: {_or(names_of_kind(training.network_kind))}.")
     base = next((p for p, m in INHERITED.items() if p != place and names[0] in _models(m)), None)
     if base:
         known = blocks[INHERITED[base].__name__]["properties"]

@@ -1,12 +1,14 @@
 """Read a data set, check every file, and write its index, masks and a summary.
 
-With --check nothing is written: the data set and all its problems are described. Neither with
---compare, which tells whether the data set is still the one that an index was made from.
+With --check nothing is written but a page of some images with their masks, check.html: the data
+set and all its problems are described. Nothing is written with --compare, which tells whether the
+data set is still the one that an index was made from.
 """
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +40,7 @@ from stages.settings import ConvertSettings
 
 CuePickle = Annotated[Path | None, "DSRG's pickle, for label_source cues"]
 CueList = Annotated[Path | None, "its input_list.txt; else the train list's order"]
+PAGE = Path("check.html")
 
 # What reads a data set that is no devkit, by the key of `convert` that holds its paths.
 LAYOUTS: dict[str, Callable[..., Source]] = {
@@ -201,13 +204,19 @@ def check(
     rounds: Annotated[int, "rounds of the recipe, for the disk space"] = 3,
     cue_pickle: CuePickle = None,
     cue_list: CueList = None,
+    page: Annotated[Path, "to write: a page of images with their labels and masks"] = PAGE,
 ) -> None:
-    """Describe a data set and all its problems; writes nothing."""
+    """Describe a data set and all its problems; writes nothing but a page of some images."""
     problems: list[str] = []
     try:
         source = open_source(settings, data, problems.append, cue_pickle, cue_list)
         checked = check_images(source, data, workers, problems)
         print(describe(source, checked, rounds))
+        if checked:
+            # By name, so that no change of the report's code remakes a conversion.
+            report = import_module("seedbed.report.check_page")
+            shown = report.write_check_page(page, source, data, checked)
+            print(f"page: {shown} images with their labels and masks in {page}")
     except UserError as error:
         problems.append(str(error))
     if problems:

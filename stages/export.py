@@ -1,5 +1,8 @@
 """Write an artefact as a folder of files in a published format, in the data set's class ids."""
 
+import json
+import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +11,11 @@ from typing import Annotated, Any
 import numpy as np
 from PIL import Image
 
+from seedbed.data.annotation_names import AnnotationNames
 from seedbed.data.classes import ClassTable
+from seedbed.data.coco_exchange import coco_content
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.labelme import labelme_content
 from seedbed.formats.group_wsss import write_attention
 from seedbed.formats.maps import Maps, quantise
 from seedbed.formats.masks import write_mask
@@ -18,16 +24,32 @@ from seedbed.formats.tables import write_text
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
-from stages.command import run_stage
+from stages.command import Data, run_stage
 
 
 @dataclass(frozen=True)
 class Source:
-    """The maps to export, the table of the data set's own class ids, and the style of masks."""
+    """What is exported.
+
+    Attributes:
+        maps: the maps to export.
+        index: the data set.
+        style: of masks.
+        tolerance: of outlines, in pixels.
+        images: the folder that paths in the index are relative to, seen from the exported one.
+
+    """
 
     maps: Maps
-    table: ClassTable
+    index: Index
     style: str
+    tolerance: float
+    images: Path
+
+    @property
+    def table(self) -> ClassTable:
+        """The table of the data set's own class ids."""
+        return self.index.table
 
     def floats(self, entry: ImageEntry, dimensions: int) -> np.ndarray:
         """An image's array as float32; raises UserError for another number of dimensions."""
@@ -52,11 +74,15 @@ class Source:
         return bool(self._attribute(entry, "kept"))
 
     def labels(self, entry: ImageEntry) -> np.ndarray:
-        """An image's mask (H, W) uint8 in source ids; confidences of labels are left out."""
+        """An image's mask (H, W) uint8 in source ids."""
+        return self.table.source_mask(self.mask(entry))
+
+    def mask(self, entry: ImageEntry) -> np.ndarray:
+        """An image's mask (H, W) uint8 of class ids; confidences of labels are left out."""
         mask = self.maps[entry.id]
         if mask.dtype != np.uint8 or mask.ndim not in (2, 3):
             raise _mismatch(entry, f"{mask.dtype} of shape {mask.shape}")
-        return self.table.source_mask(mask if mask.ndim == 2 else mask[0])
+        return mask if mask.ndim == 2 else mask[0]
 
     def _attribute(self, entry: ImageEntry, name: str) -> Any:  # noqa: ANN401 - what is stored
         attributes = self.maps.attributes(entry.id)
@@ -72,18 +98,23 @@ def _mismatch(entry: ImageEntry, content: str) -> UserError:
 def export(
     *,
     what: Annotated[
-        str, "cam, affinity_low, affinity_high, saliency, attention, masks or selected"
+        str,
+        "cam, affinity_low, affinity_high, saliency, attention, masks, selected, coco or labelme",
     ],
     index: Annotated[Path, "dataset/index.json"],
     maps: Annotated[list[Path], "the artefact's HDF5 files"],
     folder: Annotated[Path, "to write; it is replaced"],
     style: Annotated[str, "of masks: palette, or grey as in DSRG"] = "palette",
+    tolerance: Annotated[float, "of labelme's outlines, in pixels; 0: exact"] = 1.0,
+    data: Data = Path("data"),
 ) -> None:
     """Write the files of all images in an artefact."""
     if what not in FORMATS:
         raise UserError(f"--what {what}: choose one of {', '.join(FORMATS)}")
     if style not in MASK_WRITERS:
         raise UserError(f"--style {style}: choose one of {', '.join(MASK_WRITERS)}")
+    if not 0 <= tolerance < math.inf:
+        raise UserError(f"--tolerance {tolerance}: give pixels, 0 for exact outlines")
     dataset, arrays = Index.load(index), Maps(maps)
     for image_id in arrays:
         dataset.entry(image_id)  # raises for maps of another data set
@@ -91,7 +122,9 @@ def export(
     if not entries:
         raise UserError("--maps: there is no image in the files: remake them, or give others")
     with atomic_folder(folder) as temporary:
-        FORMATS[what](Source(arrays, dataset.table, style), progress(entries), temporary)
+        images = Path(os.path.relpath(data.resolve(), folder.resolve()))
+        source = Source(arrays, dataset, style, tolerance, images)
+        FORMATS[what](source, progress(entries), temporary)
 
 
 def write_cams(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
@@ -144,6 +177,21 @@ def write_selected(source: Source, entries: Iterable[ImageEntry], folder: Path) 
     write_text(folder / "list.txt", "".join(lines))
 
 
+def write_coco(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
+    """COCO's `annotations.json`: a region of run lengths for each class of an image."""
+    content = coco_content(((entry, source.mask(entry)) for entry in entries), source.index)
+    write_text(folder / "annotations.json", json.dumps(content, ensure_ascii=False))
+
+
+def write_labelme(source: Source, entries: Iterable[ImageEntry], folder: Path) -> None:
+    """Labelme's `{id}.json`: the outlines of all regions, and where the image is."""
+    names = AnnotationNames(source.index.class_names[1:]).names
+    for entry in entries:
+        image = (source.images / entry.path).as_posix()
+        content = labelme_content(source.mask(entry), names, image, tolerance=source.tolerance)
+        write_text(folder / f"{entry.id}.json", json.dumps(content, ensure_ascii=False, indent=1))
+
+
 def _save_grey(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values).save(path)
 
@@ -160,6 +208,8 @@ FORMATS: dict[str, Callable[[Source, list[ImageEntry], Path], None]] = {
     "attention": write_attentions,
     "masks": write_masks,
     "selected": write_selected,
+    "coco": write_coco,
+    "labelme": write_labelme,
 }
 
 

@@ -3,29 +3,31 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import torch
 
 from seedbed.data.images import Decoded, decode_image, is_dark
 from seedbed.data.photos import photos_in, tags_of
+from seedbed.data.rasters import Raster, open_raster
 from seedbed.data.text import count_with_examples
+from seedbed.formats.mask_rows import mask_rows
 from seedbed.formats.masks import write_mask
-from seedbed.formats.overlay import write_overlay
+from seedbed.formats.overlay import OverlayRows, write_overlay
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.probabilities import PredictionOptions
-from seedbed.inference.segmentation import segment
-from seedbed.models.network import Network
-from seedbed.models.registry import NETWORKS
+from seedbed.inference.segmentation import Segmenter
+from seedbed.inference.tiles import Tiling
+from seedbed.models.registry import network_info
 from seedbed.models.weights import load_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import device_map
 from stages.command import Device, Workers, run_stage
 from stages.settings import PredictImagesSettings
+
+LEAST_TILE = 64
 
 
 def predict_images(
@@ -41,13 +43,15 @@ def predict_images(
     crf: Annotated[bool, "refine the masks by a dense CRF"] = False,
     overlay: Annotated[bool, "write OUT/overlays/NAME.jpg as well"] = False,
     bits: Annotated[int | None, "significant bits of images in 16-bit files, as 12"] = None,
+    tile: Annotated[int | None, "cut larger images in tiles of this side, as 1024"] = None,
+    overlap: Annotated[int, "of neighbouring tiles, in pixels; with --tile"] = 128,
     onnx: Annotated[Path | None, "to write: the network alone, as ONNX"] = None,
 ) -> None:
     """Write the masks of a folder of images, or the network as ONNX, or both."""
     if (images is None) != (out is None) or (images is None and onnx is None):
         raise UserError("give --images with --out, or --onnx, or all three")
     model, about = load_network(weights)
-    if NETWORKS[about["name"]].kind != "seg":
+    if network_info(about["name"]).kind != "seg":
         raise UserError(f"{weights} is {about['name']}, no segmentation network: name a round's")
     if onnx is not None:
         difference = export_onnx(onnx, model, about)
@@ -58,20 +62,26 @@ def predict_images(
         raise UserError(f"--out is {images} itself: name another folder, or one inside it")
     if bits is not None and not 8 <= bits <= 16:
         raise UserError(f"--bits {bits}: give 8 to 16")
+    tiling = check_tiling(tile, overlap, settings)
     photos = photos_in(images, skip=out)
     print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
     place = pick_device(device)
     predictor = Predictor(
-        model.to(place),
-        place,
-        PredictionOptions(**settings.model_dump(exclude={"crf"})),
-        crf=settings.crf.model_dump() if crf else None,
+        Segmenter(
+            model=model.to(place),
+            num_classes=about["num_classes"],
+            options=PredictionOptions(**settings.model_dump(exclude={"crf"})),
+            crf=settings.crf.model_dump() if crf else None,
+            device=place,
+        ),
+        bits=bits,
+        tiling=tiling,
         labels=tags_of(labels, photos, about["classes"]) if labels else {},
         mask_values=mask_values(about, ids, weights),
         out=out,
         overlay=overlay,
     )
-    errors = write_masks(predictor, photos.paths, workers, bits)
+    errors = write_masks(predictor, photos.paths, workers)
     left = [*photos.left.values(), *errors]
     legend = map("{} {}".format, predictor.mask_values, about["classes"])
     total = len(photos.paths) + len(photos.left)
@@ -93,10 +103,9 @@ class Predictor:
     """Predicts the masks of photos, given as (name, path), and writes them.
 
     Attributes:
-        model: in evaluation mode, on `device`.
-        device: the model's device.
-        options: scales, flip and fusion.
-        crf: parameters of the dense CRF; None: no CRF.
+        segmenter: the network and what follows it.
+        bits: see `read_image`.
+        tiling: how images are cut that are larger than a tile; None: they are shown whole.
         labels: class ids by name of the photo, to which its mask is restricted.
         mask_values: (C,) uint8, the value of each class in the written masks.
         out: folder of the masks.
@@ -104,61 +113,93 @@ class Predictor:
 
     """
 
-    model: Network
-    device: torch.device
-    options: PredictionOptions
-    crf: Mapping[str, float] | None
+    segmenter: Segmenter
+    bits: int | None
+    tiling: Tiling | None
     labels: Mapping[str, Sequence[int]]
     mask_values: np.ndarray
     out: Path
     overlay: bool
 
-    def __call__(self, photo: tuple[str, Path], decoded: Decoded | str) -> Outcome:
+    def read(self, photo: tuple[str, Path]) -> Decoded | str | None:
+        """A photo, or an error message; None in tiles: a large image stays where it is read."""
+        try:
+            return None if self.tiling else decode_image(photo[1], bits=self.bits)
+        except UserError as error:
+            return str(error)
+
+    def __call__(self, photo: tuple[str, Path], decoded: Decoded | str | None) -> Outcome:
         """Write the files of one photo; an error message in its place is returned as it is."""
         if isinstance(decoded, str):
             return Outcome(error=decoded)
         name, path = photo
-        image = decoded.pixels
-        labels = self.labels.get(name)
         try:
-            classes = segment(
-                self.model,
-                image,
-                name,
-                self.options,
-                labels=labels,
-                crf=self.crf,
-                device=self.device,
-            )
+            if decoded is not None:
+                return self._write_whole(name, decoded)
+            image = open_raster(path, bits=self.bits)
+            if max(image.size) > self.tiling.side:
+                return self._write_in_tiles(name, image)
+            return self._write_whole(name, image.rows(0, image.size[0]))
+        except UserError as error:
+            return Outcome(str(error))
         except (RuntimeError, MemoryError) as error:  # too large, or too small for the network
             reason = str(error).partition("\n")[0]
             return Outcome(f"image {path} does not go through the network: {reason}; resize it")
-        mask = self.mask_values[classes]
-        write_mask(self.out / f"{name}.png", mask)
+
+    def _write_whole(self, name: str, image: Decoded) -> Outcome:
+        mask = self.mask_values[self.segmenter.mask(image.pixels, name, self.labels.get(name))]
+        write_mask(self._mask(name), mask)
         if self.overlay:
-            write_overlay(self.out / "overlays" / f"{name}.jpg", image, mask)
-        return Outcome(dark=is_dark(decoded))
+            write_overlay(self._overlay(name), image.pixels, mask)
+        return Outcome(dark=is_dark(image))
+
+    def _write_in_tiles(self, name: str, image: Raster) -> Outcome:
+        parts = self.segmenter.mask_rows(image, name, self.labels.get(name), self.tiling)
+        picture, dark = OverlayRows(image.size), True
+        with mask_rows(self._mask(name), image.size) as file:
+            for rows, classes in parts:
+                mask = self.mask_values[classes]
+                file.write(mask)
+                dark = dark and is_dark(rows)
+                if self.overlay:
+                    picture.add(rows.pixels, mask)
+        if self.overlay:
+            picture.write(self._overlay(name))
+        return Outcome(dark=dark)
+
+    def _mask(self, name: str) -> Path:
+        return self.out / f"{name}.png"
+
+    def _overlay(self, name: str) -> Path:
+        return self.out / "overlays" / f"{name}.jpg"
 
 
-def read_photo(photo: tuple[str, Path], bits: int | None) -> Decoded | str:
-    """A photo, or an error message."""
-    try:
-        return decode_image(photo[1], bits=bits)
-    except UserError as error:
-        return str(error)
-
-
-def write_masks(
-    predictor: Predictor, photos: Mapping[str, Path], workers: int, bits: int | None
-) -> list[str]:
+def write_masks(predictor: Predictor, photos: Mapping[str, Path], workers: int) -> list[str]:
     """Write the masks of all photos; return a message for each that could not be made."""
-    read = partial(read_photo, bits=bits)
-    results = list(device_map(read, predictor, photos.items(), predictor.device, workers))
+    device = predictor.segmenter.device
+    results = list(device_map(predictor.read, predictor, photos.items(), device, workers))
     dark = [name for name, result in zip(photos, results, strict=True) if result.dark]
     what = "images of 16 bits a channel are read nearly black: give --bits if they have fewer"
     for line in count_with_examples(what, dark):
         print(f"note: {line}")
     return [result.error for result in results if result.error]
+
+
+def check_tiling(tile: int | None, overlap: int, settings: PredictImagesSettings) -> Tiling | None:
+    """How large images are cut; raises UserError for numbers that do not fit together."""
+    if tile is None:
+        return None
+    if tile < LEAST_TILE or not 0 <= overlap <= tile // 2:
+        raise UserError(
+            f"--tile {tile} --overlap {overlap}: give tiles of {LEAST_TILE} pixels or more, and an "
+            "overlap of at most half of that"
+        )
+    if settings.size is not None:
+        raise UserError(
+            f"--tile: size is {settings.size} in --params, and would change the scale of each tile:"
+            " set it to null"
+        )
+    return Tiling(tile, overlap)
 
 
 def mask_values(about: Mapping[str, Any], ids: str, weights: Path) -> np.ndarray:

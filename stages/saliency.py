@@ -1,4 +1,4 @@
-"""Saliency maps of the train images, computed without training or read from a folder."""
+"""Saliency maps of the train images: without training, by a network, or read from a folder."""
 
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.grey import read_grey
 from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.inference.learned_saliency import learned_saliency
 from seedbed.methods.saliency import saliency as compute_saliency
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
@@ -34,6 +35,8 @@ def saliency(
         names = [entry.id for entry in train]
         folder = MatchedFolder(data / settings.maps, names, (*MASKS, *IMAGES))
         work = partial(read_map, folder=folder)
+    elif settings.model:
+        work = partial(learned_map, data=data, model=data / settings.model)
     else:
         work = partial(computed_map, data=data, superpixels=settings.superpixels)
     results = ordered_map(work, entries, workers)
@@ -45,6 +48,11 @@ def saliency(
 def computed_map(entry: ImageEntry, *, data: Path, superpixels: int) -> np.ndarray:
     """Saliency map of one image, (H, W) uint8."""
     return quantise(compute_saliency(read_entry(data, entry), superpixels=superpixels))
+
+
+def learned_map(entry: ImageEntry, *, data: Path, model: Path) -> np.ndarray:
+    """Saliency map of one image by the network of an ONNX file, (H, W) uint8."""
+    return quantise(learned_saliency(model)(read_entry(data, entry)))
 
 
 def read_map(entry: ImageEntry, *, folder: Path | MatchedFolder) -> np.ndarray:

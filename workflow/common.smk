@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.common.configfile import load_configfile
 from snakemake.pathvars import Pathvars
 
+from seedbed.models.registry import build
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, combine, parse_config
 from workflow.places import colon_free, ensure_user_name, place_of
@@ -34,6 +35,26 @@ except UserError as error:
 ensure_user_name()
 run = settings.run
 DATA = place_of(run.data)  # the same for a relative and an absolute path
+
+
+def check_timm():
+    """End in one line if timm lacks a network of the config, or that network an option's value."""
+    trainings = {place: t for place, t in settings.trainings() if t.network.startswith("timm:")}
+    if trainings:
+        import torch  # takes seconds
+
+    for place, training in trainings.items():
+        try:
+            with torch.device("meta"):  # without memory for weights
+                build(training.network, 1, **training.options)
+        except UserError as error:
+            sys.exit(f"{place}: {error}")
+
+
+if workflow.is_main_process:
+    check_timm()
+
+
 FOLDERS = settings.pathvars.folders()
 RESULTS = FOLDERS["results"]  # where no rule's own path can say <results>
 # Snakemake has read them too, without what the files below an overlay say.

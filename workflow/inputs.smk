@@ -9,6 +9,8 @@ import os
 import re
 import sys
 
+from seedbed.models.registry import pretrained_file
+
 
 def made(inputs):
     """Input function: of another one's files, those that rules make."""
@@ -77,9 +79,17 @@ def initial_weights(key):
             return {"initial": "<shared>/classifier/weights.pt"}
         if weights == "previous":
             return {"initial": f"<results>/rounds/{int(wildcards.round) - 1}/weights.pt"}
-        return {"initial": weights_file(f"{name}.weights", weights)}
+        return {"initial": published_weights(name)}
 
     return inputs
+
+
+def published_weights(key):
+    """The file of initial weights that the training under a key names, or stands for."""
+    training = block(key)
+    pretrained = training.weights == "pretrained"
+    file = pretrained_file(training.network) if pretrained else training.weights
+    return weights_file(f"{key}.weights", file)
 
 
 def published_cues():
@@ -138,7 +148,9 @@ def cam_inputs(wildcards):
 
 
 def saliency_inputs(wildcards):
-    """The user's folder of maps, if there is one."""
+    """The user's folder of maps or file of a network, if there is one."""
+    if model := block("saliency.model"):
+        return {"from_config": given("saliency.model", model)}
     return given_folder("saliency.maps")
 
 
@@ -282,7 +294,7 @@ def report_inputs(wildcards):
 
 @functools.cache
 def exports():
-    """What can be written in the published systems' formats: what the stage calls it, its files."""
+    """What can be written in others' formats: what the stage calls it, its files."""
     artefacts = {
         "cam": ("cam", shards_of("cam")),
         "affinity_low": ("affinity_low", shards_of("affinity/scores")),
@@ -291,13 +303,18 @@ def exports():
         "attention": ("attention", shards_of("group/cam")),
         "pseudo_labels": ("masks", "<results>/pseudo_labels.h5"),
     }
+    masks = {"pseudo_labels": "<results>/pseudo_labels.h5"}
     for number, supervise in enumerate(SUPERVISION):
         for split in ("train", "val", "test"):
             files = shards_of(f"rounds/{number}/masks/{split}")
             artefacts[f"masks-{number}-{split}"] = ("masks", files)
+            masks[f"{number}-{split}"] = files
         if supervise == "selected":
             files = f"<results>/rounds/{number}/targets.h5"
             artefacts[f"selected-{number}"] = ("selected", files)
+    for tool in ("coco", "labelme"):  # to correct masks; by itself of the last round's train images
+        artefacts |= {f"{tool}-{name}": (tool, files) for name, files in masks.items()}
+        artefacts[tool] = (tool, masks[f"{LAST_ROUND}-train"])
     return artefacts
 
 

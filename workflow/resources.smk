@@ -38,6 +38,7 @@ ALL_CPUS = cpus(64)  # of the machine, for a pool of workers
 TRAINING_CPUS = cpus(run.training_processes * run.compute_threads)
 LIGHT = {"mem_mb": memory(lambda wildcards: (1000, 0)), "runtime": minutes(60)}
 PER_IMAGE = {"mem_mb": memory(lambda wildcards: (700, 600)), "runtime": minutes(120)}
+LEARNED = {"mem_mb": memory(lambda wildcards: (700, 1200)), "runtime": minutes(480)}  # a CPU
 
 
 def inference(key, *, unless_given=None):

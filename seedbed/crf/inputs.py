@@ -35,6 +35,14 @@ def check_inputs(image: Array, unary: Array, params: CRFParameters, batch: int =
         batch: number of images that are solved at once.
 
     """
+    check_shapes(image, unary, params, batch)
+    # An energy that is not finite shows in the minimum or maximum, which are fast to compute.
+    if not (math.isfinite(unary.min()) and math.isfinite(unary.max())):
+        raise ValueError("unary holds NaN or infinity; floor probabilities before the logarithm")
+
+
+def check_shapes(image: Array, unary: Array, params: CRFParameters, batch: int = 1) -> None:
+    """Do the checks of `check_inputs` that need no value of the energies, and so no waiting."""
     if image.ndim < 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"image must have the shape (H, W, 3), not {tuple(image.shape)}")
     if str(image.dtype).removeprefix("torch.") != "uint8":
@@ -42,9 +50,6 @@ def check_inputs(image: Array, unary: Array, params: CRFParameters, batch: int =
     size = tuple(image.shape[-3:-1])
     if unary.ndim != image.ndim or unary.shape[-3] == 0 or tuple(unary.shape[-2:]) != size:
         raise ValueError(f"unary must have the shape (C, *{size}), not {tuple(unary.shape)}")
-    # An energy that is not finite shows in the minimum or maximum, which are fast to compute.
-    if not (math.isfinite(unary.min()) and math.isfinite(unary.max())):
-        raise ValueError("unary holds NaN or infinity; floor probabilities before the logarithm")
     for kernel, extents in zip(("gaussian", "bilateral"), params.extents(*size), strict=True):
         try:
             vertex_keys(extents, batch)

@@ -5,6 +5,10 @@ point spreads its values over the d + 1 vertices of its enclosing simplex (splat
 values are blurred along the d + 1 axes of the lattice, and each point interpolates them again
 (slice). All sums run in a fixed order, so the bytes depend neither on the device's scheduling nor
 on the number of threads.
+
+A lattice with `fixed_size` holds a row for every vertex that there could be. Nothing then depends
+on a number that the device has computed, so the host never waits for a GPU, and the shapes are the
+same for all images of one size, as a CUDA graph needs.
 """
 
 import math
@@ -29,32 +33,45 @@ class Lattice:
             extent.
         extents: the largest values that the d features can take.
         weight: factor of the kernel, 0 or more.
+        fixed_size: whether to hold all N · P · (d + 1) possible vertices. The result is the same
+            but for rounding; a filter takes more memory, a few times more for large images.
 
     Attributes:
         diagonal: no point shares a vertex or a neighbouring vertex with another one, as where the
             standard deviation is far below the points' distance; the filter is then a
-            multiplication by the weight.
+            multiplication by the weight. Always false with `fixed_size`.
         size: number of rows that `splat_and_blur` returns.
         vertices: int32 (N · P, d + 1), each point's rows in what `splat_and_blur` returns.
         weights: float32 (N · P, d + 1), each point's normalised weights at its vertices.
 
     """
 
-    def __init__(self, features: Tensor, extents: Sequence[float], weight: float = 1) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        extents: Sequence[float],
+        weight: float = 1,
+        *,
+        fixed_size: bool = False,
+    ) -> None:
         batch, points, dimensions = features.shape
         self.weight = weight
         corner, rank, barycentric = enclosing_simplices(features.flatten(0, 1).t())
         keys, steps = _keys_of_vertices(corner, rank, extents, batch)
         keys, order = keys.flatten().sort(stable=True)
-        starts = self._number_vertices(keys, order, batch * points, dimensions)
-        keys = keys[starts]
+        starts = self._number_vertices(keys, order, batch * points, dimensions, fixed_size)
+        keys = keys_at(starts, keys)
         self._neighbours = [neighbours(keys, step) for step in steps]
-        self._taps = barycentric.new_tensor([0.5, 1, 0.5]).repeat(self.size, 1)
+        self._taps = barycentric.new_full((self.size, 3), 0.5)
+        self._taps[:, 1] = 1
         self._tap_offsets = bag_offsets(self._taps)
         self._normalise(barycentric, order, weight)
-        self.diagonal = len(keys) == len(order) and self._has_only_own_neighbours()
+        full = len(keys) == len(order)
+        self.diagonal = not fixed_size and full and self._has_only_own_neighbours()
 
-    def _number_vertices(self, keys: Tensor, order: Tensor, count: int, dimensions: int) -> Tensor:
+    def _number_vertices(
+        self, keys: Tensor, order: Tensor, count: int, dimensions: int, fixed_size: bool
+    ) -> Tensor:
         """Number the distinct vertices in the order of their sorted keys.
 
         Args:
@@ -62,20 +79,28 @@ class Lattice:
             order: their positions before they were sorted, (d + 1, N · P) flattened.
             count: number of points.
             dimensions: d.
+            fixed_size: whether there is a number for every key, distinct or not.
 
         Returns:
-            Where each distinct key begins in `keys`.
+            Where each distinct key begins in `keys`; of the numbers left over, if `fixed_size`, the
+            number of keys.
 
         """
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
-        vertex = torch.empty_like(order, dtype=torch.int32)
-        vertex[order] = first.cumsum(0, dtype=torch.int32) - 1
+        number = first.cumsum(0, dtype=torch.int32) - 1
+        vertex = torch.empty_like(number)
+        vertex[order] = number
         self.vertices = vertex.view(dimensions + 1, -1).t().contiguous()
         self._points = (order % count).int()
-        starts = first.nonzero().flatten()
+        if fixed_size:
+            position = torch.arange(len(keys), device=keys.device)
+            starts = torch.full_like(position, len(keys))
+            starts.scatter_reduce_(0, number.long(), position, "amin")
+        else:
+            starts = first.nonzero().flatten()
         # The last bag is empty: the row of all vertices that do not exist, which stays 0.
-        self._splat_offsets = torch.cat([starts, starts.new_tensor([len(keys)])]).int()
+        self._splat_offsets = F.pad(starts, (0, 1), value=len(keys)).int()
         self.size = len(self._splat_offsets)
         return starts
 
@@ -91,7 +116,7 @@ class Lattice:
 
     def _has_only_own_neighbours(self) -> bool:
         """Whether every neighbour of a vertex is missing or belongs to the same point."""
-        owner = torch.cat([self._points, self._points.new_tensor([-1])])
+        owner = F.pad(self._points, (0, 1), value=-1)
         owners = torch.stack([owner[rows] for rows in self._neighbours])
         return bool(((owners == owner[:, None]) | (owners < 0)).all())
 
@@ -162,7 +187,7 @@ def _keys_of_vertices(
     order, count = rank.shape
     dtype = torch.int32 if total * batch < 2**31 else torch.int64  # int32 is sorted faster
     first = torch.arange(0, batch * total, total, dtype=dtype, device=rank.device)
-    base = first.repeat_interleave(count // batch)
+    base = first[:, None].repeat(1, count // batch).flatten()
     for coordinate, low, stride in zip(corner, lows, strides, strict=False):
         base += (coordinate.to(dtype) - low) * stride
     # From one vertex of a simplex to the next all coordinates grow by 1, and the one of the
@@ -170,7 +195,9 @@ def _keys_of_vertices(
     steps = [sum(strides) - order * stride for stride in [*strides, 0]]
     axis = torch.arange(order, device=base.device)[:, None].expand_as(rank)
     falling = torch.empty_like(axis).scatter_(0, order - 1 - rank.long(), axis)[:-1]
-    keys = torch.cat([base[None], base.new_tensor(steps)[falling]]).cumsum(0, dtype=dtype)
+    # Filled on the device: to copy a list there, the host would wait for the device.
+    step = torch.stack([base.new_full((), step) for step in steps])
+    keys = torch.cat([base[None], step[falling]]).cumsum(0, dtype=dtype)
     return keys, steps
 
 
@@ -187,11 +214,12 @@ def enclosing_simplices(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     """
     dimensions = len(features)
-    parts = features * features.new_tensor(_scales(dimensions))[:, None]
+    scales = _scales(dimensions)
     elevated = features.new_zeros(dimensions + 1, features.shape[1])
     for j in range(dimensions, 0, -1):
-        elevated[j] = elevated[0] - j * parts[j - 1]
-        elevated[0] += parts[j - 1]
+        part = features[j - 1] * scales[j - 1]
+        elevated[j] = elevated[0] - j * part
+        elevated[0] += part
     near = (elevated / (dimensions + 1)).round()
     delta = elevated - near * (dimensions + 1)
     rank = near.sum(0).int().repeat(dimensions + 1, 1)
@@ -216,16 +244,26 @@ def _scales(dimensions: int) -> list[float]:
     return [length / math.sqrt(j * (j + 1)) for j in range(1, dimensions + 1)]
 
 
+def keys_at(starts: Tensor, keys: Tensor) -> Tensor:
+    """Keys at the given positions; at the position len(keys) the greatest key of the dtype."""
+    found = keys[starts.clamp(max=len(keys) - 1)]
+    return found.masked_fill_(starts == len(keys), torch.iinfo(keys.dtype).max)
+
+
 def neighbours(keys: Tensor, step: int) -> Tensor:
     """Rows before, at and after each vertex along one axis, int32 (V + 1, 3).
 
-    V stands for a vertex that does not exist; the last row is that vertex's own.
+    V stands for a vertex that does not exist; the last row is that vertex's own. Vertices whose key
+    is the greatest of the dtype do not exist either, and have no neighbours.
     """
     count = len(keys)
     rows = torch.full((count + 1, 3), count, dtype=torch.int32, device=keys.device)
     rows[:, 1] = torch.arange(count + 1, device=keys.device)
-    position = torch.searchsorted(keys, keys + step).clamp_(max=count - 1)
-    after = torch.where(keys[position] == keys + step, position, count)
+    # The sum of a key that is not there may overflow, but never to the greatest key.
+    beyond = keys + step
+    position = torch.searchsorted(keys, beyond).clamp_(max=count - 1)
+    absent = (keys[position] != beyond) | (keys == torch.iinfo(keys.dtype).max)
+    after = position.masked_fill_(absent, count)
     rows[:-1, 2] = after
     rows[after, 0] = rows[:-1, 1]
     rows[-1] = count

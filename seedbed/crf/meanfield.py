@@ -20,13 +20,17 @@ MAX_CACHED_PIXELS = 2**20  # of a Gaussian lattice kept for the next image, abou
 
 
 @torch.no_grad()
-def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
+def mean_field(
+    images: Tensor, unary: Tensor, params: CRFParameters, *, asynchronous: bool = False
+) -> Tensor:
     """Approximate posterior float32 (N, C, H, W), on the device of `unary`.
 
     Args:
         images: uint8 (N, H, W, 3).
         unary: energies float32 (N, C, H, W); a channel of +inf takes no part.
         params: kernels and number of iterations.
+        asynchronous: whether the host must not wait for the device, as inside a training step; the
+            lattices are then of a fixed size, see `Lattice`. But for the first batch of a shape.
 
     """
     batch, channels, height, width = unary.shape
@@ -34,30 +38,36 @@ def mean_field(images: Tensor, unary: Tensor, params: CRFParameters) -> Tensor:
     # Contiguous rows of labels: a strided view, enough for a single image, is read four times
     # more slowly.
     logits = logits.permute(0, 2, 3, 1).contiguous().view(-1, channels)
-    kernels = _pairwise_kernels(images.to(unary.device), params)
-    # No message exceeds that of a posterior of 1 everywhere. If that is small enough for exp, the
-    # slow subtraction of each row's maximum is left out.
-    small = bool(kernels(logits.new_ones(len(logits), 1)).max() < MAX_LOGIT)
-    posterior = _softmax_(logits.clone(), small)
-    for _ in range(int(params.iterations)):
-        posterior = _softmax_(kernels(posterior).add_(logits), small)
+    kernels = _pairwise_kernels(images.to(unary.device), params, asynchronous)
+    posterior = infer(kernels, logits, int(params.iterations), asynchronous=asynchronous)
     return posterior.view(batch, height, width, channels).permute(0, 3, 1, 2).contiguous()
 
 
-def _pairwise_kernels(images: Tensor, params: CRFParameters) -> SumOfLattices:
+def infer(
+    kernels: SumOfLattices, logits: Tensor, iterations: int, *, asynchronous: bool = False
+) -> Tensor:
+    """Posterior (P, C) of points with logits (P, C), each row's maximum 0, after the iterations."""
+    # No message exceeds that of a posterior of 1 everywhere. If that is small enough for exp, the
+    # slow subtraction of each row's maximum is left out.
+    ones = logits.new_ones(len(logits), 1)
+    small = not asynchronous and bool(kernels(ones).max() < MAX_LOGIT)
+    posterior = _softmax_(logits.clone(), small)
+    for _ in range(iterations):
+        posterior = _softmax_(kernels(posterior).add_(logits), small)
+    return posterior
+
+
+def _pairwise_kernels(images: Tensor, params: CRFParameters, asynchronous: bool) -> SumOfLattices:
     """Both kernels of images (N, H, W, 3)."""
     batch, height, width, _ = images.shape
     colours = images.reshape(batch, -1, 3).float()
     positions = _positions(batch, height, width, images.device) / params.bilateral_sxy
     features = torch.cat([positions, colours / params.bilateral_srgb], dim=2)
-    cached = batch * height * width <= MAX_CACHED_PIXELS
+    extents = params.extents(height, width)[1]
+    bilateral = Lattice(features, extents, params.bilateral_weight, fixed_size=asynchronous)
+    cached = asynchronous or batch * height * width <= MAX_CACHED_PIXELS
     gaussian = _cached_gaussian_lattice if cached else _gaussian_lattice
-    return SumOfLattices(
-        [
-            gaussian(batch, height, width, params, images.device),
-            Lattice(features, params.extents(height, width)[1], params.bilateral_weight),
-        ]
-    )
+    return SumOfLattices([gaussian(batch, height, width, params, images.device), bilateral])
 
 
 def _softmax_(logits: Tensor, small: bool) -> Tensor:

@@ -2,7 +2,10 @@
 
 import re
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,16 +82,15 @@ def read_entry(data: Path, entry: ImageEntry) -> np.ndarray:
 
 
 def _read(path: Path, bits: int | None, *, measure: bool) -> Decoded:
+    with explained(path):
+        return decode_picture(partial(open_picture, path, IMAGE_FORMATS), path, bits, measure)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn errors while an image is read into a UserError."""
     try:
-        with open_picture(path, IMAGE_FORMATS) as image:
-            depth = _raw_mode(image)
-            if image.mode in ("I", "F"):
-                raise UserError(f"image {path} has 32 bits a channel: save it with 8 or 16 instead")
-            if depth == "I;12":
-                bits = bits or 12
-            if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
-                return _shift(path, np.array(_upright(image)), bits or 16)
-            pixels = _rgb(_upright(image))
+        yield
     except FileNotFoundError:
         raise UserError(f"image {path} is missing: put it there, or take it off the list") from None
     except UserError:
@@ -96,12 +98,28 @@ def _read(path: Path, bits: int | None, *, measure: bool) -> Decoded:
     except Exception as error:  # see open_picture
         remedy = remedy_of(error, "get it again")
         raise UserError(f"cannot read the image {path}: {error}; {remedy}") from error
-    if not _is_deep(depth):
+
+
+def decode_picture(
+    reopen: Callable[[], Image.Image], path: Path, bits: int | None, measure: bool
+) -> Decoded:
+    """Decode the picture that `reopen` opens, each time anew; see `read_image`."""
+    with reopen() as image:
+        depth = raw_mode(image)
+        if image.mode in ("I", "F"):
+            raise UserError(f"image {path} has 32 bits a channel: save it with 8 or 16 instead")
+        refuse_deep_planes(image, path)
+        if depth == "I;12":
+            bits = bits or 12
+        if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
+            return _shift(path, np.array(upright(image)), bits or 16)
+        pixels = _rgb(upright(image))
+    if not is_deep(depth):
         return Decoded(pixels)
-    return _read_deep_colour(path, pixels, bits or 16, measure=measure)
+    return _read_deep_colour(reopen, path, pixels, bits or 16, measure=measure)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Turn a picture as its EXIF data says, as far as they can be read.
 
     Pillow's `exif_transpose` also writes them anew, which fails where another field is broken.
@@ -137,44 +155,59 @@ def _rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def _raw_mode(image: Image.Image) -> str:
+def raw_mode(image: Image.Image) -> str:
     """How the file stores pixels, in Pillow's words: "RGB", "RGB;16B", "I;12"."""
-    arguments = image.tile[0].args if image.tile else ""
+    tiles = getattr(image, "tile", None)  # a part of a picture has none
+    arguments = tiles[0].args if tiles else ""
     first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return first if isinstance(first, str) else ""
 
 
-def _is_deep(raw_mode: str) -> bool:
+def is_deep(raw_mode: str) -> bool:
     """Whether channels have 16 bits, of which Pillow drops the lower eight."""
     return re.fullmatch(r"(RGB|RGBA|RGBX|RGBa|LA);16[BLN]", raw_mode) is not None
 
 
-def _read_deep_colour(path: Path, upper: np.ndarray, bits: int, *, measure: bool) -> Decoded:
+def refuse_deep_planes(image: Image.Image, path: Path) -> None:
+    """Raise UserError for a TIFF of planes of 16 bits, whose bytes Pillow takes for pixels of 8."""
+    if image.mode not in ("RGB", "RGBA", "CMYK") or is_deep(raw_mode(image)):
+        return
+    bits = image.tag_v2.get(258, 8) if getattr(image, "format", None) == "TIFF" else 8
+    if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
+        raise UserError(
+            f"image {path} stores the planes of its 16-bit colours apart: save it with interleaved "
+            "channels"
+        )
+
+
+def _read_deep_colour(
+    reopen: Callable[[], Image.Image], path: Path, upper: np.ndarray, bits: int, *, measure: bool
+) -> Decoded:
     """A colour image of 16 bits a channel, of which `upper` (H, W, 3) are the upper eight."""
     highest = int(upper.max(initial=0)) << 8 | 255
     if bits == 16 and not (measure and highest < DARK):  # the lower bits do not matter
         return Decoded(upper, bits, highest)
-    if (lower := _lower_bytes(path)) is not None:
+    if (lower := _lower_bytes(reopen)) is not None:
         return _shift(path, upper.astype(np.uint16) << 8 | lower, bits)
     if bits < 16:
         raise UserError(f"image {path} is grey with transparency: save it without transparency")
     return Decoded(upper, bits, highest)
 
 
-def _lower_bytes(path: Path) -> np.ndarray | None:
+def _lower_bytes(reopen: Callable[[], Image.Image]) -> np.ndarray | None:
     """The lower eight bits of each channel, (H, W, 3) uint8: read in the other byte order.
 
     None where Pillow does not know that order: in a grey image with transparency.
     """
-    with open_picture(path, IMAGE_FORMATS) as image:
-        if (mode := _raw_mode(image)).startswith("LA"):
+    with reopen() as image:
+        if (mode := raw_mode(image)).startswith("LA"):
             return None
         other = mode[:-1] + ("L" if mode.endswith("B") else "B")
         image.tile = [
             tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
             for tile in image.tile
         ]
-        return np.array(_upright(image))[..., :3]
+        return np.array(upright(image))[..., :3]
 
 
 def _shift(path: Path, levels: np.ndarray, bits: int) -> Decoded:

@@ -8,6 +8,8 @@ from PIL import Image
 from seedbed.formats.masks import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 
+MAX_SIDE = 4096  # of the overlay of a large image, in pixels
+
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Draw a mask over an image in VOC's colours.
@@ -47,6 +49,35 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray) -> None:
     """Write the picture that `overlay` makes as JPEG."""
     with atomic(path) as temporary:
         Image.fromarray(overlay(image, mask)).save(temporary, "JPEG", quality=90, subsampling=0)
+
+
+class OverlayRows:
+    """The overlay of a large image, whose rows come from top to bottom.
+
+    It shows every k-th row and column, so that no side is longer than MAX_SIDE; k is 1 for an image
+    that is no larger.
+
+    Args:
+        size: (H, W) of the image.
+
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._step = -(-max(size) // MAX_SIDE)
+        self._next = self._step // 2
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, image: np.ndarray, mask: np.ndarray) -> None:
+        """Add rows (h, W, 3) uint8 of the image, and their class ids (h, W) uint8."""
+        rows = np.arange(self._next, len(mask), self._step)
+        columns = np.arange(min(self._step // 2, mask.shape[1] - 1), mask.shape[1], self._step)
+        chosen = np.ix_(rows, columns)
+        self._parts.append((image[chosen], mask[chosen]))
+        self._next += len(rows) * self._step - len(mask)
+
+    def write(self, path: Path) -> None:
+        """Write the overlay of all rows as JPEG."""
+        write_overlay(path, *map(np.concatenate, zip(*self._parts, strict=True)))
 
 
 def cue_preview(image: np.ndarray, cues: np.ndarray) -> np.ndarray:

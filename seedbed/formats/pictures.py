@@ -4,7 +4,9 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -33,26 +35,48 @@ def remedy_of(error: Exception, otherwise: str) -> str:
     return error.remedy if isinstance(error, PictureError) else otherwise
 
 
-def open_picture(path: Path, formats: Sequence[str] = FORMATS) -> Image.Image:
+def open_picture(
+    path: Path, formats: Sequence[str] = FORMATS, *, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Open a picture; the format is recognised by its content, not its name.
 
     Raises:
-        PictureError: if it has another format or more than MAX_PIXELS.
+        PictureError: if it has another format or more than `max_pixels`.
         Exception: for a broken file Pillow raises exceptions of any type, here or later when the
             pixels are decoded.
 
     """
     content = path.read_bytes()
+    # From memory: Pillow would allocate as many bytes as a forged length in the file says.
+    stream = io.BytesIO(_without_metadata(content))
+    return open_stream(stream, formats, max_pixels=max_pixels)
+
+
+def open_stream(stream: BinaryIO, formats: Sequence[str], *, max_pixels: int) -> Image.Image:
+    """Open a picture in memory, or in a file that is mapped to it, as `open_picture` does."""
     try:
-        # From memory: Pillow would allocate as many bytes as a forged length in the file says.
-        picture = Image.open(io.BytesIO(_without_metadata(content)), formats=formats)
+        with _pillow_limit(max_pixels):
+            picture = Image.open(stream, formats=formats)
     except UnidentifiedImageError:  # its message would name the memory buffer, not the file
-        raise _unsupported(content, formats) from None
+        stream.seek(0)
+        raise _unsupported(stream.read(256), formats) from None
     except Image.DecompressionBombError as error:
-        raise _too_large("it") from error
-    if picture.width * picture.height > MAX_PIXELS:
-        raise _too_large(f"{picture.width} x {picture.height} pixels")
+        raise _too_large("it", max_pixels) from error
+    if picture.width * picture.height > max_pixels:
+        raise _too_large(f"{picture.width} x {picture.height} pixels", max_pixels)
     return picture
+
+
+@contextmanager
+def _pillow_limit(max_pixels: int) -> Iterator[None]:
+    """Lift Pillow's own limit, of twice 90 megapixels, while a picture may be larger."""
+    before = Image.MAX_IMAGE_PIXELS
+    if max_pixels > MAX_PIXELS:
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def is_supported(path: Path, formats: Sequence[str] = FORMATS) -> bool:
@@ -74,11 +98,11 @@ def _unsupported(content: bytes, formats: Sequence[str]) -> PictureError:
     return PictureError(f"it is {kind.name}, none of {names}", remedy)
 
 
-def _too_large(what: str) -> PictureError:
-    limit = MAX_PIXELS // 1_000_000
+def _too_large(what: str, max_pixels: int) -> PictureError:
+    limit = f"{max_pixels // 1_000_000} megapixels, the limit"
     if what == "it":
-        return PictureError(f"it has more than {limit} megapixels, the limit", "make it smaller")
-    return PictureError(f"{what} are more than {limit} megapixels, the limit", "make it smaller")
+        return PictureError(f"it has more than {limit}", "make it smaller")
+    return PictureError(f"{what} are more than {limit}", "make it smaller")
 
 
 def _without_metadata(content: bytes) -> bytes:

@@ -37,7 +37,7 @@ def export_onnx(path: Path, model: Network, about: Mapping[str, object]) -> floa
         The largest absolute difference between the logits of the file and of the network.
 
     Raises:
-        UserError: if onnx or onnxruntime is not installed.
+        UserError: if onnx or onnxruntime is not installed, or ONNX lacks what the network does.
         RuntimeError: if the file and the network disagree; nothing is written then.
 
     """
@@ -48,6 +48,7 @@ def export_onnx(path: Path, model: Network, about: Mapping[str, object]) -> floa
         raise UserError(
             f"an export needs {error.name}: python -m pip install 'seedbed[onnx]'"
         ) from None
+    _check_operators(model)
     network = _without_dropout(model)
     with atomic(path) as temporary:
         _trace(_ExportGraph(network), temporary)
@@ -56,6 +57,15 @@ def export_onnx(path: Path, model: Network, about: Mapping[str, object]) -> floa
         onnx.helper.set_model_props(content, metadata)
         onnx.save(content, temporary)
         return _verify(temporary, network)
+
+
+def _check_operators(model: nn.Module) -> None:
+    """UserError for a ViT, whose position embeddings are resampled for each size of an image."""
+    if any(name.endswith("pos_embed") for name, _ in model.named_parameters()):
+        raise UserError(
+            f"ONNX {OPSET} cannot resample this network's position embeddings, so that it cannot be"
+            " exported; choose a network without them, such as a ResNet, ConvNeXt or Swin"
+        )
 
 
 @torch.no_grad()

@@ -31,6 +31,25 @@ def argmax_classes(scores: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return np.asarray(classes, dtype=np.uint8)[scores.argmax(0)]
 
 
+def crf_posterior(
+    image: np.ndarray, probabilities: np.ndarray, params: Mapping[str, float]
+) -> np.ndarray:
+    """Posterior of a dense CRF.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        probabilities: (C', H, W) float32 in [0, 1]; normalised here to sum to 1.
+        params: parameters of `seedbed.crf.dense_crf`.
+
+    Returns:
+        (C', H, W) float32.
+
+    """
+    total = probabilities.sum(0, keepdims=True)
+    unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
+    return dense_crf(image, unary, params)
+
+
 def crf_labels(
     image: np.ndarray,
     probabilities: np.ndarray,
@@ -40,16 +59,14 @@ def crf_labels(
     """Labels and confidence after a dense CRF.
 
     Args:
-        image: RGB uint8 (H, W, 3).
-        probabilities: (C', H, W) float32 in [0, 1]; normalised here to sum to 1.
+        image: see `crf_posterior`.
+        probabilities: see `crf_posterior`.
         classes: class ids of the C' channels.
-        params: parameters of `seedbed.crf.dense_crf`.
+        params: see `crf_posterior`.
 
     Returns:
         (2, H, W) uint8: class id, and the posterior of that class times 255, rounded.
 
     """
-    total = probabilities.sum(0, keepdims=True)
-    unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
-    posterior = dense_crf(image, unary, params)
+    posterior = crf_posterior(image, probabilities, params)
     return np.stack([argmax_classes(posterior, classes), quantise(posterior.max(0))])

@@ -1,5 +1,5 @@
 """Networks: (N, 3, H, W) images in, class scores, logits or class maps out."""
 
-from seedbed.models.registry import NETWORKS, NetworkInfo, build
+from seedbed.models.registry import NETWORKS, NetworkInfo, build, network_info
 
-__all__ = ["NETWORKS", "NetworkInfo", "build"]
+__all__ = ["NETWORKS", "NetworkInfo", "build", "network_info"]

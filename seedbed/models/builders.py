@@ -5,6 +5,7 @@ from functools import partial
 
 from seedbed.models.backbones.mobilenet import mobilenet_v2
 from seedbed.models.backbones.squeezenet import squeezenet1_0
+from seedbed.models.backbones.timm import timm_backbone
 from seedbed.models.backbones.tiny import tiny
 from seedbed.models.heads.affinity import (
     mobilenet_v2_affinity,
@@ -22,11 +23,11 @@ Builder = Callable[..., Network]
 
 
 def _compose(
-    backbone: Callable[[int], Backbone],
+    backbone: Callable[[int | None], Backbone],
     head: Builder,
     num_classes: int,
     *,
-    output_stride: int,
+    output_stride: int | None,
     **options: bool | int | float | str,
 ) -> Network:
     return head(backbone(output_stride), num_classes, **options)
@@ -54,3 +55,9 @@ BUILDERS: dict[str, Builder] = {
     "resnet38_affinity": resnet38_affinity,
     "resnet38_seg": resnet38_seg,
 }
+TIMM_HEADS: dict[str, Builder] = {"cls": Classifier, "seg": Segmenter, "group": GroupNetwork}
+
+
+def timm_builder(model: str, kind: str) -> Builder:
+    """The function that builds one of our heads, "cls", "seg" or "group", on a network of timm."""
+    return partial(_compose, partial(timm_backbone, model), TIMM_HEADS[kind], output_stride=None)

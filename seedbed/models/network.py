@@ -34,8 +34,11 @@ class Backbone:
         features: maps (N, 3, H, W) to (N, channels, ~H / stride, ~W / stride).
         channels: number of channels of the features.
         stride: pixels per cell of the features.
-        low_layers: the first `low_layers` modules of `features` give (N, low_channels, ~H/4, ~W/4).
-        low_channels: number of channels of these low-level features.
+        low_layers: the first `low_layers` modules of `features` give the low-level features,
+            (N, low_channels, ~H / low_stride, ~W / low_stride); None: `features.levels` gives
+            them, if there are some, before the others.
+        low_channels: number of channels of the low-level features; 0 if there are none.
+        low_stride: pixels per cell of the low-level features.
         scale: factor that brings the features to the order of one.
         low_scale: the same for the low-level features.
         pretrained: whether published weights exist.
@@ -45,11 +48,12 @@ class Backbone:
 
     """
 
-    features: nn.Sequential
+    features: nn.Module
     channels: int
     stride: int
-    low_layers: int
+    low_layers: int | None
     low_channels: int
+    low_stride: int = 4
     scale: float = 1.0
     low_scale: float = 1.0
     pretrained: bool = True
@@ -86,8 +90,7 @@ class Network(nn.Module):
         The result is in channels_last memory format, which makes training on a CPU a third faster.
         """
         wanted = self.preprocessing
-        mean = torch.tensor(wanted.mean, device=images.device).view(3, 1, 1)
-        std = torch.tensor(wanted.std, device=images.device).view(3, 1, 1)
+        mean, std = (_channels(values, images.device) for values in (wanted.mean, wanted.std))
         ordered = images.flip(1) if wanted.bgr else images
         scaled = (ordered.float() / wanted.scale - mean) / std
         return scaled.contiguous(memory_format=torch.channels_last)
@@ -95,3 +98,8 @@ class Network(nn.Module):
     def extract_features(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → the head's input (N, channels, h, w)."""
         return self.features(images) * self.feature_scale
+
+
+def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Float32 (3, 1, 1), filled on the device: a copy from the host would wait for a GPU."""
+    return torch.stack([torch.full((1, 1), value, device=device) for value in values])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from seedbed.runtime.errors import UserError
 
@@ -44,6 +45,7 @@ SMALL_HEADS: dict[Kind, tuple[str, ...]] = {
     "seg": ("dropout", "width", "rate", "skip"),
     "group": GROUP,
 }
+TIMM_STRIDES = (4, 8, 16, 32)  # most networks have but some of them
 
 
 def _small(backbone: str, *output_strides: int) -> dict[str, NetworkInfo]:
@@ -82,26 +84,71 @@ NETWORKS: dict[str, NetworkInfo] = {
     "resnet38_seg": NetworkInfo("resnet38", "seg", ("checkpointing",)),
 }
 
+TIMM = "timm:"
+TIMM_NAME = re.compile(r"timm:(?P<model>\w+(\.[\w-]+)?)/(?P<kind>cls|seg|group)", re.ASCII)
+
+
+def network_info(name: str) -> NetworkInfo:
+    """What is known of a network: of `NETWORKS`, or any of timm's, "timm:NAME/cls|seg|group".
+
+    Whether timm has the network, and with which output strides, shows only when it is built.
+
+    Raises:
+        UserError: if the name is unknown.
+
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    if not (match := TIMM_NAME.fullmatch(name)):
+        known = (*NETWORKS, *(f"timm:NAME/{kind}" for kind in SMALL_HEADS))
+        raise UserError(f"network {name!r} is not known; choose one of {', '.join(known)}")
+    kind = cast("Kind", match["kind"])
+    options = ("output_stride", *SMALL_HEADS[kind])
+    return NetworkInfo(TIMM + match["model"], kind, options, TIMM_STRIDES)
+
+
+def names_of_kind(kind: Kind) -> list[str]:
+    """The networks of a kind; "timm:NAME/seg" stands for all of timm's."""
+    names = [name for name, info in NETWORKS.items() if info.kind == kind]
+    return [*names, f"timm:NAME/{kind}"] if kind in SMALL_HEADS else names
+
+
+def pretrained_file(name: str) -> str:
+    """Where the published weights of one of timm's networks belong, relative to the data folder.
+
+    Raises:
+        UserError: if the network is not one of timm's, or its name does not say which weights.
+
+    """
+    model = match["model"] if (match := TIMM_NAME.fullmatch(name)) else ""
+    if "." not in model:
+        raise UserError(
+            f"pretrained is for networks of timm named with their weights, such as"
+            f" timm:resnet50.a1_in1k/{network_info(name).kind}, not {name}; name a file instead"
+        )
+    return f"weights/timm/{model}.safetensors"
+
 
 def build(name: str, num_classes: int, **options: Option) -> Network:
     """Build a network, initialised from PyTorch's global random state.
 
     Args:
-        name: a key of `NETWORKS`.
+        name: a key of `NETWORKS`, or "timm:NAME/cls", "…/seg" or "…/group" for a network of timm.
         num_classes: number of output classes; it includes background for kind "seg" only.
         **options: keyword arguments of the network, see `NetworkInfo.options`.
 
     Raises:
-        UserError: if the name is unknown.
+        UserError: if the name is unknown, timm is not installed, or a network of timm cannot have
+            the option's value.
         TypeError: if the network has no such option.
         ValueError: if an option has a value that the network does not allow.
 
     """
     # Imported here so that settings can read the table without loading PyTorch.
-    from seedbed.models.builders import BUILDERS
+    from seedbed.models.builders import BUILDERS, timm_builder
 
-    if name not in BUILDERS:
-        raise UserError(f"network {name!r} is not known; choose one of {', '.join(NETWORKS)}")
+    info = network_info(name)
     if num_classes < 1:
         raise ValueError(f"num_classes: {num_classes} is not positive")
-    return BUILDERS[name](num_classes, **options)
+    builder = BUILDERS.get(name) or timm_builder(info.backbone.removeprefix(TIMM), info.kind)
+    return builder(num_classes, **options)

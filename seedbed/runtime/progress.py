@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeVar
 
-from tqdm import tqdm
-
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 60.0
@@ -29,6 +27,8 @@ def progress(items: Iterable[Item], *, total: int | None = None, done: int = 0) 
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
+        from tqdm import tqdm  # not needed in logs, nor where it is not installed
+
         bar = {"mininterval": 0.5, "maxinterval": 1, "dynamic_ncols": True}
         return tqdm(items, desc=name, total=total, initial=done, **bar)
     return _print_lines(items, name, total, done)

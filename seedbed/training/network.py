@@ -121,8 +121,7 @@ def train_network(
     with launched_process_group() as processes, _lock(checkpoint, processes):
         _check_divides(processes, optimisation.batch)
         device = pick_device(execution.device, processes)
-        workers = execution.threads if device.type == "cuda" else 0
-        share = _Share(samples, optimisation, processes, regroup, workers)
+        share = _Share(samples, optimisation, processes, regroup, execution.threads, device)
         with _memory_errors_explained():
             rows = train(
                 model,
@@ -149,14 +148,17 @@ class _Share:
     optimisation: Optimisation
     processes: ProcessGroup
     regroup: Callable[[Requests], Requests]
-    workers: int
+    threads: int
+    device: torch.device
 
     def batches(self, start: int) -> Iterator[Batch]:
         """The batches of the iterations from `start` on."""
         batch, stop = self.optimisation.batch, self.optimisation.iterations
         requests = batch_requests(len(self.samples), batch, start, stop, self.samples.seed)
         share = self.regroup(self.processes.shard(requests))
-        return loader(self.samples, share, workers=self.workers)
+        on_gpu = self.device.type == "cuda"  # on the CPU the threads compute, and load in turn
+        workers = self.threads if on_gpu else 0
+        return loader(self.samples, share, workers=workers, pin_memory=on_gpu)
 
 
 def _lock(checkpoint: Checkpoint, processes: ProcessGroup) -> AbstractContextManager[None]:

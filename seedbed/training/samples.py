@@ -95,8 +95,21 @@ def collate(samples: list[Batch]) -> Batch:
     return Batch(*(None if field[0] is None else torch.stack(field) for field in fields))
 
 
-def loader(samples: Samples, requests: Iterator[list[Request]], *, workers: int) -> Iterator[Batch]:
-    """Yield the requested batches in order; the number of worker processes changes only the speed.
+def loader(
+    samples: Samples,
+    requests: Iterator[list[Request]],
+    *,
+    workers: int,
+    pin_memory: bool = False,
+) -> Iterator[Batch]:
+    """Yield the requested batches in order.
+
+    Args:
+        samples: of which the batches consist.
+        requests: which samples make up each batch.
+        workers: number of processes that load samples; changes only the speed.
+        pin_memory: put the batches into pinned memory, from which a copy to the GPU does not make
+            the host wait. Needs CUDA.
 
     Raises:
         UserError: if an image cannot be read, in a worker too.
@@ -105,7 +118,11 @@ def loader(samples: Samples, requests: Iterator[list[Request]], *, workers: int)
     """
     try:
         yield from DataLoader(
-            samples, batch_sampler=list(requests), num_workers=workers, collate_fn=collate
+            samples,
+            batch_sampler=list(requests),
+            num_workers=workers,
+            collate_fn=collate,
+            pin_memory=pin_memory,
         )
     except UserError as error:
         # DataLoader puts the traceback of the worker before the message.

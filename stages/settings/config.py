@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from seedbed.models.registry import NETWORKS
+from seedbed.models.registry import network_info
 from seedbed.runtime.errors import UserError
 from stages.settings.affinity import AffinityScoreSettings, AffinitySettings, RandomWalkSettings
 from stages.settings.base import Block
@@ -143,7 +143,7 @@ def parse_config(config: dict[str, Any]) -> Settings:
 
 
 def _backbone(training: TrainingSettings) -> str:
-    return NETWORKS[training.network].backbone
+    return network_info(training.network).backbone
 
 
 def _kinds_of(model: type[TrainingSettings]) -> dict[str, dict[str, str]]:

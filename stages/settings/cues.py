@@ -40,12 +40,25 @@ class CamSettings(ScalesSettings):
 
 
 class SaliencySettings(Block):
-    """Saliency maps: given, or from boundary connectivity of superpixels (Zhu et al. 2014)."""
+    """Saliency maps: given, by U²-Net, or from boundary connectivity (Zhu et al. 2014)."""
 
     maps: str | None = Field(
         None, description="folder of grey `{id}.png` to read instead of computing maps"
     )
-    superpixels: Count = Field(200, description="number of superpixels of an image")
+    model: PathText | None = Field(
+        None,
+        description="ONNX file of U²-Net (Qin et al. 2020), such as rembg's u2net.onnx, to compute"
+        " the maps with; needs `seedbed[onnx]`",
+    )
+    superpixels: Count = Field(
+        200, description="number of superpixels of an image, without maps and model"
+    )
+
+    @model_validator(mode="after")
+    def _maps_have_one_source(self) -> "SaliencySettings":
+        if self.maps and self.model:
+            raise ValueError("model: give either model or maps")
+        return self
 
 
 class SeedSettings(Block):

@@ -12,7 +12,14 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
-from seedbed.models.registry import NETWORKS, NetworkInfo
+from seedbed.models.registry import (
+    Kind,
+    NetworkInfo,
+    names_of_kind,
+    network_info,
+    pretrained_file,
+)
+from seedbed.runtime.errors import UserError
 from stages.settings.base import (
     Block,
     Count,
@@ -44,7 +51,7 @@ class NetworkOptions(TypedDict, total=False):
     output_stride: Annotated[
         Literal[4, 8, 16, 32],
         BeforeValidator(_whole_number),
-        _option("stride of the backbones tiny, squeezenet1_0 and mobilenet_v2"),
+        _option("stride of the backbones tiny, squeezenet1_0, mobilenet_v2 and most of timm's"),
     ]
     dropout: Annotated[float, _option("dropout rate before the class scores", ge=0, lt=1)]
     width: Annotated[int, _option("number of channels of the head", ge=1)]
@@ -236,7 +243,9 @@ class PoolingSettings(Block):
     )
 
 
-Network = Annotated[str, Field(description="name of the network, see seedbed.build")]
+Network = Annotated[
+    str, Field(description="name of the network, see seedbed.build; `timm:NAME/…` is any of timm's")
+]
 Iterations = Annotated[Count, Field(description="number of updates of the weights")]
 Batch = Annotated[
     Count, Field(description="number of images of an update; of a group network, of groups")
@@ -257,7 +266,7 @@ Multipliers = Annotated[
 class TrainingSettings(Block):
     """Keys that every training has. The first five have no default."""
 
-    network_kind: ClassVar[str] = "seg"
+    network_kind: ClassVar[Kind] = "seg"
 
     network: Network
     iterations: Iterations
@@ -268,8 +277,9 @@ class TrainingSettings(Block):
     options: NetworkOptions = Field({}, description="further options of the network")
     weights: PathText | None = Field(
         None,
-        description="file of initial weights, `classifier` for the run's own classifier or, in a"
-        " round, `previous` for the round before; null: random weights",
+        description="file of initial weights, `classifier` for the run's own classifier, in a round"
+        " `previous` for the round before, or `pretrained` for the published weights that the name"
+        " of a network of timm stands for, in weights/timm/NAME.safetensors; null: random weights",
     )
     new_head: bool = Field(
         False,
@@ -297,14 +307,20 @@ class TrainingSettings(Block):
     def _network_is_known_and_accepts_the_options(self) -> "TrainingSettings":
         if self.network is None:
             return self
-        info = NETWORKS.get(self.network)
-        if info is None or info.kind != self.network_kind:
-            fitting = ", ".join(n for n, i in NETWORKS.items() if i.kind == self.network_kind)
-            raise ValueError(f"network: {self.network} is not one of {fitting}")
+        info = _info_of_kind(self.network, self.network_kind)
         for key in self.options:
             if key not in info.options:
                 raise ValueError(f"options.{key}: {self.network} has no such option")
         self._check_input(info)
+        return self
+
+    @model_validator(mode="after")
+    def _pretrained_weights_are_known(self) -> "TrainingSettings":
+        if self.weights == "pretrained" and self.network is not None:
+            try:
+                pretrained_file(self.network)
+            except UserError as error:
+                raise ValueError(f"weights: {error}") from None
         return self
 
     def _check_input(self, info: NetworkInfo) -> None:
@@ -318,6 +334,18 @@ class TrainingSettings(Block):
             raise ValueError(f"crop: {self.network} needs {info.min_crop} or more, not {self.crop}")
         if self.crop % info.crop_multiple:
             raise ValueError(f"crop: must be a multiple of {info.crop_multiple} for {self.network}")
+
+
+def _info_of_kind(network: str, kind: Kind) -> NetworkInfo:
+    """What is known of a network; ValueError if it is unknown or of another kind."""
+    try:
+        info = network_info(network)
+    except UserError:
+        info = None
+    if info is None or info.kind != kind:
+        fitting = ", ".join(names_of_kind(kind))
+        raise ValueError(f"network: {network} is not one of {fitting}")
+    return info
 
 
 class SharedTrainingSettings(TrainingSettings):

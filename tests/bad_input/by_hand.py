@@ -7,6 +7,9 @@ from seedbed.models.weights import save_network
 from stages.audit import audit
 from stages.cam import cam
 from stages.compare import compare
+from stages.export import export
+from stages.import_masks import import_masks
+from stages.predict_images import predict_images
 from stages.pseudo_labels import pseudo_labels
 from stages.seeds import seeds
 from stages.targets import targets
@@ -67,6 +70,84 @@ def _(bad: Bad) -> str:
 @case("settings that are not JSON")
 def _(bad: Bad) -> str:
     return bad.refused(audit, *arguments(bad, "output", "truth"), "--crf", "iterations: 5")
+
+
+def tiles(bad: Bad, *arguments: object) -> str:
+    """The line that predict_images refuses tiles with."""
+    weights = bad.root / "weights.pt"
+    save_network(weights, build("tiny_seg", 2), "tiny_seg", 2, {}, ["background", "cat"])
+    (bad.root / "photos").mkdir()
+    given = ["--weights", weights, "--images", bad.root / "photos", "--out", bad.root / "out"]
+    return bad.refused(predict_images, *given, *arguments)
+
+
+@case("tiles that are too small, or an overlap of more than half of them")
+def _(bad: Bad) -> str:
+    return tiles(bad, "--tile", 128, "--overlap", 65)
+
+
+@case("tiles of images that `size` would scale")
+def _(bad: Bad) -> str:
+    return tiles(bad, "--tile", 1024, "--params", '{"size": 321}')
+
+
+@case("outlines with a tolerance that is no distance")
+def _(bad: Bad) -> str:
+    given = ["--what", "labelme", "--maps", bad.root / "masks.h5", "--folder", bad.root / "out"]
+    return bad.refused(export, *given, "--index", bad.make_index(), "--tolerance", -1)
+
+
+def corrected(bad: Bad, name: str, content: object) -> str:
+    """The line that import_masks refuses a file with."""
+    path = bad.root / "corrected" / name
+    path.parent.mkdir()
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    source = path.parent if name == "t1.json" else path
+    given = ["--index", bad.make_index(), "--annotations", source, "--masks", bad.root / "out"]
+    line = bad.refused(import_masks, *given)
+    assert not (bad.root / "out").exists(), "written after all"
+    return line
+
+
+def shape(**changes: object) -> dict[str, object]:
+    """labelme's file of one polygon, and what shall be otherwise."""
+    polygon = {"label": "cat", "shape_type": "polygon", "points": [[1, 1], [4, 1], [4, 4]]}
+    return {"imagePath": "t1.jpg", "shapes": [{**polygon, **changes}]}
+
+
+@case("a file that labelme did not write")
+def _(bad: Bad) -> str:
+    return corrected(bad, "t1.json", "[")
+
+
+@case("a corrected mask with a label that is no class")
+def _(bad: Bad) -> str:
+    return corrected(bad, "t1.json", shape(label="cta"))
+
+
+@case("a corrected mask with a line or a point")
+def _(bad: Bad) -> str:
+    return corrected(bad, "t1.json", shape(shape_type="linestrip"))
+
+
+@case("a corrected mask of an image that the data set does not have")
+def _(bad: Bad) -> str:
+    return corrected(bad, "t1.json", {**shape(), "imagePath": "x.jpg"})
+
+
+@case("a corrected mask of another size")
+def _(bad: Bad) -> str:
+    return corrected(bad, "t1.json", {**shape(), "imageHeight": 9})
+
+
+@case("a corrected COCO file with an object that has no region")
+def _(bad: Bad) -> str:
+    content = {
+        "images": [{"id": 1, "file_name": "t1.jpg"}],
+        "categories": [{"id": 8, "name": "cat"}],
+        "annotations": [{"image_id": 1, "category_id": 8, "bbox": [0, 0, 3, 3]}],
+    }
+    return corrected(bad, "coco.json", content)
 
 
 def subset(bad: Bad, *options: object) -> str:

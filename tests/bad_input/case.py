@@ -211,6 +211,7 @@ class Bad:
                 basedir=ROOT,
                 overwrite_configfiles=[Path("config.yaml")],
                 config_settings=SimpleNamespace(config={}),
+                is_main_process=False,
                 pathvars=Pathvars.with_defaults(),
             ),
             "shell": SimpleNamespace(prefix=str),

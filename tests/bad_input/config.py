@@ -1,6 +1,11 @@
 """Configs that are refused before the first job."""
 
+import sys
+
+import pytest
+
 from tests.bad_input.case import Bad, case
+from tests.support import fake_timm
 from tests.support.workflow_helpers import CONFIG, copy_project, snakemake, write_artefact
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
@@ -190,6 +195,53 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{**SEEDS, "weights": "previous"}])
 
 
+@case("`pretrained` weights of a network that is not timm's, or without the tag that says which")
+def _(bad: Bad) -> str:
+    assert "not tiny_cls; name a file instead" in bad.config(classifier={"weights": "pretrained"})
+    return bad.config(classifier={"network": "timm:resnet50/cls", "weights": "pretrained"})
+
+
+def checked(bad: Bad, name: str, *, installed: bool = True, **options: object) -> str:
+    """What a dry run says of a classifier of timm, of which a stand-in is installed."""
+    network = {"network": name, "options": options}
+    classifier = {**{"iterations": 1, "batch": 1, "crop": 64, "learning_rate": 0.1}, **network}
+    with pytest.MonkeyPatch.context() as patch:
+        fake_timm.install(patch)
+        if not installed:
+            patch.setitem(sys.modules, "timm", None)
+        return bad.asked(
+            "check_timm", classifier=classifier, group={"weights": None}, training={"weights": None}
+        )
+
+
+@case("a network of timm where timm is not installed")
+def _(bad: Bad) -> str:
+    return checked(bad, "timm:resnet50/cls", installed=False)
+
+
+@case("a network that timm does not have")
+def _(bad: Bad) -> str:
+    return checked(bad, "timm:patchs/cls")
+
+
+@case("an output stride that a network of timm cannot have")
+def _(bad: Bad) -> str:
+    return checked(bad, "timm:tokens/cls", output_stride=8)
+
+
+@case("a network of timm for images of one size only")
+def _(bad: Bad) -> str:
+    return checked(bad, "timm:one_size/cls")
+
+
+@case("low-level features of a network of timm that has none")
+def _(bad: Bad) -> str:
+    network = {"network": "timm:tokens/seg", "weights": None, "options": {"skip": True}}
+    with pytest.MonkeyPatch.context() as patch:
+        fake_timm.install(patch)
+        return bad.asked("check_timm", training=network)
+
+
 @case("weights of the run's own network with another backbone")
 def _(bad: Bad) -> str:
     other = {"network": "vgg16_aspp", "weights": "previous"}
@@ -238,6 +290,11 @@ def _(bad: Bad) -> str:
 @case("an unknown name among the pathvars")
 def _(bad: Bad) -> str:
     return bad.config(pathvars={"result": "results/mine"})
+
+
+@case("saliency maps and a network to compute them")
+def _(bad: Bad) -> str:
+    return bad.config(saliency={"maps": "salient", "model": "weights/u2net.onnx"})
 
 
 @case("another setting of what several recipes share")

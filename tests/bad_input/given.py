@@ -2,10 +2,12 @@
 
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -24,6 +26,7 @@ from stages.seeds import seeds
 from stages.targets import targets
 from stages.train_classifier import train_classifier
 from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
+from tests.support.saliency_model import saliency_model
 
 SIZE = (HEIGHT, WIDTH)
 
@@ -62,6 +65,13 @@ def _(bad: Bad) -> str:
     )
     (bad.data / "maps.zip").write_bytes(b"PK")
     return bad.asked("saliency_inputs", None, saliency={"maps": "maps.zip"})
+
+
+@case("pretrained weights of timm that are not there")
+def _(bad: Bad) -> str:
+    network = {"network": "timm:resnet50.a1_in1k/cls", "weights": "pretrained"}
+    blocks = {"classifier": network, "group": {"weights": None}, "training": {"weights": None}}
+    return bad.asked("published_weights", "classifier", **blocks)
 
 
 @case("weights of zero bytes")
@@ -133,6 +143,39 @@ def _(bad: Bad) -> str:
     (bad.data / "salient/t1.png").rename(bad.data / "t1.png")
     (bad.data / "images").rename(bad.data / "old")
     return read_saliency(bad)
+
+
+def learn_saliency(bad: Bad) -> str:
+    return bad.refused(saliency, *common(bad, model="a.onnx"), *sharded(bad))
+
+
+@case("a saliency model without onnxruntime")
+def _(bad: Bad) -> str:
+    bad.data.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "onnxruntime", None)
+        return learn_saliency(bad)
+
+
+@case("a saliency model that is no ONNX file")
+def _(bad: Bad) -> str:
+    bad.data.mkdir()
+    (bad.data / "a.onnx").write_bytes(b"<html>too many downloads</html>")
+    return learn_saliency(bad)
+
+
+@case("a saliency model with another input than U²-Net's")
+def _(bad: Bad) -> str:
+    bad.data.mkdir()
+    saliency_model(bad.data / "a.onnx", (1, 1, 1), shape=(1, 3, 1024, 1024))
+    return learn_saliency(bad)
+
+
+@case("a saliency model whose output is not in [0, 1]")
+def _(bad: Bad) -> str:
+    bad.data.mkdir()
+    saliency_model(bad.data / "a.onnx", (9, 9, 9), activation="Identity")
+    return learn_saliency(bad)
 
 
 @case("an image that is too small for the network")

@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image, PngImagePlugin
 
 from seedbed.data.images import read_entry
@@ -55,6 +56,14 @@ def _(bad: Bad) -> str:
     write_levels(bad.images / "t2.jpg", levels[..., 1])
     assert bad.not_converted({**CONVERT, "bits": 12}) == line
     return line
+
+
+@case("a TIFF of 16 bits whose planes of colour are stored apart")
+def _(bad: Bad) -> str:
+    path = bad.make_devkit().images / "t2.jpg"
+    planes = np.zeros((3, HEIGHT, WIDTH), np.uint16)
+    tifffile.imwrite(path, planes, photometric="rgb", planarconfig="separate")
+    return bad.not_converted()
 
 
 @case("a HEIC, also one named .jpg")

@@ -1,4 +1,4 @@
-"""`--check`: what a data set holds, all that is wrong with it, and nothing written."""
+"""`--check`: what a data set holds, all that is wrong with it; only a page is written."""
 
 import json
 import re
@@ -20,6 +20,11 @@ from stages.settings import ConvertSettings
 ROOT = Path(__file__).parents[2]
 FOLDER = {"folder": {"images": "images", "labels": "labels.csv", "masks": "masks"}}
 SIZES = {"a": (4, 6), "b": (5, 5), "c": (4, 6), "d": (10, 8)}
+
+
+@pytest.fixture(autouse=True)
+def _page_is_written_here(tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("page"))
 
 
 @pytest.fixture
@@ -73,7 +78,8 @@ def test_classes_splits_masks_and_sizes_are_counted(data, capsys):
     ]
     assert lines[4] == "masks: 1 palette with the indices 0, 1, 2, 255"
     assert lines[5].startswith("sizes: 6 x 4 to 8 x 10 pixels, median ")
-    assert lines[6].startswith("disk: about ") and len(lines) == 7
+    assert lines[6].startswith("disk: about ")
+    assert lines[7:] == ["page: 4 images with their labels and masks in check.html"]
 
 
 def test_what_is_no_error_is_noted(data, capsys):
@@ -179,14 +185,18 @@ def test_disk_space_grows_with_pixels_tags_and_rounds(data, capsys):
     assert 5 < totals[1] / totals[0] < 10
 
 
-def test_the_command_writes_nothing(data, tmp_path):
+def test_the_command_writes_its_page_alone(data, tmp_path):
     def run(settings):
         call = [sys.executable, "-m", "stages.convert", "--check", "--params", json.dumps(settings)]
         before = sorted(tmp_path.rglob("*"))
         ended = subprocess.run(
-            [*call, "--data", str(data)], cwd=ROOT, capture_output=True, text=True, check=False
+            [*call, "--data", str(data), "--page", str(tmp_path / "page.html")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
-        assert sorted(tmp_path.rglob("*")) == before
+        assert set(tmp_path.rglob("*")) == {*before, tmp_path / "page.html"}
         return ended
 
     good = run(FOLDER)

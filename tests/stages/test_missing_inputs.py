@@ -74,6 +74,7 @@ def project(tmp_path_factory) -> Path:
 SCALARS = {
     **{"shard": "1-of-1", "round": "0", "split": "train", "group_size": "2", "what": "cam"},
     **{"crf": "{}", "config": "{}", "style": "palette", "ids": "class", "code": "x", "bits": "16"},
+    **{"tile": "64", "overlap": "8", "tolerance": "1"},
     **{"seed": "0", "rounds": "3", "workers": "1", "threads": "1", "deterministic": "1"},
     "device": "cpu",
 }
@@ -83,7 +84,7 @@ FILES = {
     **{"labels": "labels.csv", "runs": "run", "quality": "run/quality.tsv", "logs": "log.tsv"},
     **{"metrics": "run/metrics.json", "benchmarks": "run/benchmarks", "jobs": "jobs.dot"},
     **{"cue_pickle": "none.pickle", "cue_list": "list.txt", "initial": "cls.pt", "maps": "cams.h5"},
-    "weights": "cls.pt",
+    **{"weights": "cls.pt", "annotations": "annotations"},
 }
 WEIGHTS = {"group_cam": "group.pt", "predict": "seg.pt", "predict_images": "seg.pt"}
 
@@ -156,7 +157,7 @@ def call(stage: str, settings: dict, options: list[Option], project: Path, outpu
 # What a line names: an option, a file, a folder, weights of another kind, or problems above it.
 NEEDED = (
     r"--[a-z]|\.pickle is missing|there is no folder|of kind |; correct them first|"
-    r"; convert it again"
+    r"; convert it again|contains no JSON file"
 )
 CASES = [
     (stage, settings)

@@ -7,8 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from seedbed.data import rasters
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
+from seedbed.formats import overlay as overlay_format
+from seedbed.formats import tiff_segments
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.overlay import overlay
 from seedbed.models import build
@@ -59,7 +62,7 @@ def call(folder, weights):
         words = [
             word
             for key, value in given.items()
-            if value
+            if value is not None and value is not False
             for word in ([f"--{key}"] if value is True else [f"--{key}", str(value)])
         ]
         run_stage(predict_images, [*words, "--device", "cpu", *arguments])
@@ -261,6 +264,50 @@ def test_a_broken_image_is_named_and_the_others_are_written(folder, refused):
         assert sorted(p.name for p in folder.glob("masks/*")) == ["a.png", "b.png", "c d.png"]
 
 
+def test_in_tiles_a_small_image_has_the_mask_that_it_has_whole(folder, call):
+    call(crf=True, overlay=True)
+    whole = {path.name: path.read_bytes() for path in folder.glob("masks/**/*.*")}
+    call(crf=True, overlay=True, tile=64, overlap=32, out=folder / "tiled", workers=2)
+    assert {path.name: path.read_bytes() for path in folder.glob("tiled/**/*.*")} == whole
+
+
+@pytest.fixture
+def large(folder):
+    """Images in a TIFF and a PNG, which count as large."""
+    coarse = np.random.default_rng(1).integers(0, 256, (4, 5, 3), np.uint8)
+    picture = Image.fromarray(coarse).resize((200, 150))
+    (folder / "large").mkdir()
+    picture.save(folder / "large/a.tif")
+    picture.save(folder / "large/b.png")
+    return folder / "large"
+
+
+def test_a_large_image_is_predicted_in_tiles(folder, large, call, monkeypatch):
+    call(images=large, out=folder / "whole", crf=True)
+    for module in (rasters, tiff_segments):
+        monkeypatch.setattr(module, "MAX_PIXELS", 20_000)
+    monkeypatch.setattr(overlay_format, "MAX_SIDE", 70)
+    call(images=large, tile=128, overlap=64, crf=True, overlay=True, ids="source")
+    masks = [mask(folder, name) for name in "ab"]
+    assert masks[0].shape == (150, 200) and set(np.unique(masks[0])) <= set(SOURCE_IDS)
+    np.testing.assert_array_equal(*masks)
+    whole = np.array(SOURCE_IDS)[np.array(Image.open(folder / "whole/a.png"))]
+    assert (masks[0] == whole).mean() > 0.6 > (np.roll(masks[0], 100, 1) == whole).mean() + 0.05
+    picture = np.array(Image.open(folder / "masks/overlays/a.jpg"), int)
+    photo = np.array(Image.open(large / "b.png"))[1::3, 1::3]
+    assert abs(picture - overlay(photo, masks[0][1::3, 1::3])).mean() < 8
+
+
+def test_of_large_images_a_damaged_one_is_named(folder, large, refused, monkeypatch):
+    for module in (rasters, tiff_segments):
+        monkeypatch.setattr(module, "MAX_PIXELS", 20_000)
+    whole = (large / "a.tif").read_bytes()
+    (large / "a.tif").write_bytes(whole[:70_000])  # some rows of it
+    lines = refused(images=large, tile=64, overlap=32)
+    assert f"cannot read the image {large / 'a.tif'}" in lines[-2]
+    assert [path.name for path in (folder / "masks").iterdir()] == ["b.png"]
+
+
 def test_an_image_that_the_network_cannot_take_is_named(folder, refused):
     squeezed = folder / "squeezed.pt"
     save_network(squeezed, build("squeezenet1_0_seg", 2), "squeezenet1_0_seg", 2, {}, CLASSES[:2])
@@ -298,6 +345,12 @@ def test_what_is_refused_before_any_work(folder, refused):
     (folder / "empty").mkdir()
     assert last(images=folder / "empty").startswith(f"{folder / 'empty'} contains no image (.jpg")
     assert last(bits=20) == "--bits 20: give 8 to 16"
+    for side, overlap in ((63, 0), (128, 65), (128, -1)):
+        assert last(tile=side, overlap=overlap) == (
+            f"--tile {side} --overlap {overlap}: give tiles of 64 pixels or more, and an overlap of"
+            " at most half of that"
+        )
+    assert last(tile=64, overlap=32, params='{"size": 32}').endswith("set it to null")
     assert not (folder / "masks").exists()
 
 

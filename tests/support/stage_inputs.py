@@ -84,5 +84,6 @@ def write_foreign(folder: Path) -> None:
     write_tsv(folder / "log.tsv", [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}])
     row = {"list": "train", "round": None, "step": "cam", "images": 1, "miou": 0.5}
     write_tsv(folder / "run/quality.tsv", [row])
+    (folder / "annotations").mkdir()
     figures = {"miou": 0.5, "iou": {}, "split": "val", "images": 1, "variant": "voc"}
     (folder / "run/metrics.json").write_text(json.dumps(figures))

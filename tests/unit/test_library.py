@@ -14,6 +14,7 @@ PUBLIC = {
     "ConfusionMatrix",
     "DenseCRF2D",
     "DenseCRFGrid",
+    "LearnedSaliency",
     "build",
     "dense_crf",
     "grow_seeds",

@@ -99,6 +99,7 @@ def test_every_rule_says_what_it_needs(project, tmp_path):
     recipe = tmp_path / "walk.yaml"
     recipe.write_text(yaml.safe_dump({**CONFIG, **RANDOM_WALK}))
     on_demand = ("cam_curve.tsv", "comp6_test_cls.tar.gz", "export/cam")
+    on_demand += ("export/coco", "export/labelme-0-val")
     asked = requests(project)
     asked |= requests(
         project, "--configfile", str(recipe), "--", *(f"results/{name}" for name in on_demand)

@@ -56,7 +56,7 @@ rule saliency:
         "<saliency>/benchmarks/saliency/{shard}.tsv"
     threads: ALL_CPUS
     resources:
-        **PER_IMAGE,
+        **(LEARNED if block("saliency.model") else PER_IMAGE),
     params:
         **stage(
             "saliency", given=saliency_inputs, params=settings_json("saliency"), shard="{shard}"

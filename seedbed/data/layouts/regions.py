@@ -5,7 +5,6 @@ from itertools import chain
 from typing import Annotated, Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
@@ -79,6 +78,8 @@ def _of_polygons(polygons: list[Polygon], size: tuple[int, int]) -> np.ndarray:
         perimeter = abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
         if perimeter > MAX_PERIMETER * (height + width):
             raise ValueError(f"a polygon is {perimeter:.0f} pixels around")
+    from pycocotools import mask as coco_mask  # only polygons need it
+
     runs = coco_mask.frPyObjects(polygons, height, width)
     return coco_mask.decode(coco_mask.merge(runs)).astype(bool)
 

@@ -5,9 +5,6 @@ import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
-import defusedxml.ElementTree
-from defusedxml import DefusedXmlException
-
 from seedbed.runtime.errors import UserError
 
 DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]{1,40})["']""")
@@ -45,6 +42,8 @@ def read_xml(path: Path, what: str) -> Element:
         UserError: if the file is missing, no XML, or not in the encoding that it states.
 
     """
+    from defusedxml import DefusedXmlException  # only data sets with XML need it
+
     try:
         return _parse(path.read_bytes())
     except FileNotFoundError:
@@ -64,14 +63,16 @@ def read_xml(path: Path, what: str) -> Element:
 
 
 def _parse(content: bytes) -> Element:
+    from defusedxml.ElementTree import fromstring
+
     if match := DECLARED.match(content):
         codec = codecs.lookup(match[1].decode("ascii")).name
         if codec in ENCODINGS:
             if _has_long_utf8(content):  # saved anew by a program that left the first line
                 raise ValueError(f"it states {match[1].decode('ascii')} and is UTF-8")
             # A text's own declaration of an encoding is not looked at.
-            return defusedxml.ElementTree.fromstring(content.decode(ENCODINGS[codec]))
-    return defusedxml.ElementTree.fromstring(content)
+            return fromstring(content.decode(ENCODINGS[codec]))
+    return fromstring(content)
 
 
 def _stated(path: Path) -> str:

@@ -139,26 +139,33 @@ def _components_on_gpu(region: Tensor) -> Tensor:
     rounds = region[0].numel().bit_length()
     cells = torch.arange(region.numel(), device=region.device)
     root, none = cells, region.numel()
-    for _ in range(rounds):
-        neighbour = _lowest_neighbour_root(root.view_as(region), region).flatten()
+    same = _windows(region, -1) == region[..., None, None]
+    for done in range(rounds):
+        neighbour = _lowest_neighbour_root(root.view_as(region), same).flatten()
         lowest = torch.full_like(root, none).scatter_reduce(0, root, neighbour, "amin")
         parent = torch.where(lowest < none, lowest, root)
         parent = torch.where((parent[parent] == cells) & (cells < parent), cells, parent)
-        for _ in range(rounds):  # pointer jumping: the depth halves each time
+        # Pointer jumping: a tree is at most as deep as trees were left, and its depth halves.
+        for _ in range(rounds - done):
             parent = parent[parent]
         root = parent
     return root.view_as(region)
 
 
-def _lowest_neighbour_root(root: Tensor, region: Tensor) -> Tensor:
-    """Lowest different root among the 8 neighbours of equal value; the number of cells if none."""
-    height, width = region.shape[1:]
-    none = root.numel()
-    roots = F.pad(root, (1, 1, 1, 1), value=none)
-    regions = F.pad(region, (1, 1, 1, 1), value=-1)
-    lowest = torch.full_like(root, none)
-    for row, column in ((r, c) for r in range(3) for c in range(3)):
-        window = (..., slice(row, row + height), slice(column, column + width))
-        other = (regions[window] == region) & (roots[window] != root)
-        lowest = torch.where(other, torch.minimum(lowest, roots[window]), lowest)
-    return lowest
+def _windows(grid: Tensor, outside: int) -> Tensor:
+    """The 3 x 3 cells around each cell of a grid (N, H, W): a view (N, H, W, 3, 3)."""
+    return F.pad(grid, (1, 1, 1, 1), value=outside).unfold(1, 3, 1).unfold(2, 3, 1)
+
+
+def _lowest_neighbour_root(root: Tensor, same: Tensor) -> Tensor:
+    """Lowest different root among the 8 neighbours of equal value; the number of cells if none.
+
+    Args:
+        root: (N, H, W) int64.
+        same: (N, H, W, 3, 3) bool, which cells of each window have the value of its centre.
+
+    """
+    roots = _windows(root, root.numel())
+    other = same & (roots != root[..., None, None])
+    # Not torch.where with a number, which is copied to the GPU, and the host would wait for that.
+    return roots.masked_fill(~other, root.numel()).amin((-2, -1))

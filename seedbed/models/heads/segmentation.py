@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from seedbed.models.backbones.resnet38 import resnet38
 from seedbed.models.layers import conv_relu, output_conv
 from seedbed.models.network import Backbone, Network
+from seedbed.runtime.errors import UserError
 
 SKIP_CHANNELS = 48
 RESNET38_WIDTH = 512
@@ -55,7 +56,7 @@ class SegmentationHead(nn.Module):
 
 
 class Segmenter(Network):
-    """Logits of C classes, background included, at stride 4 (`skip`) or the backbone's stride.
+    """Logits of C classes, background included, at the stride of the low-level features (`skip`).
 
     Args:
         backbone: the features.
@@ -63,7 +64,11 @@ class Segmenter(Network):
         width: channels of the dilated convolution.
         rate: its dilation.
         dropout: dropout probability after it.
-        skip: whether low-level features refine the result.
+        skip: whether low-level features refine the result; otherwise it has the backbone's stride.
+            None: they do if the backbone has some.
+
+    Raises:
+        UserError: if `skip` is True and the backbone has no low-level features.
 
     """
 
@@ -75,9 +80,14 @@ class Segmenter(Network):
         width: int = 256,
         rate: int = 6,
         dropout: float = 0.0,
-        skip: bool = True,
+        skip: bool | None = None,
     ) -> None:
         super().__init__(backbone)
+        if skip and not backbone.low_channels:
+            raise UserError(
+                "options.skip: this network has features of one stride only; set it to false"
+            )
+        skip = backbone.low_channels > 0 if skip is None else skip
         self.head = SegmentationHead(
             backbone, num_classes, width=width, rate=rate, dropout=dropout, skip=skip
         )
@@ -85,13 +95,21 @@ class Segmenter(Network):
         self.low_scale = backbone.low_scale
         self.skip = skip
         if skip:
-            self.stride = 4
+            self.stride = backbone.low_stride
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), before a softmax."""
+        low, high = self._levels(images)
+        low = low * self.low_scale if self.skip else None
+        return self.head(high * self.feature_scale, low)
+
+    def _levels(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Low-level features, if there are some, and the last ones, neither scaled."""
+        if self.low_layers is None:
+            *low, high = self.features.levels(images)
+            return low[0] if low else None, high
         low = self.features[: self.low_layers](images)
-        high = self.features[self.low_layers :](low) * self.feature_scale
-        return self.head(high, low * self.low_scale if self.skip else None)
+        return low, self.features[self.low_layers :](low)
 
 
 class ResNet38Segmenter(Network):

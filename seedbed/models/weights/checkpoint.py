@@ -11,7 +11,7 @@ from torch import nn
 
 from seedbed.formats.weights.files import read_file
 from seedbed.models.network import Network
-from seedbed.models.registry import NETWORKS, Kind, Option, build
+from seedbed.models.registry import Kind, Option, build, network_info
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
@@ -35,7 +35,7 @@ def save_network(
     Args:
         path: the file to write.
         model: the network.
-        name: its name in `NETWORKS`.
+        name: the name that it was built by.
         num_classes: its number of classes.
         options: its options.
         classes: names of its classes.
@@ -97,7 +97,7 @@ def network_on(path: Path, device: torch.device, kind: Kind) -> Network:
 
     """
     network, about = load_network(path)
-    found = NETWORKS[about["name"]].kind
+    found = network_info(about["name"]).kind
     if found != kind:
         raise UserError(f"{path} is {about['name']}, of kind {found}: name weights of kind {kind}")
     return network.to(device)

@@ -105,6 +105,8 @@ NAMES_BY_MARK: dict[str, LayerNames] = {
     "features.layer4.2.conv3": _resnet101(),
 }
 
+TIMM = "features.timm."  # what stands before timm's own names, which its files have
+
 
 def published_layers(ours: Collection[str]) -> LayerNames:
     """The published names of the layers of a network, given all its layers' names."""
@@ -112,4 +114,5 @@ def published_layers(ours: Collection[str]) -> LayerNames:
     for mark, table in NAMES_BY_MARK.items():
         if mark in ours:
             names |= table
-    return names
+    timm = (name for name in ours if f"{name}.".startswith(TIMM))
+    return names | {name: (f"{name}."[len(TIMM) : -1],) for name in timm}

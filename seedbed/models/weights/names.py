@@ -115,9 +115,10 @@ def _candidates(name: str, layers: LayerNames, prefixes: Iterable[str]) -> Itera
     """All names that a parameter can have in a file, the preferred ones first."""
     layer, _, parameter = name.rpartition(".")
     for published in (layer, *layers.get(layer, ())):
-        for spelling, convert in SPELLINGS[parameter].items():
+        for spelling, convert in SPELLINGS.get(parameter, {f".{parameter}": _unchanged}).items():
             for prefix in prefixes:
-                yield Source(f"{prefix}{published}{spelling}", convert)
+                # A parameter of the network itself, such as a ViT's "cls_token", has no layer.
+                yield Source(prefix + f"{published}{spelling}".removeprefix("."), convert)
 
 
 def _unchanged(values: Tensor) -> Tensor:

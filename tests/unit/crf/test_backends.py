@@ -13,6 +13,7 @@ import torch
 
 from seedbed.crf import DenseCRFGrid, backends, dense_crf
 from seedbed.crf.backends import native_source_hash, resolve_backend, seedbed_lattice
+from seedbed.crf.grid import _solve_without_waiting
 from seedbed.runtime.errors import UserError
 from tests.support.workflow_helpers import ROOT
 from tests.unit.crf.test_crf import GRID, PARAMS
@@ -266,3 +267,31 @@ def test_refuses_too_small_standard_deviations(backend, changed):
     name = next(iter(changed)).split("_")[0]
     with pytest.raises(ValueError, match=f"{name}_s… must be greater"):
         dense_crf(picture(9, 9), energies(2, 9, 9), PARAMS | changed | {"backend": backend})
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_solving_without_waiting_gives_the_same(labelled):
+    """The batch as on a GPU: fixed sizes, all channels, no check of values."""
+    images = torch.stack([torch.from_numpy(picture(13, 17, seed)) for seed in range(3)])
+    unary = torch.stack([torch.from_numpy(energies(5, 13, 17, seed)) for seed in range(3)])
+    labels = torch.tensor([[1, 0, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
+    present = labels.bool() if labelled else torch.ones(3, 5, dtype=torch.bool)
+    crf = DenseCRFGrid(**GRID, backend="torch")
+    expected = crf(images.permute(0, 3, 1, 2), unary, labels if labelled else None)
+    found = _solve_without_waiting(images, unary, present, crf.params)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert not found[~present].any()
+
+
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_is_seen_without_waiting(wrong):
+    images = torch.from_numpy(picture(13, 17)).expand(2, -1, -1, -1)
+    unary = torch.from_numpy(energies(5, 13, 17)).repeat(2, 1, 1, 1)
+    unary[1, 2, 6, 8] = wrong
+    present = torch.ones(2, 5, dtype=torch.bool)
+    found = _solve_without_waiting(images, unary, present, DenseCRFGrid(**GRID).params)
+    assert found[0].isfinite().all() and found[1, :, 6, 8].isnan().all()
+    present[1, 2] = False  # an absent channel's energies are never looked at
+    assert (
+        _solve_without_waiting(images, unary, present, DenseCRFGrid(**GRID).params).isfinite().all()
+    )

@@ -104,3 +104,28 @@ def test_sum_of_lattices():
     one, two = Lattice(features, [4.0] * 2, 2), Lattice(features / 2, [2.0] * 2)
     both = SumOfLattices([one, two])(values)
     torch.testing.assert_close(both, SumOfLattices([one])(values) + SumOfLattices([two])(values))
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 5])
+def test_a_lattice_of_fixed_size_filters_alike(dimensions):
+    generator = torch.Generator().manual_seed(2)
+    features = 8 * torch.rand(3, 60, dimensions, generator=generator)
+    values = torch.rand(180, 4, generator=generator)
+    extents = [8.0] * dimensions
+    small, full = (Lattice(features, extents, 2.0, fixed_size=fixed) for fixed in (False, True))
+    assert full.size == 180 * (dimensions + 1) + 1 > small.size
+    expected, found = (SumOfLattices([lattice])(values) for lattice in (small, full))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
+    used = small.size - 1
+    rows = full.splat_and_blur(values)
+    torch.testing.assert_close(rows[:used], small.splat_and_blur(values)[:used])
+    assert not rows[used:].any()
+
+
+def test_vertices_that_do_not_exist_have_no_neighbours():
+    greatest = torch.iinfo(torch.int32).max
+    keys = torch.tensor([3, 7, greatest, greatest], dtype=torch.int32)
+    for step in (4, -4, greatest, -greatest):  # the greatest key and a negative step reach others
+        rows = neighbours(keys, step)
+        assert (rows[2:, [0, 2]] == 4).all(), step
+    assert neighbours(keys, 4)[:2].tolist() == [[4, 0, 1], [0, 1, 4]]

@@ -13,7 +13,7 @@ from seedbed.inference.probabilities import (
     class_probabilities,
     fuse_logits,
 )
-from seedbed.inference.segmentation import segment
+from seedbed.inference.segmentation import Segmenter
 from seedbed.methods.resampling import resize
 from seedbed.models import build
 
@@ -230,7 +230,7 @@ def test_only_probable_and_kept_classes_are_stored():
     image = np.zeros((4, 4, 3), np.uint8)
     stored, classes = class_probabilities(Constant(), image, "a", options, keep=(3,), device=CPU)
     assert classes == [0, 1, 3, 4] and stored.shape == (4, 4, 4) and stored.dtype == np.float16
-    mask = segment(Constant(), image, "a", options, labels=None, crf=None, device=CPU)
+    segmenter = Segmenter(model=Constant(), num_classes=5, options=options, crf=None, device=CPU)
+    mask = segmenter.mask(image, "a", None)
     assert mask.dtype == np.uint8 and (mask == 1).all()
-    restricted = segment(Constant(), image, "a", options, labels=[4], crf=None, device=CPU)
-    assert (restricted == 4).all()
+    assert (segmenter.mask(image, "a", [4]) == 4).all()
