@@ -256,7 +256,7 @@ def test_settings_import_no_torch():
         (
             "affinity",
             {"network": "vgg16_cls"},
-            "affinity.network: vgg16_cls is not one of vgg16_aff",
+            "affinity.network: vgg16_cls is not one of mobilenet_v2_aff",
         ),
         ("group", {"network": "tiny_cls"}, "group.network: tiny_cls is not one of tiny_group"),
         (
