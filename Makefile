@@ -38,10 +38,10 @@ data: install
 figures: install
 	$(BIN)/python -m benchmarks.figures
 
-# DATA=../elsewhere: the folder run.data.
+# DATA=../elsewhere: the folder run.data. MAPS=voc-animals/saliency: maps of the learned saliency.
 DATA ?= data
 comparison: install
-	$(BIN)/python -m benchmarks.comparison --data $(DATA)
+	$(BIN)/python -m benchmarks.comparison --data $(DATA) $(if $(MAPS),--maps $(MAPS))
 
 test: install lint
 	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'

@@ -35,6 +35,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "--overlay", type=Path, nargs="*", default=[], help="config files laid over every run"
     )
     parser.add_argument("--folder", default="", help="folder that all results are moved below")
+    parser.add_argument(
+        "--maps", default="", help="folder of maps of the learned saliency, in --data, made already"
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--list", action="store_true", help="print the commands of the runs alone")
     action.add_argument(
@@ -46,7 +49,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> None:
     """Make the runs, then write the page; ends with one line if a run fails."""
     options = parse(arguments)
-    project = Project(options.data, options.cores, tuple(options.overlay), options.folder)
+    project = Project(
+        options.data, options.cores, tuple(options.overlay), options.folder, options.maps
+    )
     experiments = experiments_of(options.systems, options.saliencies)
     command = shlex.join(["python", "-m", "benchmarks.comparison", *arguments])
     try:

@@ -64,6 +64,7 @@ class Project:
         cores: as of snakemake.
         overlays: config files laid over every run.
         folder: what the names of all results folders are put below; empty: nothing.
+        maps: folder of maps of the learned saliency, in `data`, instead of its model; empty: none.
 
     """
 
@@ -71,6 +72,7 @@ class Project:
     cores: str
     overlays: tuple[Path, ...] = ()
     folder: str = ""
+    maps: str = ""
 
     @property
     def moved(self) -> dict[str, str]:
@@ -93,10 +95,13 @@ class Project:
     def command(self, experiment: Experiment) -> list[str]:
         """The command that makes a run."""
         pathvars = [f"pathvars={json.dumps(self.moved)}"] if self.moved else []
+        learned = self.maps and experiment.saliency != SALIENCIES[0]
+        saliency = {"model": "null", "maps": self.maps}
+        maps = [f"saliency={json.dumps(saliency)}"] if learned else []
         return [
             *(sys.executable, "-m", "snakemake", "--cores", self.cores),
             *("--configfile", *self.files(experiment)),
-            *("--config", f"run={json.dumps({'data': self.data})}", *pathvars, "--"),
+            *("--config", f"run={json.dumps({'data': self.data})}", *pathvars, *maps, "--"),
             *(f"{self.results(experiment)}/{target}" for target in TARGETS),
         ]
 

@@ -71,6 +71,13 @@ def test_all_results_may_lie_below_another_folder():
     assert json.loads(given.removeprefix("pathvars="))["results"] == "elsewhere/{results}"
 
 
+def test_maps_that_are_made_already_take_the_place_of_the_model():
+    command = Project("data", "1", maps="maps").command
+    assert not any(w.startswith("saliency=") for w in command(Experiment("spsm", SALIENCIES[0])))
+    (given,) = [w for w in command(Experiment("spsm", "u2net")) if w.startswith("saliency=")]
+    assert json.loads(given.removeprefix("saliency=")) == {"model": "null", "maps": "maps"}
+
+
 def test_the_list_of_commands_runs_nothing(capsys):
     main(["--list", "--systems", "psa", "--saliencies", "training-free"])
     (line,) = capsys.readouterr().out.splitlines()

@@ -129,7 +129,7 @@ def photos(tmp_path_factory) -> Path:
     project = copy_project(tmp_path_factory.mktemp("photos"), {})
     lists = project / "data/voc-animals/VOCdevkit/VOC2012/ImageSets/Segmentation"
     shutil.copytree(project / "recipes/voc-animals", lists)
-    for path in ("weights/mobilenet_v2.pth", "voc-animals/saliency-u2net/a.png"):
+    for path in ("weights/mobilenet_v2.pth", "weights/u2net.onnx"):
         (project / "data" / path).parent.mkdir(parents=True, exist_ok=True)
         (project / "data" / path).write_text("not read by a dry run")
     return project

@@ -109,7 +109,7 @@ def test_a_photos_recipe_may_lie_over_learned_saliency(path):
     plain, ours = settings(path), settings(path, learned)
     if path == learned:
         return
-    assert ours["saliency"]["maps"] == settings(learned)["saliency"]["maps"]
+    assert ours["saliency"]["model"] == settings(learned)["saliency"]["model"]
     assert without(ours, "saliency", "pathvars") == without(plain, "saliency", "pathvars")
     assert ours["pathvars"] == {
         "results": path.stem.replace("voc-animals", "results/voc-animals-u2net"),
