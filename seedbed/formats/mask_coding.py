@@ -154,6 +154,8 @@ class MaskReader:
         in_voc = all(k in known for k in by_colour.values())
         if elsewhere and in_voc:
             return MaskForm(file.path, file.kind, colours, by_colour, moved=True)
+        if in_voc and not elsewhere:
+            return MaskForm(file.path, file.kind, colours, by_colour, by_index=True)
         if _are_levels(colours):
             return self._of_grey_palette(file, colours, known)
         if not self.is_voc:  # own colours may be VOC's by chance, but black is background

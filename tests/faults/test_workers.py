@@ -236,7 +236,7 @@ def train(index: Path, folder: Path, readers: int, fatal: int = -1) -> None:
         print(step)
 
     Samples.__getitem__, Checkpoint.save = read_or_die, save_and_print
-    network.loader = lambda samples, requests, workers: load(samples, requests, workers=readers)
+    network.loader = lambda *given, **options: load(*given, **{**options, "workers": readers})
     loop.CHECKPOINT_SECONDS = -1
     options = ["--index", index, "--data", index.parents[1], "--device", "cpu", "--threads", 1]
     options += ["--params", TRAINING.model_dump_json(), "--weights", folder / "weights.pt"]

@@ -29,7 +29,8 @@ STAGES = sorted(
     if re.search(r"^    run_stage\(", path.read_text(), re.MULTILINE)
 )
 WITHOUT_SETTINGS = {"masks", "export", "archive", "cam_curve"}
-BY_HAND = {"compare", "import_masks", "predict_images", "voc_subset"}  # what no rule runs
+# What no rule runs, and what a rule runs only where something has to be fetched.
+BY_HAND = {"compare", "import_masks", "predict_images", "voc_subset", "fetch"}
 ON_DEMAND = (
     "results/cam_curve.tsv",
     "results/comp6_test_cls.tar.gz",

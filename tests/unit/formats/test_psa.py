@@ -105,7 +105,7 @@ def test_irns_cams_count_classes_from_zero_too(tmp_path):
         ({"keys": torch.tensor([2, -1])}, "the key -1, no class number"),
         ({"keys": torch.tensor([0.5, 1])}, "the key 0.5, no class number"),
         ({"high_res": np.full((2, 2, 3), np.nan)}, "not a finite number"),
-        ({"high_res": torch.nn.Linear(1, 1)}, "cannot read"),
+        ({"high_res": torch.nn.Linear(1, 1)}, "no map in high_res"),
     ],
 )
 def test_other_files_of_irns_are_named(tmp_path, changes, message):
