@@ -48,6 +48,7 @@ test: install lint
 
 test-recipes: install
 	$(BIN)/pytest -q -n 2 tests/workflow/test_recipe_runs.py \
+	    tests/workflow/test_fetch.py::test_a_published_system_runs_from_nothing_to_its_figure \
 	    tests/workflow/test_extending.py::test_the_recipe_runs_to_the_final_score
 
 soak: install
