@@ -80,14 +80,14 @@ def _(bad: Bad) -> str:
     return weights_of(bad, "weights/a.pth")
 
 
-def weights_refused(bad: Bad, content: object) -> str:
+def weights_refused(bad: Bad, content: object, network: str = "tiny_cls") -> str:
     """The line in which a training refuses initial weights; bytes are written as they are."""
     path = folder(bad, "weights") / "a.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    brief = {"network": "tiny_cls", "iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.1}
+    brief = {"network": network, "iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.1}
     outputs = ["--weights", bad.root / "weights.pt", "--log", bad.root / "log.tsv"]
     return bad.refused(train_classifier, *common(bad, **brief), *outputs, "--initial", path)
 
@@ -110,6 +110,16 @@ def _(bad: Bad) -> str:
 @case("a pickled module instead of weights")
 def _(bad: Bad) -> str:
     return weights_refused(bad, {"model": torch.nn.Sequential(torch.nn.ReLU())})
+
+
+@case("torchvision's VGG-16 for a network that takes Caffe's")
+def _(bad: Bad) -> str:
+    with torch.device("meta"):
+        layers = build("vgg16_cam", 1).state_dict()
+    state = {name: torch.zeros(value.shape) for name, value in layers.items()}
+    state = {name: value for name, value in state.items() if name.startswith("features.")}
+    state["classifier.0.weight"] = torch.zeros(1, 1)
+    return weights_refused(bad, state, network="vgg16_cam")
 
 
 @case("two networks in a file of weights")

@@ -19,6 +19,7 @@ from seedbed.models.weights.names import (
 from seedbed.runtime.errors import UserError
 
 BACKBONE = "features."
+TORCHVISION_VGG = "classifier.0.weight"  # the first fully connected layer, in no other network here
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
             f"weights {path} hold this network several times, as {prefixes[0]}* and"
             f" {prefixes[1]}*; keep one of them"
         )
+    _check_input(model, tensors, prefixes[0], path)
     values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
     if new_head == "partial":
         values = {k: v for k, v in values.items() if _fits(k, v, state)}
@@ -111,6 +113,18 @@ def _check_backbone(placed: Collection[str], required: Sequence[str], path: str 
         raise UserError(
             f"weights {path} lack {absent[0]} of this network's backbone (tensors missing:"
             f" {len(absent)}); choose the network they were made for"
+        )
+
+
+def _check_input(model: Network, tensors: Collection[str], prefix: str, path: str | Path) -> None:
+    """Refuse torchvision's VGG-16 for the VGG-16 of Caffe's, which has the same layers.
+
+    It was trained on normalised RGB, Caffe's on blue, green, red in levels of 0 to 255.
+    """
+    if model.preprocessing.bgr and f"{prefix}{TORCHVISION_VGG}" in tensors:
+        raise UserError(
+            f"weights {path} are torchvision's VGG-16, for RGB images; this network takes those of"
+            " Caffe's, such as vgg16_20M.caffemodel"
         )
 
 
