@@ -25,9 +25,6 @@ from tests.support.recipe_helpers import (
 )
 from tests.support.workflow_helpers import copy_project, planned, run, snakemake
 
-# In every test run; `make test-recipes` runs all.
-OFTEN = ("dsrg-tf", "group-wsss")
-
 # By file: how it was published, and a network that holds what it holds.
 PUBLISHED = {
     "weights/vgg16_20M.caffemodel": ("vgg16_20M", "vgg16_largefov", {}),
@@ -156,12 +153,8 @@ def test_a_recipe_names_the_weights_that_are_not_there(name, tmp_path):
     assert "put it there" in messages
 
 
-def names() -> list:
-    seldom = [name for name in SYSTEMS if name not in OFTEN]
-    return [*OFTEN, *(pytest.param(name, marks=pytest.mark.recipes) for name in seldom)]
-
-
-@pytest.mark.parametrize("name", names())
+@pytest.mark.recipes
+@pytest.mark.parametrize("name", SYSTEMS)
 def test_a_recipe_runs_to_its_figure(name, tmp_path, weights):
     content = cut(recipe(name))
     project = project_of(tmp_path, {**content, "pathvars": {"results": "results"}}, weights)
