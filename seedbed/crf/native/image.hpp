@@ -1,4 +1,4 @@
-// Settings of the CRF, vectors of eight floats, and the order of the pixels.
+// Settings of the CRF, and the order of the pixels.
 
 #pragma once
 
@@ -7,24 +7,13 @@
 
 #include "store.hpp"
 
-// Functions inlined into solve_avx2 (module.cpp) are compiled for AVX2.
-#define INLINE inline __attribute__((always_inline))
-
 namespace {
-
-constexpr int WIDTH = 8;
-typedef float Floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t Ints __attribute__((vector_size(4 * WIDTH)));
 
 struct Settings {
   int height, width, labels, iterations;
   const int32_t* channels;  // of the energies and of the posterior, one for each label
   double gaussian_weight, gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb;
 };
-
-INLINE Floats spread(float x) { return Floats{} + x; }
-
-INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
 // The image is processed in tiles, so that the rows in use of the tables stay in the L1 cache; the
 // pixels are numbered in that order.
