@@ -42,11 +42,9 @@ INLINE int32_t* write_lines(const int32_t* starts, size_t count, int length, con
 INLINE Lines lines_along(const Vertices& vertices, uint64_t step) {
   const size_t count = vertices.keys.size();
   Array<int32_t> next(count), starts(count + 1), last(count + 1), done(count + 1);
+  vertices.find_all(step, next);
   Vector<char> inner(count + 1);  // the first is that of no vertex
-  for (size_t v = 0; v < count; ++v) {
-    next[v] = vertices.find(vertices.keys[v] + step);
-    inner[next[v] + 1] = 1;
-  }
+  for (size_t v = 0; v < count; ++v) inner[next[v] + 1] = 1;
   size_t open = 0;
   for (size_t v = 0; v < count; ++v) {
     starts[open] = int32_t(v);

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -15,13 +16,19 @@ class Vertices {
  public:
   Vector<uint64_t> keys;
 
-  // The number, or -1. Whether a key is present is unpredictable, so no branch depends on it, only
-  // on whether another key has its slot, which is rare.
-  INLINE int32_t find(uint64_t key) const {
-    const int32_t number = slots_[home(key)];
-    const bool own = keys[number < 0 ? 0 : number] == key;
-    if (__builtin_expect((number < 0) | own, 1)) return number;
-    return slots_[place(key)];
+  // For each vertex the number of the one whose key is larger by `step`, or -1. Whether there is one
+  // is unpredictable, so no branch depends on it, only on whether another key has its slot, which
+  // is rare.
+  INLINE void find_all(uint64_t step, int32_t* found) const {
+    const uint64_t* key = keys.data();
+    const int32_t* slots = slots_.data();
+    const size_t count = keys.size();
+    for (size_t v = 0; v < count; ++v) found[v] = slots[home(key[v] + step)];
+    for (size_t v = 0; v < count; ++v) {
+      const int32_t number = found[v];
+      const bool own = key[std::max(number, 0)] == key[v] + step;
+      if (__builtin_expect((number >= 0) & !own, 0)) found[v] = slots[place(key[v] + step)];
+    }
   }
 
   INLINE int32_t find_or_add(uint64_t key) {
@@ -30,7 +37,7 @@ class Vertices {
   }
 
  private:
-  int bits_ = 13;
+  int bits_ = 15;
   Vector<int32_t> slots_ = Vector<int32_t>(size_t(1) << bits_, -1);
 
   INLINE size_t home(uint64_t key) const { return (key * 0x9E3779B97F4A7C15u) >> (64 - bits_); }
@@ -47,7 +54,7 @@ class Vertices {
     slots_[place(key)] = number;
     keys.push_back(key);
     if (8 * keys.size() > slots_.size()) {
-      bits_ += 2;
+      ++bits_;
       slots_.assign(size_t(1) << bits_, -1);
       for (size_t i = 0; i < keys.size(); ++i) slots_[place(keys[i])] = int32_t(i);
     }
