@@ -96,10 +96,10 @@ INLINE void enclose(const Floats* features, const float* scale, Ints* corner, In
 }
 
 template <int D>
-INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* sigma,
-                         const float* scale, const Keys<D>& keys, Vertices& vertices,
+INLINE void place_pixels(const Settings& s, const Vector<Tile>& tiles, const uint8_t* image,
+                         const double* sigma, const float* scale, const Keys<D>& keys, Vertices& vertices,
                          Place<D>* places) {
-  for (const Tile& tile : tiles_of(s)) {
+  for (const Tile& tile : tiles) {
     int x = tile.x, y = tile.y;
     for (int first = 0; first < tile.size(); first += WIDTH) {
       const int lanes = std::min(WIDTH, tile.size() - first);
@@ -114,7 +114,7 @@ INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* 
       for (int j = 0; j < D; ++j) features[j] /= float(sigma[j]);
       enclose<D>(features, scale, corner, rank, weight);
       for (int lane = 0; lane < lanes; ++lane) {
-        Place<D>& place = places[tile.first + first + lane];
+        Place<D>& place = places[tile.first + tile.position[first + lane]];
         uint64_t key = keys.origin, step[D + 1];
         for (int i = 0; i <= D; ++i) {
           key += uint64_t(int64_t(corner[i][lane])) * keys.stride[i];
@@ -130,14 +130,15 @@ INLINE void place_pixels(const Settings& s, const uint8_t* image, const double* 
   }
 }
 
-// D^-1/2 K D^-1/2: a pixel's factor and the root of the kernel's weight go into its weights, which
+// D^-1/2 K D^-1/2, where D has K's sums over the pixels that send: a pixel's factor and the root of the kernel's weight go into its weights, which
 // splat and slice both use. Energies are to base 2; a row of a table has `row` floats.
 template <int D>
-INLINE void normalise(Lattice<D>& lattice, int points, double weight, int row) {
+INLINE void normalise(Lattice<D>& lattice, const Vector<Tile>& tiles, int points, double weight, int row) {
   Vector<float> table(lattice.vertices);
   Place<D>* places = lattice.places;
-  for (int p = 0; p < points; ++p)
-    for (int r = 0; r <= D; ++r) table[places[p].vertex[r]] += places[p].weight[r];
+  for (const Tile& tile : tiles)
+    for (int p = tile.first; p < tile.first + tile.senders; ++p)
+      for (int r = 0; r <= D; ++r) table[places[p].vertex[r]] += places[p].weight[r];
   for (const auto& lines : lattice.lines) blur<float, 1>(table.data(), 1, lines);
   for (int p = 0; p < points; ++p) {
     float degree = 0;
@@ -167,8 +168,8 @@ bool diagonal(const Lattice<D>& lattice, size_t points) {
 }
 
 template <int D>
-INLINE Lattice<D> build(const Settings& s, const uint8_t* image, const double* sigma,
-                        double weight, int row) {
+INLINE Lattice<D> build(const Settings& s, const Vector<Tile>& tiles, const uint8_t* image,
+                        const double* sigma, double weight, int row) {
   float scale[D];
   for (int j = 0; j < D; ++j)
     scale[j] = float(std::sqrt(2.0 / 3.0) * (D + 1) / std::sqrt((j + 1.0) * (j + 2.0)));
@@ -176,12 +177,12 @@ INLINE Lattice<D> build(const Settings& s, const uint8_t* image, const double* s
   const Keys<D> keys(s, sigma, scale);
   Lattice<D> lattice(points);
   Vertices vertices;
-  place_pixels<D>(s, image, sigma, scale, keys, vertices, lattice.places);
+  place_pixels<D>(s, tiles, image, sigma, scale, keys, vertices, lattice.places);
   lattice.vertices = vertices.keys.size();
   if (lattice.vertices * size_t(row) > UINT32_MAX) throw std::bad_alloc();
   for (int j = 0; j <= D; ++j) lattice.lines[j] = lines_along(vertices, keys.step[j]);
-  lattice.diagonal = diagonal(lattice, points);
-  normalise<D>(lattice, points, weight, row);
+  lattice.diagonal = s.stride == 1 && diagonal(lattice, points);
+  normalise<D>(lattice, tiles, points, weight, row);
   return lattice;
 }
 

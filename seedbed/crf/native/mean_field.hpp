@@ -49,6 +49,7 @@ struct Inputs {
   Floats *near, *far;
   const Floats *logits, *beliefs;
   float own_weight;  // of a pixel's belief in its logits, if the Gaussian kernel is diagonal
+  int ahead;         // where the next tile's pixels begin
 };
 
 INLINE void prefetch(const void* from, size_t bytes) {
@@ -125,9 +126,9 @@ INLINE void infer(const Inputs& in, int size, Floats* to, int count) {
     for (int p = 0; p < size; p += BLOCK) {
       // Prefetch what the next tile reads while this one is computed.
       const int pixels = std::min(BLOCK, size - p);
-      prefetch(in.logits + size_t(size + p) * n, pixels * n * sizeof(Floats));
-      prefetch(in.near_places + size + p, pixels * sizeof(Place<2>));
-      prefetch(in.far_places + size + p, pixels * sizeof(Place<5>));
+      prefetch(in.logits + size_t(in.ahead + p) * n, pixels * n * sizeof(Floats));
+      prefetch(in.near_places + in.ahead + p, pixels * sizeof(Place<2>));
+      prefetch(in.far_places + in.ahead + p, pixels * sizeof(Place<5>));
       add_messages<N, M>(in, p, pixels, to + p * n, n);
       if (__builtin_expect(subtract, 0)) subtract_maxima<N>(to + p * n, pixels, n);
       top = larger(top, soft_max<N>(to + p * n, pixels, n));
@@ -160,10 +161,9 @@ struct Tables {
 };
 
 template <int N>
-INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
+INLINE void mean_field(const Settings& s, const Vector<Tile>& tiles, int count, const Lattice<2>& gaussian,
                        const Lattice<5>& bilateral, const float* unary, float* posterior) {
   const int n = N ? N : count;
-  const Vector<Tile> tiles = tiles_of(s);
   const size_t points = size_t(s.height) * s.width;
   const bool diagonal = gaussian.diagonal;
   const float own_weight = float(M_LOG2E * s.gaussian_weight);
@@ -179,12 +179,14 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
       for (const auto& lines : bilateral.lines) blur<Floats, N ? N : 1>(far.now, n, lines);
     }
     for (const Tile& tile : tiles) {
-      const int size = tile.size();
+      // Only the last beliefs of pixels that send nothing are of use.
+      const int size = iteration < s.iterations ? tile.senders : tile.size();
       const Place<2>* near_places = gaussian.places + tile.first;
       const Place<5>* far_places = bilateral.places + tile.first;
       Floats* own = logits + size_t(tile.first) * n;
       Floats* belief = beliefs + size_t(tile.first) * n;
-      const Inputs in{near_places, far_places, near.now, far.now, own, belief, own_weight};
+      const Inputs in{near_places, far_places, near.now, far.now, own, belief,
+                      own_weight, tile.size()};
       if (iteration == 0) {
         pack(s, tile, unary, own, n);
         infer<N, Messages::NONE>(in, size, values, n);
@@ -208,9 +210,10 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
 
 // The Gaussian lattice depends on positions only, so that images of one size, such as a training's
 // grids and most photographs of a dataset, share it. The most recent few are cached.
-INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int row) {
+INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, const Vector<Tile>& tiles,
+                                                         int row) {
   struct Entry {
-    int height, width, row;
+    int height, width, stride, row;
     double sxy, weight;
     std::shared_ptr<const Lattice<2>> lattice;
   };
@@ -221,32 +224,38 @@ INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int
   {
     const std::lock_guard<std::mutex> lock(mutex);
     for (const Entry& entry : cache)
-      if (entry.height == s.height && entry.width == s.width && entry.row == row &&
+      if (entry.height == s.height && entry.width == s.width && entry.stride == s.stride && entry.row == row &&
           entry.sxy == s.gaussian_sxy && entry.weight == s.gaussian_weight)
         return entry.lattice;
   }
   const double sigma[] = {s.gaussian_sxy, s.gaussian_sxy};
   auto lattice =
-      std::make_shared<const Lattice<2>>(build<2>(s, nullptr, sigma, s.gaussian_weight, row));
+      std::make_shared<const Lattice<2>>(build<2>(s, tiles, nullptr, sigma, s.gaussian_weight, row));
   if (s.height * s.width <= MAX_PIXELS) {
     const std::lock_guard<std::mutex> lock(mutex);
-    cache.push_front({s.height, s.width, row, s.gaussian_sxy, s.gaussian_weight, lattice});
+    cache.push_front({s.height, s.width, s.stride, row, s.gaussian_sxy, s.gaussian_weight, lattice});
     if (cache.size() > MAX_ENTRIES) cache.pop_back();
   }
   return lattice;
 }
 
 INLINE void solve(const Settings& s, const uint8_t* image, const float* unary, float* posterior) {
+  const size_t points = size_t(s.height) * s.width;
+  if (s.labels == 1) {  // which is certain
+    std::fill_n(posterior + s.channels[0] * points, points, 1.0f);
+    return;
+  }
   const double xy = s.bilateral_sxy, rgb = s.bilateral_srgb;
   const double sigma[] = {xy, xy, rgb, rgb, rgb};
   const int n = (s.labels + WIDTH - 1) / WIDTH;
-  const auto gaussian = gaussian_lattice(s, n * WIDTH);
-  const auto bilateral = build<5>(s, image, sigma, s.bilateral_weight, n * WIDTH);
+  const Vector<Tile> tiles = tiles_of(s);
+  const auto gaussian = gaussian_lattice(s, tiles, n * WIDTH);
+  const auto bilateral = build<5>(s, tiles, image, sigma, s.bilateral_weight, n * WIDTH);
   switch (n) {
-    case 1: return mean_field<1>(s, n, *gaussian, bilateral, unary, posterior);
-    case 2: return mean_field<2>(s, n, *gaussian, bilateral, unary, posterior);
-    case 3: return mean_field<3>(s, n, *gaussian, bilateral, unary, posterior);
-    default: return mean_field<0>(s, n, *gaussian, bilateral, unary, posterior);
+    case 1: return mean_field<1>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    case 2: return mean_field<2>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    case 3: return mean_field<3>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    default: return mean_field<0>(s, tiles, n, *gaussian, bilateral, unary, posterior);
   }
 }
 

@@ -29,6 +29,7 @@ INLINE void pack(const Settings& s, const Tile& tile, const float* unary, Floats
     for (int x = 0; x < tile.width; x += WIDTH) {
       const int pixels = std::min(WIDTH, tile.width - x);
       const float* from = unary + size_t(tile.y + y) * s.width + tile.x + x;
+      const int16_t* position = tile.position + y * tile.width + x;
       const Floats least = least_energy(s, from, points, pixels);
       for (int k = 0; k < n; ++k) {
         Floats eight[WIDTH];
@@ -39,7 +40,7 @@ INLINE void pack(const Settings& s, const Tile& tile, const float* unary, Floats
             eight[i] = float(M_LOG2E) * (least - load(from + s.channels[c] * points, pixels));
         }
         transpose(eight);
-        for (int i = 0; i < pixels; ++i) logits[(y * tile.width + x + i) * n + k] = eight[i];
+        for (int i = 0; i < pixels; ++i) logits[position[i] * n + k] = eight[i];
       }
     }
 }
@@ -50,11 +51,11 @@ INLINE void unpack(const Settings& s, const Tile& tile, const Floats* values, fl
   for (int y = 0; y < tile.height; ++y)
     for (int x = 0; x < tile.width; x += WIDTH) {
       const int pixels = std::min(WIDTH, tile.width - x);
-      const Floats* from = values + (y * tile.width + x) * n;
+      const int16_t* position = tile.position + y * tile.width + x;
       float* to = posterior + size_t(tile.y + y) * s.width + tile.x + x;
       for (int k = 0; k < n; ++k) {
         Floats eight[WIDTH] = {};
-        for (int i = 0; i < pixels; ++i) eight[i] = from[i * n + k];
+        for (int i = 0; i < pixels; ++i) eight[i] = values[position[i] * n + k];
         transpose(eight);
         const int labels = std::min(WIDTH, s.labels - k * WIDTH);
         for (int i = 0; i < labels; ++i) {

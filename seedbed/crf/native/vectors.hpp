@@ -61,8 +61,7 @@ INLINE Floats power_of_two(Floats x) {
   return x < -86.0f ? Floats{} : power;
 }
 
-// Parts of eight vectors of eight, all in one: level 0 of `i` and `i + 1` has halves of both, and so
-// on; LOW is the first of the two parts.
+// The lower or the upper halves of two vectors.
 template <bool LOW>
 INLINE Floats halves(Floats a, Floats b) {
   if (LOW) return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
