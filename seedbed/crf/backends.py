@@ -127,6 +127,7 @@ def solve(
             params.bilateral_weight,
             params.bilateral_sxy,
             params.bilateral_srgb,
+            int(params.stride),
         )
         return
     energies = unary if len(channels) == len(unary) else unary[channels]
@@ -140,6 +141,8 @@ def _solve_torch(image: np.ndarray, unary: np.ndarray, params: CRFParameters) ->
 
 
 def _solve_pydensecrf(image: np.ndarray, unary: np.ndarray, params: CRFParameters) -> np.ndarray:
+    if params.stride != 1:
+        raise ValueError("CRF backend pydensecrf has no stride; choose another backend or stride 1")
     from pydensecrf.densecrf import DenseCRF2D
 
     channels, height, width = unary.shape

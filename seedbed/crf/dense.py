@@ -52,6 +52,8 @@ def dense_crf(
         params: the fields of `CRFParameters`: `iterations`, `gaussian_weight`, `gaussian_sxy`,
             `bilateral_weight`, `bilateral_sxy` and `bilateral_srgb` (standard deviations in pixels
             and in colour levels of 0 to 255). 10, 3, 3, 10, 80, 13 are usual for photographs.
+            Optionally `stride`: with 2, only every second pixel of every second row sends
+            messages, and the `native` backend takes half the time; see `CRFParameters`.
             Optionally `backend`: "native" (C++), "torch" (on the device of `unary`),
             "pydensecrf", or "auto", the default: see `resolve_backend`.
 
@@ -61,7 +63,8 @@ def dense_crf(
         `torch.get_num_threads()` threads.
 
     Raises:
-        ValueError: an unknown, missing or out-of-range parameter; a wrong shape; an image that is
+        ValueError: an unknown, missing or out-of-range parameter, or a stride for `pydensecrf`,
+            which has none; a wrong shape; an image that is
             not uint8; an energy that is not finite; a standard deviation too small for the image.
         UserError: the C++ module is asked for and missing, or was built from other sources.
 

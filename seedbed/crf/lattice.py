@@ -35,6 +35,8 @@ class Lattice:
         weight: factor of the kernel, 0 or more.
         fixed_size: whether to hold all N · P · (d + 1) possible vertices. The result is the same
             but for rounding; a filter takes more memory, a few times more for large images.
+        senders: bool (N · P,), the points whose values are filtered; K's other columns, and so
+            their part of the row sums, are 0. None: all points.
 
     Attributes:
         diagonal: no point shares a vertex or a neighbouring vertex with another one, as where the
@@ -53,6 +55,7 @@ class Lattice:
         weight: float = 1,
         *,
         fixed_size: bool = False,
+        senders: Tensor | None = None,
     ) -> None:
         batch, points, dimensions = features.shape
         self.weight = weight
@@ -65,9 +68,11 @@ class Lattice:
         self._taps = barycentric.new_full((self.size, 3), 0.5)
         self._taps[:, 1] = 1
         self._tap_offsets = bag_offsets(self._taps)
-        self._normalise(barycentric, order, weight)
+        self._normalise(barycentric, order, weight, senders)
         full = len(keys) == len(order)
-        self.diagonal = not fixed_size and full and self._has_only_own_neighbours()
+        self.diagonal = (
+            not fixed_size and senders is None and full and self._has_only_own_neighbours()
+        )
 
     def _number_vertices(
         self, keys: Tensor, order: Tensor, count: int, dimensions: int, fixed_size: bool
@@ -104,10 +109,14 @@ class Lattice:
         self.size = len(self._splat_offsets)
         return starts
 
-    def _normalise(self, barycentric: Tensor, order: Tensor, weight: float) -> None:
+    def _normalise(
+        self, barycentric: Tensor, order: Tensor, weight: float, senders: Tensor | None
+    ) -> None:
         """Scale the barycentric weights (d + 1, N · P) so that splat and slice normalise by D."""
         self.weights = barycentric.t().contiguous()
         self._splat_weights = barycentric.flatten()[order]
+        if senders is not None:
+            self._splat_weights *= senders[self._points]
         rows = self.splat_and_blur(barycentric.new_ones(barycentric.shape[1], 1))
         degree = weighted_sums(self.vertices, rows, self.weights, bag_offsets(self.weights))
         factor = (weight / (degree + 1e-20)).sqrt()

@@ -79,7 +79,13 @@ def _pairwise_kernels(images: Tensor, params: CRFParameters, asynchronous: bool)
     positions = _positions(batch, height, width, images.device) / params.bilateral_sxy
     features = torch.cat([positions, colours / params.bilateral_srgb], dim=2)
     extents = params.extents(height, width)[1]
-    bilateral = Lattice(features, extents, params.bilateral_weight, fixed_size=asynchronous)
+    bilateral = Lattice(
+        features,
+        extents,
+        params.bilateral_weight,
+        fixed_size=asynchronous,
+        senders=_senders(batch, height, width, params.stride, images.device),
+    )
     cached = asynchronous or batch * height * width <= MAX_CACHED_PIXELS
     gaussian = _cached_gaussian_lattice if cached else _gaussian_lattice
     return SumOfLattices([gaussian(batch, height, width, params, images.device), bilateral])
@@ -103,12 +109,24 @@ def _positions(batch: int, height: int, width: int, device: torch.device) -> Ten
     return torch.stack([columns, rows], dim=-1).view(1, -1, 2).expand(batch, -1, -1)
 
 
+def _senders(
+    batch: int, height: int, width: int, stride: int, device: torch.device
+) -> Tensor | None:
+    """Which pixels send messages, bool (N · H · W,); None: all do."""
+    if stride == 1:
+        return None
+    rows, columns = (torch.arange(size, device=device) % stride == 0 for size in (height, width))
+    return (rows[:, None] & columns).flatten().repeat(batch)
+
+
 def _gaussian_lattice(
     batch: int, height: int, width: int, params: CRFParameters, device: torch.device
 ) -> Lattice:
     """Lattice of the kernel of position, the same for all images of one size."""
     features = _positions(batch, height, width, device) / params.gaussian_sxy
-    return Lattice(features, params.extents(height, width)[0], params.gaussian_weight)
+    senders = _senders(batch, height, width, params.stride, device)
+    extents = params.extents(height, width)[0]
+    return Lattice(features, extents, params.gaussian_weight, senders=senders)
 
 
 _cached_gaussian_lattice = lru_cache(maxsize=4)(_gaussian_lattice)

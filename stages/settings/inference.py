@@ -1,8 +1,8 @@
 """Predictions of segmentation networks, and the dense CRF that refines them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.settings.base import Block, Count, NonNegative, Precision, Seed, Zoom
 
@@ -45,6 +45,19 @@ class MaskCRFSettings(CRFSettings):
         True,
         description="in train images, allow only background and the classes of the image's labels",
     )
+    stride: Count = Field(
+        1,
+        description="2: only every second pixel of every second row sends messages, in half the"
+        " time and with slightly different results; at most either standard deviation in pixels",
+    )
+
+    @model_validator(mode="after")
+    def _stride_fits(self) -> Self:
+        if self.stride > 1 and self.stride > min(self.gaussian_sxy, self.bilateral_sxy):
+            raise ValueError("stride: must not exceed gaussian_sxy and bilateral_sxy")
+        if self.stride > 1 and self.backend == "pydensecrf":
+            raise ValueError("stride: the backend pydensecrf has none; set it to 1")
+        return self
 
 
 class ScalesSettings(Block):

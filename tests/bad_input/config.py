@@ -142,6 +142,13 @@ def _(bad: Bad) -> str:
     return bad.config(crf={"bilateral_srgb": 0.01})
 
 
+@case("a CRF stride that leaves pixels without a neighbour that sends, or for pydensecrf")
+def _(bad: Bad) -> str:
+    line = bad.config(crf={"stride": 2, "backend": "pydensecrf"})
+    assert "crf.stride: the backend pydensecrf has none; set it to 1" in line
+    return bad.config(crf={"stride": 2, "gaussian_sxy": 1})
+
+
 @case("a crop that is too small for the network, or not a multiple of AffinityNet's stride")
 def _(bad: Bad) -> str:
     brief = {"network": "vgg16_affinity", "iterations": 1, "batch": 1, "learning_rate": 0.1}

@@ -1,4 +1,4 @@
-// Settings of the CRF, vectors of eight floats, and the order of the pixels.
+// Settings of the CRF, and the order of the pixels.
 
 #pragma once
 
@@ -7,31 +7,34 @@
 
 #include "store.hpp"
 
-// Functions inlined into solve_avx2 (module.cpp) are compiled for AVX2.
-#define INLINE inline __attribute__((always_inline))
-
 namespace {
-
-constexpr int WIDTH = 8;
-typedef float Floats __attribute__((vector_size(4 * WIDTH)));
-typedef int32_t Ints __attribute__((vector_size(4 * WIDTH)));
 
 struct Settings {
   int height, width, labels, iterations;
   const int32_t* channels;  // of the energies and of the posterior, one for each label
   double gaussian_weight, gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb;
+  int stride;  // only pixels of every stride-th row and column send messages
 };
 
-INLINE Floats spread(float x) { return Floats{} + x; }
-
-INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
 // The image is processed in tiles, so that the rows in use of the tables stay in the L1 cache; the
-// pixels are numbered in that order.
+// pixels are numbered in that order, and within a tile those that send messages come first.
 struct Tile {
   static constexpr int WIDE = 16, HIGH = 16;
   int first, x, y, width, height;
+  int senders;
+  int16_t position[WIDE * HIGH];  // in the tile's numbers, of its pixels row by row
   int size() const { return width * height; }
+
+  void number_pixels(int stride) {
+    int next = 0;
+    for (const bool sending : {true, false}) {
+      for (int row = 0; row < height; ++row)
+        for (int column = 0; column < width; ++column)
+          if (sending == ((y + row) % stride == 0 && (x + column) % stride == 0))
+            position[row * width + column] = int16_t(next++);
+      if (sending) senders = next;
+    }
+  }
 };
 
 Vector<Tile> tiles_of(const Settings& s) {
@@ -42,6 +45,7 @@ Vector<Tile> tiles_of(const Settings& s) {
       const int width = std::min(Tile::WIDE, s.width - x);
       const int height = std::min(Tile::HIGH, s.height - y);
       tiles.push_back({first, x, y, width, height});
+      tiles.back().number_pixels(s.stride);
       first += width * height;
     }
   return tiles;

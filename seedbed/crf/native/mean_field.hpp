@@ -15,55 +15,11 @@
 
 #include "image.hpp"
 #include "lattice.hpp"
+#include "pack.hpp"
 #include "store.hpp"
+#include "vectors.hpp"
 
 namespace {
-
-// 2^x for x <= 0, clamped above the denormals, which are slow.
-INLINE Floats power_of_two(Floats x) {
-  x = larger(x, spread(-86.0f));
-  const Floats shifted = x + ROUND;
-  const Floats r = x - (shifted - ROUND);
-  Floats y = spread(1.32765e-3f);  // within 1e-7 of 2^r for |r| <= 1/2
-  y = y * r + 9.67554e-3f;
-  y = y * r + 5.550713e-2f;
-  y = y * r + 2.402212e-1f;
-  y = y * r + 6.9314697e-1f;
-  y = y * r + 1.0f;
-  return (Floats)((Ints)y + ((Ints)shifted << 23));
-}
-
-template <int DISTANCE>
-INLINE Floats swapped(Floats x) {
-  if (DISTANCE == 4) return __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
-  if (DISTANCE == 2) return __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
-  return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
-}
-
-// In separate loops, so that the processor can overlap several pixels. N is a pixel's number of
-// vectors if the compiler knows it, else 0, and `count` is that number.
-template <int N>
-INLINE void soft_max(const Floats* from, Floats* to, int size, int count) {
-  const int n = N ? N : count;
-  for (int p = 0; p < size; ++p) {
-    Floats top = from[p * n];
-    for (int c = 1; c < n; ++c) top = larger(top, from[p * n + c]);
-    top = larger(top, swapped<4>(top));
-    top = larger(top, swapped<2>(top));
-    top = larger(top, swapped<1>(top));
-    for (int c = 0; c < n; ++c) to[p * n + c] = from[p * n + c] - top;
-  }
-  for (int i = 0; i < size * n; ++i) to[i] = power_of_two(to[i]);
-  for (int p = 0; p < size; ++p) {
-    Floats sum = to[p * n];
-    for (int c = 1; c < n; ++c) sum += to[p * n + c];
-    sum += swapped<4>(sum);
-    sum += swapped<2>(sum);
-    sum += swapped<1>(sum);
-    const Floats factor = 1.0f / sum;
-    for (int c = 0; c < n; ++c) to[p * n + c] *= factor;
-  }
-}
 
 // A pixel's rows of a table.
 template <int D>
@@ -76,19 +32,108 @@ struct Rows {
       weight[r] = place.weight[r];
     }
   }
+  INLINE Floats slice(Floats sum, int c) const {
+    for (int r = 0; r <= D; ++r) sum += weight[r] * row[r][c];
+    return sum;
+  }
 };
 
-template <int D, int N>
-INLINE void slice(const Place<D>* places, int size, Floats* table, const Floats* from, Floats* to,
-                  int count) {
+// Whose messages are added to a pixel's logits: no kernel's; the bilateral one's and, for a Gaussian
+// kernel that is diagonal, the pixel's own; both kernels'.
+enum class Messages { NONE, DIAGONAL, BOTH };
+
+// What a tile is inferred from.
+struct Inputs {
+  const Place<2>* near_places;
+  const Place<5>* far_places;
+  Floats *near, *far;
+  const Floats *logits, *beliefs;
+  float own_weight;  // of a pixel's belief in its logits, if the Gaussian kernel is diagonal
+  int ahead;         // where the next tile's pixels begin
+};
+
+INLINE void prefetch(const void* from, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64)
+    __builtin_prefetch(static_cast<const char*>(from) + at);
+}
+
+// Pixels whose softmax is computed together: eight of a tile, or the last few.
+constexpr int BLOCK = WIDTH;
+
+// N is a pixel's number of vectors if the compiler knows it, else 0, and `count` is that number.
+template <int N, Messages M>
+INLINE void add_messages(const Inputs& in, int first, int size, Floats* to, int count) {
   const int n = N ? N : count;
-  for (int p = 0; p < size; ++p) {
-    const Rows<D> rows(places[p], table);
+  for (int i = 0; i < size; ++i) {
+    const int p = first + i;
+    const Rows<2> near(in.near_places[p], in.near);
+    const Rows<5> far(in.far_places[p], in.far);
     for (int c = 0; c < n; ++c) {
-      Floats sum = from[p * n + c];
-      for (int r = 0; r <= D; ++r) sum += rows.weight[r] * rows.row[r][c];
-      to[p * n + c] = sum;
+      Floats x = in.logits[p * n + c];
+      if (M == Messages::DIAGONAL) x += in.own_weight * in.beliefs[p * n + c];
+      if (M == Messages::BOTH) x = near.slice(x, c);
+      if (M != Messages::NONE) x = far.slice(x, c);
+      to[i * n + c] = x;
     }
+  }
+}
+
+// A value of each of a block's pixels over all of its labels, such as their sum.
+template <int N, class Operation>
+INLINE Floats over_labels(const Floats* x, int size, int count, const Operation& operation) {
+  const int n = N ? N : count;
+  Floats eight[BLOCK];
+  for (int p = 0; p < BLOCK; ++p) {
+    const Floats* row = x + std::min(p, size - 1) * n;
+    eight[p] = row[0];
+    for (int c = 1; c < n; ++c) eight[p] = operation(eight[p], row[c]);
+  }
+  return reduce(eight, operation);
+}
+
+// In separate loops, so that the processor can overlap several pixels. Returns the largest logits.
+template <int N>
+INLINE Floats soft_max(Floats* x, int size, int count) {
+  const int n = N ? N : count;
+  Floats top = x[0];
+  for (int i = 0; i < size * n; ++i) {
+    top = larger(top, x[i]);
+    x[i] = power_of_two(x[i]);
+  }
+  const Floats factor = 1.0f / over_labels<N>(x, size, n, Plus());
+  for (int p = 0; p < size; ++p)
+    for (int c = 0; c < n; ++c) x[p * n + c] *= factor[p];
+  return top;
+}
+
+template <int N>
+INLINE void subtract_maxima(Floats* x, int size, int count) {
+  const int n = N ? N : count;
+  const Floats top = over_labels<N>(x, size, n, Larger());
+  for (int p = 0; p < size; ++p)
+    for (int c = 0; c < n; ++c) x[p * n + c] -= top[p];
+}
+
+// The posterior of a tile's pixels. A pixel's largest logit is at least 0. With common weights it is
+// small, and need not be subtracted from the others; if it proves to be large, the tile is inferred
+// again.
+template <int N, Messages M>
+INLINE void infer(const Inputs& in, int size, Floats* to, int count) {
+  constexpr float LARGE = 120;  // 2^120 is far from overflow, even the sum of all labels'
+  const int n = N ? N : count;
+  for (const bool subtract : {false, true}) {
+    Floats top = {};
+    for (int p = 0; p < size; p += BLOCK) {
+      // Prefetch what the next tile reads while this one is computed.
+      const int pixels = std::min(BLOCK, size - p);
+      prefetch(in.logits + size_t(in.ahead + p) * n, pixels * n * sizeof(Floats));
+      prefetch(in.near_places + in.ahead + p, pixels * sizeof(Place<2>));
+      prefetch(in.far_places + in.ahead + p, pixels * sizeof(Place<5>));
+      add_messages<N, M>(in, p, pixels, to + p * n, n);
+      if (__builtin_expect(subtract, 0)) subtract_maxima<N>(to + p * n, pixels, n);
+      top = larger(top, soft_max<N>(to + p * n, pixels, n));
+    }
+    if (largest(top) <= LARGE) break;
   }
 }
 
@@ -104,43 +149,6 @@ INLINE void splat(const Place<D>* places, int size, const Floats* from, Floats* 
   }
 }
 
-// A tile's logits to base 2, each pixel's largest 0; those of padding labels are far below.
-INLINE void pack(const Settings& s, const Tile& tile, const float* unary, Floats* logits, int n) {
-  const size_t points = size_t(s.height) * s.width;
-  const float* corner = unary + size_t(tile.y) * s.width + tile.x;
-  float least[Tile::HIGH * Tile::WIDE];
-  std::fill_n(least, tile.size(), INFINITY);
-  for (int c = 0; c < s.labels; ++c)
-    for (int y = 0; y < tile.height; ++y) {
-      const float* from = corner + s.channels[c] * points + size_t(y) * s.width;
-      float* row = least + y * tile.width;
-      __builtin_prefetch(from + Tile::WIDE);
-      for (int x = 0; x < tile.width; ++x) row[x] = std::min(row[x], from[x]);
-    }
-  float* to = reinterpret_cast<float*>(logits);
-  for (int c = 0; c < s.labels; ++c)
-    for (int y = 0; y < tile.height; ++y) {
-      const float* from = corner + s.channels[c] * points + size_t(y) * s.width;
-      for (int x = 0; x < tile.width; ++x) {
-        const int p = y * tile.width + x;
-        to[p * n * WIDTH + c] = float(M_LOG2E) * (least[p] - from[x]);
-      }
-    }
-  for (int c = s.labels; c < n * WIDTH; ++c)
-    for (int p = 0; p < tile.size(); ++p) to[p * n * WIDTH + c] = -1e30f;
-}
-
-INLINE void unpack(const Settings& s, const Tile& tile, const Floats* values, float* posterior,
-                   int n) {
-  const size_t points = size_t(s.height) * s.width;
-  const float* from = reinterpret_cast<const float*>(values);
-  for (int c = 0; c < s.labels; ++c)
-    for (int y = 0; y < tile.height; ++y) {
-      float* to = posterior + s.channels[c] * points + size_t(tile.y + y) * s.width + tile.x;
-      for (int x = 0; x < tile.width; ++x) to[x] = from[(y * tile.width + x) * n * WIDTH + c];
-    }
-}
-
 // The vertices' values that are sliced, and those that are splatted at the same time.
 struct Tables {
   Array<Floats> now, next;
@@ -152,16 +160,10 @@ struct Tables {
   }
 };
 
-INLINE void prefetch(const void* from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += 64)
-    __builtin_prefetch(static_cast<const char*>(from) + at);
-}
-
 template <int N>
-INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
+INLINE void mean_field(const Settings& s, const Vector<Tile>& tiles, int count, const Lattice<2>& gaussian,
                        const Lattice<5>& bilateral, const float* unary, float* posterior) {
   const int n = N ? N : count;
-  const Vector<Tile> tiles = tiles_of(s);
   const size_t points = size_t(s.height) * s.width;
   const bool diagonal = gaussian.diagonal;
   const float own_weight = float(M_LOG2E * s.gaussian_weight);
@@ -177,29 +179,21 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
       for (const auto& lines : bilateral.lines) blur<Floats, N ? N : 1>(far.now, n, lines);
     }
     for (const Tile& tile : tiles) {
-      const int size = tile.size();
+      // Only the last beliefs of pixels that send nothing are of use.
+      const int size = iteration < s.iterations ? tile.senders : tile.size();
       const Place<2>* near_places = gaussian.places + tile.first;
       const Place<5>* far_places = bilateral.places + tile.first;
       Floats* own = logits + size_t(tile.first) * n;
-      const Floats* from = own;
       Floats* belief = beliefs + size_t(tile.first) * n;
+      const Inputs in{near_places, far_places, near.now, far.now, own, belief,
+                      own_weight, tile.size()};
       if (iteration == 0) {
         pack(s, tile, unary, own, n);
+        infer<N, Messages::NONE>(in, size, values, n);
+      } else if (diagonal) {
+        infer<N, Messages::DIAGONAL>(in, size, values, n);
       } else {
-        if (diagonal)
-          for (int i = 0; i < size * n; ++i) values[i] = own[i] + own_weight * belief[i];
-        else
-          slice<2, N>(near_places, size, near.now, own, values, n);
-        slice<5, N>(far_places, size, far.now, values, values, n);
-        from = values;
-      }
-      for (int p = 0; p < size; p += WIDTH) {
-        // Prefetch what the next tile reads while this one is computed.
-        const int pixels = std::min(WIDTH, size - p);
-        prefetch(own + size_t(size + p) * n, pixels * n * sizeof(Floats));
-        prefetch(near_places + size + p, pixels * sizeof(Place<2>));
-        prefetch(far_places + size + p, pixels * sizeof(Place<5>));
-        soft_max<N>(from + p * n, values + p * n, pixels, n);
+        infer<N, Messages::BOTH>(in, size, values, n);
       }
       if (iteration < s.iterations) {
         if (diagonal)
@@ -216,9 +210,10 @@ INLINE void mean_field(const Settings& s, int count, const Lattice<2>& gaussian,
 
 // The Gaussian lattice depends on positions only, so that images of one size, such as a training's
 // grids and most photographs of a dataset, share it. The most recent few are cached.
-INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int row) {
+INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, const Vector<Tile>& tiles,
+                                                         int row) {
   struct Entry {
-    int height, width, row;
+    int height, width, stride, row;
     double sxy, weight;
     std::shared_ptr<const Lattice<2>> lattice;
   };
@@ -229,32 +224,38 @@ INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, int
   {
     const std::lock_guard<std::mutex> lock(mutex);
     for (const Entry& entry : cache)
-      if (entry.height == s.height && entry.width == s.width && entry.row == row &&
+      if (entry.height == s.height && entry.width == s.width && entry.stride == s.stride && entry.row == row &&
           entry.sxy == s.gaussian_sxy && entry.weight == s.gaussian_weight)
         return entry.lattice;
   }
   const double sigma[] = {s.gaussian_sxy, s.gaussian_sxy};
   auto lattice =
-      std::make_shared<const Lattice<2>>(build<2>(s, nullptr, sigma, s.gaussian_weight, row));
+      std::make_shared<const Lattice<2>>(build<2>(s, tiles, nullptr, sigma, s.gaussian_weight, row));
   if (s.height * s.width <= MAX_PIXELS) {
     const std::lock_guard<std::mutex> lock(mutex);
-    cache.push_front({s.height, s.width, row, s.gaussian_sxy, s.gaussian_weight, lattice});
+    cache.push_front({s.height, s.width, s.stride, row, s.gaussian_sxy, s.gaussian_weight, lattice});
     if (cache.size() > MAX_ENTRIES) cache.pop_back();
   }
   return lattice;
 }
 
 INLINE void solve(const Settings& s, const uint8_t* image, const float* unary, float* posterior) {
+  const size_t points = size_t(s.height) * s.width;
+  if (s.labels == 1) {  // which is certain
+    std::fill_n(posterior + s.channels[0] * points, points, 1.0f);
+    return;
+  }
   const double xy = s.bilateral_sxy, rgb = s.bilateral_srgb;
   const double sigma[] = {xy, xy, rgb, rgb, rgb};
   const int n = (s.labels + WIDTH - 1) / WIDTH;
-  const auto gaussian = gaussian_lattice(s, n * WIDTH);
-  const auto bilateral = build<5>(s, image, sigma, s.bilateral_weight, n * WIDTH);
+  const Vector<Tile> tiles = tiles_of(s);
+  const auto gaussian = gaussian_lattice(s, tiles, n * WIDTH);
+  const auto bilateral = build<5>(s, tiles, image, sigma, s.bilateral_weight, n * WIDTH);
   switch (n) {
-    case 1: return mean_field<1>(s, n, *gaussian, bilateral, unary, posterior);
-    case 2: return mean_field<2>(s, n, *gaussian, bilateral, unary, posterior);
-    case 3: return mean_field<3>(s, n, *gaussian, bilateral, unary, posterior);
-    default: return mean_field<0>(s, n, *gaussian, bilateral, unary, posterior);
+    case 1: return mean_field<1>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    case 2: return mean_field<2>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    case 3: return mean_field<3>(s, tiles, n, *gaussian, bilateral, unary, posterior);
+    default: return mean_field<0>(s, tiles, n, *gaussian, bilateral, unary, posterior);
   }
 }
 

@@ -50,7 +50,7 @@ struct FlushDenormals {
 bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
          const Py_buffer& posterior, const Py_buffer& channels) {
   const Py_ssize_t points = Py_ssize_t(s.height) * s.width;
-  if (points <= 0 || image.len != 3 * points || posterior.len != unary.len) return false;
+  if (points <= 0 || s.stride <= 0 || image.len != 3 * points || posterior.len != unary.len) return false;
   if (s.labels == 0 || channels.len != 4 * Py_ssize_t(s.labels)) return false;
   const Py_ssize_t all = unary.len / (4 * points);
   return unary.len == 4 * points * all &&
@@ -60,9 +60,9 @@ bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
 PyObject* python_mean_field(PyObject*, PyObject* args) {
   Settings s;
   Py_buffer image, unary, posterior, channels;
-  if (!PyArg_ParseTuple(args, "y*y*w*y*iiiddddd", &image, &unary, &posterior, &channels, &s.height,
+  if (!PyArg_ParseTuple(args, "y*y*w*y*iiidddddi", &image, &unary, &posterior, &channels, &s.height,
                         &s.width, &s.iterations, &s.gaussian_weight, &s.gaussian_sxy,
-                        &s.bilateral_weight, &s.bilateral_sxy, &s.bilateral_srgb))
+                        &s.bilateral_weight, &s.bilateral_sxy, &s.bilateral_srgb, &s.stride))
     return nullptr;
   s.channels = static_cast<const int32_t*>(channels.buf);
   s.labels = int(channels.len / 4);
@@ -83,14 +83,14 @@ PyObject* python_mean_field(PyObject*, PyObject* args) {
   for (Py_buffer* buffer : {&image, &unary, &posterior, &channels}) PyBuffer_Release(buffer);
   if (!enough) return PyErr_NoMemory();
   if (fits) Py_RETURN_NONE;
-  PyErr_SetString(PyExc_ValueError, "the buffers do not fit the height, width and channels");
+  PyErr_SetString(PyExc_ValueError, "the buffers do not fit the height, width, channels and stride");
   return nullptr;
 }
 
 PyMethodDef methods[] = {
     {"mean_field", python_mean_field, METH_VARARGS,
      "mean_field(image, unary, posterior, channels, height, width, iterations, gaussian_weight, "
-     "gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb)\n\n"
+     "gaussian_sxy, bilateral_weight, bilateral_sxy, bilateral_srgb, stride)\n\n"
      "Write the posterior, float32 (C, height, width), of an image, uint8 (height, width, 3), and "
      "energies, float32 (C, height, width), in the channels, int32 (labels,), which alone take "
      "part. All are contiguous. Releases the GIL."},

@@ -40,12 +40,13 @@ class Store {
       list.pop_back();
       return data;
     }
-    const size_t size = size_t(1) << kind;
-    void* data = std::aligned_alloc(std::min(size, PAGE), size);
+    const size_t size = size_t(1) << kind, fresh = size < SMALL ? size : std::max(size, PAGE);
+    char* data = static_cast<char*>(std::aligned_alloc(std::min(fresh, PAGE), fresh));
     if (!data) throw std::bad_alloc();
 #ifdef __linux__
-    if (size >= PAGE) madvise(data, size, MADV_HUGEPAGE);
+    if (fresh >= PAGE) madvise(data, fresh, MADV_HUGEPAGE);
 #endif
+    for (size_t at = size; at < fresh; at += size) list.push_back(data + at);
     return data;
   }
 
@@ -56,7 +57,7 @@ class Store {
   }
 
  private:
-  static constexpr size_t LINE = 64, PAGE = 1 << 21;
+  static constexpr size_t LINE = 64, SMALL = 1 << 16, PAGE = 1 << 21;  // of a huge page
   static constexpr int LARGEST = 28;  // 256 MiB; larger blocks are rare and are freed
   struct FreeLists {
     std::vector<void*> blocks[64];

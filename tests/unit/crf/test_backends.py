@@ -247,7 +247,7 @@ def test_cached_lattices_belong_to_their_settings(backend):
 @pytest.mark.skipif(seedbed_lattice is None, reason="module not built")
 def test_module_refuses_wrong_buffers():
     image, unary = picture(4, 5), energies(2, 4, 5)
-    settings, channels = (4, 5, *PARAMS.values()), np.arange(2, dtype=np.int32)
+    settings, channels = (4, 5, *PARAMS.values(), 1), np.arange(2, dtype=np.int32)
     seedbed_lattice.mean_field(image, unary, np.empty_like(unary), channels, *settings)
     for wrong in [
         (image[:3], unary, channels),
@@ -259,6 +259,8 @@ def test_module_refuses_wrong_buffers():
     ]:
         with pytest.raises(ValueError, match="do not fit"):
             seedbed_lattice.mean_field(*wrong[:2], np.empty_like(unary), wrong[2], *settings)
+    with pytest.raises(ValueError, match="do not fit"):
+        seedbed_lattice.mean_field(image, unary, np.empty_like(unary), channels, *settings[:-1], 0)
 
 
 @pytest.mark.parametrize("backend", [*OURS, "pydensecrf"])
