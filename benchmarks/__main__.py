@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from benchmarks.targets import MISSED
 
-NAMES = ("crf", "growing", "random_walk", "evaluation", "inference", "step", "growth")
+NAMES = ("crf", "growing", "random_walk", "evaluation", "inference", "step", "training", "growth")
 
 
 def run(command: Sequence[str], name: str) -> list[str]:

@@ -77,6 +77,7 @@ def step_memory(network: str, crop: int, batch: int, *, checkpointing: bool) -> 
             iterations=2,
             batch=batch,
             accumulation=1,
+            precision="bfloat16",
             optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=5e-4, decay_biases=False),
             schedule=Constant(),
             learning_rate=1e-3,

@@ -17,7 +17,7 @@ from benchmarks.growing import CLASSES, SIDE
 from benchmarks.pairs import Comparison, compare
 from benchmarks.targets import Target
 from seedbed.crf import DenseCRFGrid
-from seedbed.inference.precision import mixed_precision
+from seedbed.inference.precision import autocast
 from seedbed.models import build
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
 from seedbed.training.optimisation import SGD, Constant, Optimisation, make_optimizer
@@ -48,11 +48,13 @@ def made_up_batch(count: int) -> Batch:
 
 def steps(device: torch.device, count: int) -> tuple[Callable[[], None], Callable[[], None]]:
     """A step of DSRG, and one of the network alone."""
+    precision = "float32" if device.type == "cpu" else "bfloat16"
     model = build("vgg16_largefov", CLASSES).to(device).train()
     optimisation = Optimisation(
         iterations=1,
         batch=count,
         accumulation=1,
+        precision=precision,
         optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=0.0, decay_biases=False),
         schedule=Constant(),
         learning_rate=1e-4,
@@ -75,7 +77,7 @@ def steps(device: torch.device, count: int) -> tuple[Callable[[], None], Callabl
 
     def step(loss: Callable[[], Tensor]) -> None:
         optimizer.zero_grad(set_to_none=True)
-        with mixed_precision(device):
+        with autocast(device, precision):
             value = loss()
         value.backward()
         optimizer.step()

@@ -15,6 +15,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import quantise, shard_of, write_maps
 from seedbed.formats.psa import read_cam
 from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
+from seedbed.inference.precision import note_emulation
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.models.network import Network
 from seedbed.models.weights import network_on
@@ -68,7 +69,9 @@ def computed_maps(
         flip=settings.flip,
         size=settings.size,
         resampling=settings.resampling,
+        precision=settings.precision,
     )
+    note_emulation(device, settings.precision)
     check_input_sizes(entries, model, options)
     work = partial(activation_maps, model=model, options=options, settings=settings, device=device)
     return device_map(lambda entry: read_entry(data, entry), work, entries, device, workers)

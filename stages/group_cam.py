@@ -16,6 +16,7 @@ from seedbed.data.text import count_with_examples
 from seedbed.formats.group_wsss import read_attention
 from seedbed.formats.maps import Maps, shard_of, write_maps
 from seedbed.inference.group_maps import GroupMaps, GroupNetworkPass, fuse_sources
+from seedbed.inference.precision import note_emulation
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.models.weights import network_on
 from seedbed.runtime.devices import pick_device
@@ -67,6 +68,7 @@ def attention_maps(
 ) -> GroupMaps:
     """The maps of `settings.source`: accumulated while training, of a separate pass, or both."""
     network_pass = None
+    note_emulation(device, settings.precision)
     if settings.source != "accumulated":
         network_pass = GroupNetworkPass(
             network_on(weights, device, "group"),
@@ -76,6 +78,7 @@ def attention_maps(
             groups=settings.groups,
             size=settings.size,
             seed=settings.seed,
+            precision=settings.precision,
         )
     stored = Maps([accumulated])
     return GroupMaps(

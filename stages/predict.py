@@ -11,6 +11,7 @@ from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import shard_of, write_maps
 from seedbed.inference.multiscale import check_input_sizes
+from seedbed.inference.precision import note_emulation
 from seedbed.inference.probabilities import PredictionOptions, class_probabilities
 from seedbed.models.network import Network
 from seedbed.models.weights import network_on
@@ -37,6 +38,7 @@ def predict(
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
     model = network_on(weights, place, "seg")  # loaded before the workers fork: they share it
+    note_emulation(place, settings.precision)
     options = PredictionOptions(**settings.model_dump())
     check_input_sizes(entries, model, options)
     work = partial(probabilities, model=model, options=options, device=place)

@@ -10,6 +10,7 @@ import torch
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.inference.precision import autocast, note_emulation
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk
 from seedbed.models.weights import network_on
@@ -34,6 +35,7 @@ def random_walk(
     """Write the scores of background and of each image's own classes."""
     entries = shard_of(Index.load(index).split("train"), shard)
     place = pick_device(device)
+    note_emulation(place, settings.precision)
     work = partial(
         walk_image, cams=Maps(cams), weights=weights, data=data, settings=settings, device=place
     )
@@ -58,9 +60,10 @@ def walk_image(
         return np.ones((1, entry.height, entry.width), dtype=np.float16)
     model = network_on(weights, device, "affinity")
     image = torch.from_numpy(read_entry(data, entry)).to(device).permute(2, 0, 1)[None]
-    affinities = model.affinities(
-        pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
-    )
+    with autocast(device, settings.precision):
+        affinities = model.affinities(
+            pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
+        )
     initial = walk_scores(torch.from_numpy(cams.floats(entry.id)).to(device), settings.alpha)
     walked = walk(affinities[0], initial, beta=settings.beta, steps=settings.steps)
     scores = grid_to_pixels(walked, (entry.height, entry.width))

@@ -32,7 +32,12 @@ def train_affinity(
     """Train on pairs of cells with confident labels."""
     dataset = Index.load(index)
     # Pairs have no classes; AffinityNet takes them only to be built like every other network.
-    spec = NetworkSpec(name=settings.network, options=settings.options, classes=dataset.class_names)
+    spec = NetworkSpec(
+        name=settings.network,
+        options=settings.options,
+        classes=dataset.class_names,
+        precision=settings.precision,
+    )
     model = make_network(settings, spec, initial)
     samples = Samples(
         dataset.split("train"),

@@ -32,6 +32,7 @@ def train_classifier(
         name=settings.network,
         options={**settings.options, **settings.pooling.model_dump()},
         classes=dataset.class_names[1:],
+        precision=settings.precision,
     )
     model = make_network(settings, spec, initial)
     samples = Samples(

@@ -39,6 +39,7 @@ def train_group(
         name=settings.network,
         options={**settings.options, **pooling, "group_size": settings.group_size},
         classes=dataset.class_names[1:],
+        precision=settings.precision,
     )
     model = make_network(settings, spec, initial)
     samples = Samples(

@@ -51,6 +51,7 @@ def train_round(
         name=settings.network,
         options=settings.options,
         classes=dataset.class_names,
+        precision=settings.precision,
         source_ids=dataset.table.source_ids.tolist(),
     )
     model = make_network(settings, spec, initial)

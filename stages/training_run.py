@@ -54,6 +54,7 @@ def make_optimisation(settings: TrainingSettings) -> Optimisation:
         iterations=settings.iterations,
         batch=settings.batch,
         accumulation=settings.accumulation,
+        precision=settings.precision,
         optimizer=OPTIMIZERS[settings.optimizer.kind](**optimizer),
         schedule=SCHEDULES[settings.schedule.kind](**schedule),
         learning_rate=settings.learning_rate,

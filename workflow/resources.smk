@@ -65,7 +65,10 @@ def training(key):
         trained = block(fill(key, wildcards))
         fixed, kilobytes = (1200, 2) if trained.network.startswith("tiny") else (3000, 8)
         images = getattr(trained, "group_size", 1)  # that a sample consists of
-        pixels = math.ceil(trained.batch / trained.accumulation) * images * trained.crop**2
+        # The parts of the batch that the threads of a CPU compute beside each other.
+        beside = min(trained.accumulation, run.compute_threads)
+        part = math.ceil(trained.batch / trained.accumulation)
+        pixels = part * beside * images * trained.crop**2
         return fixed * run.training_processes + kilobytes * pixels // 1000, 0
 
     def runtime(wildcards, attempt):

@@ -61,6 +61,7 @@ def trained(setup: Setup, objective: MaskObjective, accumulation: int) -> dict[s
             device=setup.device,
             checkpoint=Checkpoint(Path(folder) / "weights.pt", ""),
             seed=0,
+            threads=torch.get_num_threads(),
         )
     return {name: tensor.cpu() for name, tensor in made.model.state_dict().items()}
 

@@ -18,7 +18,7 @@ def predict(setup: Setup, *, network: str) -> Outcome:
     torch.manual_seed(SEED)
     with setup.device:
         model = build("tiny_seg" if setup.small else network, CLASSES).eval()
-    settings = PredictSettings(scales=[0.75, 1.0, 1.25], flip=True)
+    settings = PredictSettings(scales=[0.75, 1.0, 1.25], flip=True, precision=setup.precision)
     options = PredictionOptions(**settings.model_dump())
     photographs = [image(seed, size) for seed in range(count)]
 

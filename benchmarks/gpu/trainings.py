@@ -79,6 +79,7 @@ def optimisation(batch: int, accumulation: int = 1, iterations: int = 1) -> Opti
         iterations=iterations,
         batch=batch,
         accumulation=accumulation,
+        precision="float32",
         optimizer=SGD(momentum=0.9, nesterov=False, weight_decay=5e-4, decay_biases=False),
         schedule=Constant(),
         learning_rate=1e-5,

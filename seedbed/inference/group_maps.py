@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.maps import quantise
-from seedbed.inference.precision import mixed_precision
+from seedbed.inference.precision import Precision, autocast
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize_image
@@ -58,6 +58,7 @@ class GroupNetworkPass:
         groups: groups in which each image is seen.
         size: side of the square in pixels to which images are warped.
         seed: of the partners, and of a dropout that stays active in evaluation.
+        precision: of the network's operations.
 
     """
 
@@ -68,6 +69,7 @@ class GroupNetworkPass:
     groups: int
     size: int
     seed: int
+    precision: Precision
 
     def draw_groups(self, position: int) -> Groups:
         """Draw the groups of the image at a position of the data set, itself first in each."""
@@ -79,7 +81,7 @@ class GroupNetworkPass:
         """Class maps before the graph, plain and mirrored: (H, W, 3) uint8 → (2, K, h, w)."""
         pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
         square = resize_image(pixels, (self.size, self.size), "antialias")
-        with mixed_precision(self.device):
+        with autocast(self.device, self.precision):
             batch = self.network.preprocess(torch.cat([square, square.flip(-1)]))
             nodes = self.network.maps(batch)
         return nodes.float().cpu().numpy()
@@ -106,7 +108,7 @@ class GroupNetworkPass:
         for members in groups:
             before = np.stack([nodes[member] for member in members], axis=1)
             before = torch.from_numpy(before).to(self.device)
-            with mixed_precision(self.device):
+            with autocast(self.device, self.precision):
                 after = self.network.pass_messages(before)
             plain, mirrored = mean_maps(before, after.float())[:, 0, channels]
             outputs += [plain, mirrored.flip(-1)]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.data.index import ImageEntry
-from seedbed.inference.precision import mixed_precision
+from seedbed.inference.precision import Precision, autocast
 from seedbed.methods.resampling import resize_image
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
@@ -30,6 +30,7 @@ class MultiScale:
         size: side of a square in pixels to which the image is warped before scaling; None keeps
             its size.
         resampling: method of `seedbed.methods.resampling.resize_image`.
+        precision: of the network's operations.
 
     """
 
@@ -37,6 +38,7 @@ class MultiScale:
     flip: bool
     size: int | None
     resampling: str
+    precision: Precision
 
     def input_sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Size (rows, columns) of the network's input at each scale, at least one pixel.
@@ -59,13 +61,12 @@ def multi_scale(
     """Outputs of a network for one image at several scales.
 
     The image and its mirror image form one batch. Different images are never batched: the batch
-    size affects the order of summation, and so an image's result would depend on the others. On a
-    GPU the network runs in bfloat16 where supported.
+    size affects the order of summation, and so an image's result would depend on the others.
 
     Args:
         network: images (N, 3, h, w) in [0, 255], not preprocessed → maps (N, C, h', w').
         image: RGB uint8 (H, W, 3).
-        options: scales, flip, size and resampling.
+        options: scales, flip, size, resampling and precision.
         device: the network's device.
 
     Returns:
@@ -78,7 +79,7 @@ def multi_scale(
     for size in options.input_sizes(*image.shape[:2]):
         resized = resize_image(pixels, size, options.resampling)
         batch = torch.cat([resized, resized.flip(-1)]) if options.flip else resized
-        with mixed_precision(device):
+        with autocast(device, options.precision):
             plain, *mirrored = network(batch).float()
         outputs += [plain, *(output.flip(-1) for output in mirrored)]
     return outputs

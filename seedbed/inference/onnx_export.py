@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.models.heads.deeplab import Dropout
+from seedbed.models.dropout import Dropout
 from seedbed.models.layers import SameMaxPool2d
 from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic

@@ -1,11 +1,41 @@
-"""Numerical precision of networks."""
+"""Numerical precision of the networks' operations."""
 
 import contextlib
+import platform
+import sys
+from typing import Literal
 
 import torch
 
+Precision = Literal["float32", "bfloat16"]
 
-def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Autocast to bfloat16 on GPUs that support it; a null context otherwise."""
-    supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.autocast("cuda", torch.bfloat16) if supported else contextlib.nullcontext()
+
+def autocast(
+    device: torch.device, precision: Precision
+) -> contextlib.AbstractContextManager[object]:
+    """The context in which a network computes with the given precision.
+
+    "bfloat16" is PyTorch's automatic mixed precision: convolutions and matrix products in bfloat16,
+    what needs more (losses, norms, softmax) in float32; weights stay in float32.
+    """
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def note_emulation(device: torch.device, precision: Precision) -> None:
+    """Say that bfloat16 is slow on a device that has no instructions for it."""
+    if precision == "bfloat16" and not _has_bfloat16(device):
+        print(
+            f"precision: bfloat16: this {'GPU' if device.type == 'cuda' else 'CPU'} computes it"
+            " without instructions of its own: same results, but slower than float32",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    x86 = platform.machine().lower() in ("x86_64", "amd64")  # of others PyTorch says nothing
+    return not x86 or torch.cpu._is_avx512_bf16_supported()

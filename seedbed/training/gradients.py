@@ -1,27 +1,26 @@
-"""The gradients of an iteration, accumulated over as many parts as the GPU's memory demands."""
+"""The gradients of an iteration, computed in as many parts as the GPU's memory demands."""
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from seedbed.inference.precision import mixed_precision
 from seedbed.runtime.errors import UserError
 from seedbed.training.objectives.objective import CollectingObjective, Objective
 from seedbed.training.optimisation import Optimisation
+from seedbed.training.parts import PartComputer, PartResult, add_pairwise
 from seedbed.training.processes import ProcessGroup
 from seedbed.training.samples import Batch
 
-# Multiples of this separate the seeds of the processes: the CPU's generator uses the lower 32 bits.
-RANK_STRIDE = 0x9E3779B1
-
 
 class Gradients:
-    """Computes the gradients of a batch in equal parts, smaller ones where memory is short."""
+    """Computes the gradients of a batch in equal parts, smaller ones where memory is short.
+
+    threads: of the CPU, which share the parts on a CPU (see `PartComputer`).
+    """
 
     def __init__(
         self,
@@ -29,18 +28,25 @@ class Gradients:
         objective: Objective,
         optimisation: Optimisation,
         device: torch.device,
+        *,
         seed: int,
+        threads: int,
         processes: ProcessGroup,
     ) -> None:
         self.model = model
         self.objective = objective
         self.accumulation = optimisation.accumulation
         self.batch = optimisation.batch
-        self.device = device
-        self.seed = seed
         self.processes = processes
-        norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-        self.statistics = [buffer for norm in norms for buffer in norm.buffers()]
+        self.compute = PartComputer(
+            model,
+            objective,
+            parts=self.parts,
+            precision=optimisation.precision,
+            threads=threads,
+            device=device,
+            seed=seed,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The number of parts of a batch."""
@@ -62,41 +68,32 @@ class Gradients:
             UserError: if the GPU has too little memory even for one image or group at a time.
 
         """
-        while (values := self._try(batch, step)) is None:
+        while (mean := self._try(batch, step)) is None:
             self._use_smaller_parts(len(batch.images), step)
-        if isinstance(self.objective, CollectingObjective):
-            self.objective.commit(self.processes.gather(self.objective.pending))
-            self.objective.pending = []
-        return self._average(values)
-
-    def _try(self, batch: Batch, step: int) -> dict[str, Tensor] | None:
-        """The mean values; None, with all state as before, if a process's GPU is out of memory."""
-        statistics = [buffer.clone() for buffer in self.statistics]
-        # The main process draws what a single process would, each other one draws its own.
-        torch.manual_seed(self.seed * 1_000_003 + step + self.processes.rank * RANK_STRIDE)
-        self.model.zero_grad(set_to_none=True)
-        out_of_memory = False
-        try:
-            values = _accumulate(
-                self.model, self.objective, batch.split(self.parts), step, self.device
-            )
-        except torch.OutOfMemoryError:
-            # Leave the handler before going on: the error keeps all tensors of the step alive.
-            out_of_memory = True
-        if not self.processes.any(out_of_memory):
-            return values
-        self._undo(statistics)
-        return None
-
-    def _undo(self, statistics: Sequence[Tensor]) -> None:
-        """Forget what an attempt computed; restore the running statistics of norms."""
-        self.model.zero_grad(set_to_none=True)
-        for buffer, value in zip(self.statistics, statistics, strict=True):
+        for parameter, gradient in zip(self.compute.parameters, mean.gradients, strict=True):
+            parameter.grad = gradient
+        for buffer, value in zip(self.compute.statistics, mean.statistics, strict=True):
             buffer.copy_(value)
         if isinstance(self.objective, CollectingObjective):
-            self.objective.pending = []
-        if self.device.type == "cuda":
+            self.objective.commit(self.processes.gather(mean.collected))
+        return mean.values
+
+    def _try(self, batch: Batch, step: int) -> PartResult | None:
+        """The mean over all parts; None if the GPU of one of the processes is out of memory."""
+        self.model.zero_grad(set_to_none=True)
+        total = None
+        try:
+            first = self.processes.rank * self.parts
+            total = add_pairwise(self.compute(batch.split(self.parts), step, first))
+        except torch.OutOfMemoryError:
+            # Leave the handler before going on: the error keeps all tensors of the step alive.
+            pass
+        if not self.processes.any(total is None):
+            return self._average(total)
+        if self.compute.device.type == "cuda":
+            del total
             torch.cuda.empty_cache()
+        return None
 
     def _use_smaller_parts(self, images: int, step: int) -> None:
         """Raise the number of parts to at least twice as many; UserError if that cannot be."""
@@ -118,25 +115,14 @@ class Gradients:
                 flush=True,
             )
 
-    def _average(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Average gradients, running statistics and values over the processes."""
-        if self.processes.size == 1:
-            return values
-        means = torch.stack([value.float() for value in values.values()])
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        running = [buffer for buffer in self.statistics if buffer.is_floating_point()]
-        self.processes.average([means, *gradients, *running])
-        return dict(zip(values, means, strict=True))
-
-
-def _accumulate(
-    model: nn.Module, objective: Objective, parts: Sequence[Batch], step: int, device: torch.device
-) -> dict[str, Tensor]:
-    """Accumulate the gradients of the mean loss of equal parts; return the mean values."""
-    results: list[dict[str, Tensor]] = []
-    for part in parts:
-        with mixed_precision(device):
-            values = objective(model, part.to(device), step)
-        (values["loss"] / len(parts)).backward()
-        results.append({name: value.detach() for name, value in values.items()})
-    return {name: torch.stack([each[name] for each in results]).mean(0) for name in results[0]}
+    def _average(self, total: PartResult) -> PartResult:
+        """Divide the sum over the parts of this process, and average over the processes."""
+        values = torch.stack([value.float() for value in total.values.values()])
+        # New tensors, since autograd's may share memory with each other.
+        values = values / self.parts
+        gradients = [None if each is None else each / self.parts for each in total.gradients]
+        statistics = [b / self.parts if b.is_floating_point() else b for b in total.statistics]
+        means = [t for t in (values, *gradients, *statistics) if t is not None]
+        self.processes.average([mean for mean in means if mean.is_floating_point()])
+        named = dict(zip(total.values, values, strict=True))
+        return PartResult(named, gradients, statistics, total.collected)

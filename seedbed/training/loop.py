@@ -31,6 +31,7 @@ def train(
     device: torch.device,
     checkpoint: Checkpoint,
     seed: int,
+    threads: int,
     events: Path | None = None,
     preview: Preview | None = None,
     processes: ProcessGroup = SINGLE_PROCESS,
@@ -38,8 +39,8 @@ def train(
     """Train the model in place, on `device`, and return the rows of the log.
 
     batches(start) yields the batches of the iterations from `start`, counted from 0, on: of several
-    processes, this process's share of each. events: folder for TensorBoard, or None. preview:
-    refreshed now and then, and written at the end.
+    processes, this process's share of each. threads: of the CPU, see `PartComputer`. events: folder
+    for TensorBoard, or None. preview: refreshed now and then, and written at the end.
 
     A training continues from its checkpoint. Dropout and other random choices depend on (seed,
     iteration) alone, so a resumed training gives the same bytes as an uninterrupted one. When the
@@ -51,7 +52,9 @@ def train(
 
     """
     model.to(device).train()
-    gradients = Gradients(model, objective, optimisation, device, seed, processes)
+    gradients = Gradients(
+        model, objective, optimisation, device, seed=seed, threads=threads, processes=processes
+    )
     training = _Training(model, optimisation, gradients)
     step = start = checkpoint.restore(training.parts)
     steps = batches(start)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.tables import write_tsv
+from seedbed.inference.precision import Precision, note_emulation
 from seedbed.models import build
 from seedbed.models.network import Network
 from seedbed.models.registry import Option
@@ -23,7 +24,7 @@ from seedbed.training.optimisation import Optimisation
 from seedbed.training.previews import Preview
 from seedbed.training.processes import ProcessGroup, launched_process_group
 from seedbed.training.sampler import Request, batch_requests
-from seedbed.training.samples import Batch, Samples, loader
+from seedbed.training.samples import Batch, Samples, loader, read_ahead
 
 Requests = Iterator[list[Request]]
 
@@ -32,13 +33,14 @@ Requests = Iterator[list[Request]]
 class NetworkSpec:
     """What a network is built from, and what its outputs are.
 
-    name, options: of `seedbed.build`; classes: the outputs' names; source_ids: the ids of the
-    classes in the data set's own masks, or None.
+    name, options: of `seedbed.build`; classes: the outputs' names; precision: in which it is
+    trained; source_ids: the ids of the classes in the data set's own masks, or None.
     """
 
     name: str
     options: Mapping[str, Option]
     classes: Sequence[str]
+    precision: Precision
     source_ids: Sequence[int] | None = None
 
     def build(self, *, seed: int, initial: Path | None, new_head: NewHead) -> Network:
@@ -52,7 +54,14 @@ class NetworkSpec:
     def save(self, path: Path, model: Network) -> None:
         """Write the trained network, so that `load_network` can build it again."""
         save_network(
-            path, model, self.name, len(self.classes), self.options, self.classes, self.source_ids
+            path,
+            model,
+            self.name,
+            len(self.classes),
+            self.options,
+            self.classes,
+            self.source_ids,
+            self.precision,
         )
 
 
@@ -116,11 +125,12 @@ def train_network(
             little memory for the network.
 
     """
-    torch.set_num_threads(execution.threads)
     be_deterministic(execution.deterministic)
     with launched_process_group() as processes, _lock(checkpoint, processes):
         _check_divides(processes, optimisation.batch)
         device = pick_device(execution.device, processes)
+        if processes.is_main:
+            note_emulation(device, optimisation.precision)
         share = _Share(samples, optimisation, processes, regroup, execution.threads, device)
         with _memory_errors_explained():
             rows = train(
@@ -131,6 +141,7 @@ def train_network(
                 device=device,
                 checkpoint=checkpoint,
                 seed=samples.seed,
+                threads=execution.threads,
                 events=log.with_name("tensorboard"),
                 preview=preview,
                 processes=processes,
@@ -156,9 +167,9 @@ class _Share:
         batch, stop = self.optimisation.batch, self.optimisation.iterations
         requests = batch_requests(len(self.samples), batch, start, stop, self.samples.seed)
         share = self.regroup(self.processes.shard(requests))
-        on_gpu = self.device.type == "cuda"  # on the CPU the threads compute, and load in turn
-        workers = self.threads if on_gpu else 0
-        return loader(self.samples, share, workers=workers, pin_memory=on_gpu)
+        if self.device.type == "cpu":
+            return read_ahead(loader(self.samples, share, workers=0))
+        return loader(self.samples, share, workers=self.threads, pin_memory=True)
 
 
 def _lock(checkpoint: Checkpoint, processes: ProcessGroup) -> AbstractContextManager[None]:

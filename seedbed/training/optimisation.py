@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
+from seedbed.inference.precision import Precision
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
@@ -74,8 +76,9 @@ Schedule = Constant | Poly | Step | MultiStep | OneCycle
 class Optimisation:
     """How a training changes the weights.
 
-    batch: images, or groups of images, of an iteration, over all processes. accumulation: parts
-    in which a batch is computed, one after the other, to save memory; their gradients are averaged.
+    batch: images, or groups of images, of an iteration, over all processes. accumulation: equal
+    parts in which a batch is computed (see `PartComputer`); their gradients are averaged.
+    precision: of the network's operations.
     learning_rate: at its highest, before the multipliers. multipliers: of the rate of pretrained
     weights, pretrained biases, new weights and new biases (as in Caffe's param blocks).
     """
@@ -83,6 +86,7 @@ class Optimisation:
     iterations: int
     batch: int
     accumulation: int
+    precision: Precision
     optimizer: Optimizer
     schedule: Schedule
     learning_rate: float
@@ -123,13 +127,13 @@ def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[
 
 
 def make_optimizer(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """PyTorch's optimiser of the model's parameter groups."""
+    """PyTorch's optimiser of the model's parameter groups, in its implementation by one kernel."""
     groups = parameter_groups(model, optimisation)
     match optimisation.optimizer:
         case AdamW():
-            return torch.optim.AdamW(groups)
+            return torch.optim.AdamW(groups, fused=True)
         case SGD(momentum=momentum, nesterov=nesterov):
-            return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov)
+            return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def base_rate(optimizer: torch.optim.Optimizer) -> float:

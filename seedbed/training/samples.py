@@ -1,6 +1,7 @@
 """Training samples: an image, its tags and what else supervises it, under one random view."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,3 +131,12 @@ def loader(
     except (ConnectionError, EOFError) as error:
         # The worker died while it sent a batch, before DataLoader noticed and raised RuntimeError.
         raise RuntimeError(f"DataLoader worker ended while sending a batch: {error}") from error
+
+
+def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the batches, of which one more is prepared meanwhile by a thread."""
+    with ThreadPoolExecutor(1, "reader", torch.set_num_threads, (1,)) as reader:
+        upcoming = reader.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = reader.submit(next, batches, None)
+            yield batch

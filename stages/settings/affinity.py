@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from stages.settings.base import Block, Count, Positive
+from stages.settings.base import Block, Count, Positive, Precision
 from stages.settings.inference import CRFSettings
 from stages.settings.training import (
     SGD,
@@ -61,3 +61,4 @@ class RandomWalkSettings(Block):
     border_sources: bool = Field(
         False, description="link the cells at the image border as well, which PSA does not"
     )
+    precision: Precision = "float32"

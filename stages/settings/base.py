@@ -1,7 +1,7 @@
 """What all blocks of settings share: the base class, and types with bounds."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,13 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
+Precision = Annotated[
+    Literal["float32", "bfloat16"],
+    Field(
+        description="of the network's operations; bfloat16 is mixed precision, faster on GPUs and"
+        " CPUs that have instructions for it, slower on others"
+    ),
+]
 Range = TypeVar("Range", bound=tuple[float, float])
 
 

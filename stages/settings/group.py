@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.settings.base import Block, Count, Fraction, Positive, Seed
+from stages.settings.base import Block, Count, Fraction, Positive, Precision, Seed
 from stages.settings.training import (
     SGD,
     Multipliers,
@@ -66,4 +66,5 @@ class GroupCamSettings(Block):
         256, description="side, in pixels, of the square that images are resized to for it"
     )
     seed: Seed = Field(0, description="random seed of these groups")
+    precision: Precision = "float32"
     power: Positive = Field(1.0, description="exponent of every map")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from stages.settings.base import Block, Count, NonNegative, Seed, Zoom
+from stages.settings.base import Block, Count, NonNegative, Precision, Seed, Zoom
 
 # How maps are resized, all bilinearly: with half-pixel centres (OpenCV, PyTorch), with the corner
 # pixels kept in place (SciPy's zoom, Caffe's Interp), or as TensorFlow 1 does.
@@ -59,6 +59,7 @@ class ScalesSettings(Block):
         description="side, in pixels, of the square that images are resized to before scaling;"
         " null: the image's own size",
     )
+    precision: Precision = "float32"
 
 
 class PredictSettings(ScalesSettings):

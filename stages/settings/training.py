@@ -27,6 +27,7 @@ from stages.settings.base import (
     NonNegative,
     PathText,
     Positive,
+    Precision,
     Seed,
     Zoom,
     ordered,
@@ -292,8 +293,11 @@ class TrainingSettings(Block):
     )
     accumulation: Count = Field(
         1,
-        description="number of parts that a batch is computed in, in turn, to save memory",
+        description="number of equal parts that a batch is computed in, and batch norm normalises"
+        " over: on a GPU in turn, which saves memory, on a CPU beside each other by the"
+        " `run.compute_threads`, which is faster than to share every operation",
     )
+    precision: Precision = "float32"
     view: View = WarpView()
     optimizer: Optimizer = SGD()
     schedule: Schedule = ConstantSchedule()

@@ -72,6 +72,7 @@ def run(make_batch, tmp_path):
             device=torch.device("cpu"),
             checkpoint=checkpoint,
             seed=5,
+            threads=1,
         )
         return model, objective, rows
 

@@ -112,6 +112,7 @@ def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resam
     found = made(weights=tmp_path / "w.pt", resampling=resampling, scales=[1.0, 2.0], size=9)
     assert found["a"].tolist() == [[[255, 0, 0], [0, 0, 127]], [[255, 0, 0], [0, 0, 0]]]
     options = {"scales": [1.0, 2.0], "flip": True, "size": 9, "resampling": resampling}
+    options["precision"] = "float32"
     assert shown == [MultiScale(**options)] * 2
 
 

@@ -63,6 +63,7 @@ def test_the_optimisation_is_the_settings_one():
         "iterations": 7,
         "batch": 6,
         "accumulation": 3,
+        "precision": "bfloat16",
         "learning_rate": 0.02,
         "multipliers": (1, 2, 10, 20),
     }
@@ -91,7 +92,12 @@ def test_schedules_have_the_settings_values(schedule, expected):
 def test_a_new_head_does_not_take_the_files_weights(tmp_path):
     torch.manual_seed(5)
     torch.save(build("tiny_seg", 3).state_dict(), tmp_path / "w.pth")
-    spec = NetworkSpec(name="tiny_seg", options={}, classes=["background", "cat", "dog"])
+    spec = NetworkSpec(
+        name="tiny_seg",
+        options={},
+        classes=["background", "cat", "dog"],
+        precision="float32",
+    )
     whole, new_head = (
         make_network(TrainingSettings(**SHORT, new_head=new), spec, tmp_path / "w.pth").state_dict()
         for new in (False, True)

@@ -53,6 +53,7 @@ def optimisation(iterations=1, **changes):
     neutral = {
         "batch": 8,
         "accumulation": 1,
+        "precision": "float32",
         "optimizer": adamw(),
         "schedule": Constant(),
         "learning_rate": 1e-3,
@@ -142,6 +143,7 @@ def run_toy(
         device=CPU,
         checkpoint=Checkpoint(path, digest),
         seed=5,
+        threads=1,
         **(watching or {}),
     )
     return network, minimised, rows

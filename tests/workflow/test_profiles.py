@@ -136,14 +136,17 @@ def test_a_further_attempt_asks_for_more(project):
 
 
 def test_larger_networks_and_batches_ask_for_more(project, tmp_path):
-    def training(**changes) -> dict[str, int]:
+    def training(threads=1, **changes) -> dict[str, int]:
         path = tmp_path / "overlay.yaml"
-        path.write_text(yaml.safe_dump({"classifier": {"network": "vgg16_cam", **changes}}))
+        overlay = {"classifier": {"network": "vgg16_cam", **changes}}
+        path.write_text(yaml.safe_dump({**overlay, "run": {"compute_threads": threads}}))
         asked = resources(project, "--configfile", "config.yaml", str(path))
         return asked["results/benchmarks/classifier.tsv"]
 
     # 3 GB, and 8 kB for each of 15 × 321 × 321 pixels
-    small = training(batch=15, crop=321, iterations=600)
+    small = training(batch=15, accumulation=1, crop=321, iterations=600)
     assert small["mem_mb"] == 3000 + 12364 and small["runtime"] == 10 + 20
     assert training(batch=15, accumulation=5, crop=321)["mem_mb"] == 3000 + 2472
-    assert training(batch=15, crop=321, iterations=10**6)["runtime"] == 24 * 60
+    parts_at_a_time = training(threads=2, batch=15, accumulation=5, crop=321)
+    assert parts_at_a_time["mem_mb"] == 3000 + 4945
+    assert training(batch=15, accumulation=1, crop=321, iterations=10**6)["runtime"] == 24 * 60

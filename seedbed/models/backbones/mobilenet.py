@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from seedbed.models.layers import FrozenBatchNorm, conv
+from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv
 from seedbed.models.network import Backbone
 
 # Expansion, output channels, number of blocks, stride of the first block: table 2 of the paper.
@@ -28,7 +28,7 @@ def _conv_norm(
 
 def _conv_norm_relu(*sizes: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Module:
     layers = _conv_norm(*sizes, stride=stride, dilation=dilation, groups=groups)
-    return nn.Sequential(*layers, nn.ReLU6(inplace=True))
+    return FoldedSequential(*layers, nn.ReLU6(inplace=True))
 
 
 class InvertedResidual(nn.Module):
@@ -40,7 +40,7 @@ class InvertedResidual(nn.Module):
         super().__init__()
         hidden = inputs * expansion
         expand = [_conv_norm_relu(inputs, hidden, 1)] if expansion > 1 else []
-        self.conv = nn.Sequential(
+        self.conv = FoldedSequential(
             *expand,
             _conv_norm_relu(hidden, hidden, 3, stride=stride, dilation=dilation, groups=hidden),
             *_conv_norm(hidden, outputs, 1),

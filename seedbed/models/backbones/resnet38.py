@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from seedbed.models.dropout import ChannelDropout, same_draws_twice
 from seedbed.models.layers import FrozenBatchNorm
 from seedbed.models.network import Backbone
 
@@ -59,7 +60,7 @@ class Block(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(N, inputs, h, w) → (N, outputs, h / stride, w / stride), halves rounded up."""
         if self.checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._sum, features, use_reentrant=False)
+            return checkpoint(self._sum, features, use_reentrant=False, context_fn=same_draws_twice)
         return self._sum(features)
 
     def _sum(self, features: Tensor) -> Tensor:
@@ -102,10 +103,10 @@ class Bottleneck(Block):
         quarter, half = outputs // 4, outputs // 2
         self.conv_branch2a = _conv(inputs, quarter, 1)
         self.bn_branch2b1 = FrozenBatchNorm(quarter)
-        self.dropout_2b1 = nn.Dropout2d(dropout)
+        self.dropout_2b1 = ChannelDropout(dropout)
         self.conv_branch2b1 = _conv(quarter, half, 3, dilation=dilation)
         self.bn_branch2b2 = FrozenBatchNorm(half)
-        self.dropout_2b2 = nn.Dropout2d(dropout)
+        self.dropout_2b2 = ChannelDropout(dropout)
         self.conv_branch2b2 = _conv(half, outputs, 1)
 
     def branch(self, normalised: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from seedbed.models.dropout import ChannelDropout
 from seedbed.models.layers import Padding, conv, max_pool
 from seedbed.models.network import SEC_MEAN, Backbone, Preprocessing
 
@@ -74,7 +75,7 @@ def psa_vgg16(*, fc6_dilation: int) -> Backbone:
     features[:CONV3].requires_grad_(False)
     features.add_module("fc6", conv(512, PSA_CHANNELS, dilation=fc6_dilation))
     features.add_module("relu6", nn.ReLU(inplace=True))
-    features.add_module("drop6", nn.Dropout2d(0.5))
+    features.add_module("drop6", ChannelDropout(0.5))
     features.add_module("fc7", conv(PSA_CHANNELS, PSA_CHANNELS, 1))
     features.add_module("relu7", nn.ReLU(inplace=True))
     return Backbone(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seedbed.models.backbones.resnet38 import freeze_first_stages, resnet38
 from seedbed.models.backbones.vgg import psa_vgg16
+from seedbed.models.dropout import ChannelDropout, Dropout
 from seedbed.models.layers import output_conv
 from seedbed.models.network import Backbone, Network
 
@@ -66,7 +67,7 @@ class Classifier(Network):
     ) -> None:
         super().__init__(backbone)
         classes = output_conv(backbone.channels, num_classes, bias=False)
-        self.head = nn.Sequential(nn.Dropout(dropout), classes)
+        self.head = nn.Sequential(Dropout(dropout), classes)
         self.pool = Pooling(top_weight, top_fraction)
 
     def maps(self, images: Tensor) -> Tensor:
@@ -91,7 +92,7 @@ class ChannelDropoutClassifier(Classifier):
         super().__init__(backbone, num_classes, **pooling)
         classes = nn.Conv2d(backbone.channels, num_classes, 1, bias=False)
         nn.init.xavier_uniform_(classes.weight)
-        self.head = nn.Sequential(OrderedDict(dropout=nn.Dropout2d(dropout), fc8=classes))
+        self.head = nn.Sequential(OrderedDict(dropout=ChannelDropout(dropout), fc8=classes))
 
 
 def vgg16_cls(num_classes: int, **options: float) -> ChannelDropoutClassifier:

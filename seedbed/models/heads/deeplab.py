@@ -5,10 +5,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seedbed.models.backbones.resnet import resnet101, resnet101_features
 from seedbed.models.backbones.vgg import vgg16, vgg16_features
+from seedbed.models.dropout import Dropout
 from seedbed.models.layers import FrozenBatchNorm, Padding, conv, init_normal, max_pool
 from seedbed.models.network import DEEPLAB_MEAN, DSRG_MEAN, IMAGENET, Network, Preprocessing
 
@@ -17,18 +17,6 @@ ASPP_RATES = (6, 12, 18, 24)
 LARGE_FOV_RATE = 12
 STD = 0.01
 PREPROCESSINGS = {"caffe": DEEPLAB_MEAN, "imagenet": IMAGENET}
-
-
-class Dropout(nn.Dropout):
-    """Dropout of one half that `in_eval` keeps active in evaluation too."""
-
-    def __init__(self, *, in_eval: bool) -> None:
-        super().__init__(0.5)
-        self.in_eval = in_eval
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Any shape → the same shape."""
-        return F.dropout(features, self.p, training=self.training or self.in_eval)
 
 
 class VggHead(nn.Module):

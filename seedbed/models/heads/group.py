@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.models.backbones.vgg import vgg16, vgg16_features
+from seedbed.models.dropout import current_generator
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.layers import conv_relu, output_conv
 from seedbed.models.network import IMAGENET, Backbone, Network
@@ -49,7 +50,8 @@ def graph_dropout(states: Tensor) -> Tensor:
     The draws are made on the CPU, so that a seed gives the same masks on every device.
     """
     strength = states.mean(dim=2, keepdim=True)
-    drop = torch.rand(*states.shape[:2], 1, 1, 1).to(states.device) < DROP_PROBABILITY
+    drawn = torch.rand(*states.shape[:2], 1, 1, 1, generator=current_generator())
+    drop = drawn.to(states.device) < DROP_PROBABILITY
     weak = strength < DROP_THRESHOLD * strength.amax(dim=(3, 4), keepdim=True)
     mask = torch.where(drop, weak.to(states.dtype), strength.sigmoid())
     return (states * mask + states) / 2

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from seedbed.models.backbones.vgg import vgg16, vgg16_features
+from seedbed.models.dropout import Dropout
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.layers import init_normal
 from seedbed.models.network import SEC_MEAN, Network
@@ -19,7 +20,7 @@ class ForegroundHead(nn.Module):
         self.fc6 = init_normal(nn.Conv2d(512, WIDTH, 3, padding=1), STD)
         self.fc7 = init_normal(nn.Conv2d(WIDTH, WIDTH, 3, padding=1), STD)
         self.fc8 = init_normal(nn.Conv2d(WIDTH, num_classes, 1, bias=False), STD)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = Dropout(0.5)
 
     def forward(self, features: Tensor) -> Tensor:
         """(N, 512, h, w) → class maps (N, K, h, w), any sign."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from seedbed.methods.regions import Region
 from seedbed.methods.resampling import resize_part
 from seedbed.models.backbones.resnet38 import resnet38
+from seedbed.models.dropout import Dropout
 from seedbed.models.layers import conv_relu, output_conv
 from seedbed.models.network import Backbone, Network
 from seedbed.runtime.errors import UserError
@@ -38,7 +39,7 @@ class SegmentationHead(nn.Module):
         super().__init__()
         norm, slim = backbone.norm, SKIP_CHANNELS
         self.context = conv_relu(backbone.channels, width, dilation=rate, norm=norm)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         if skip:
             self.high = conv_relu(width, slim, kernel=1, norm=norm)
             self.low = conv_relu(backbone.low_channels, slim, kernel=1, norm=norm)

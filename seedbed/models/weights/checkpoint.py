@@ -27,6 +27,7 @@ def save_network(
     options: Mapping[str, Option],
     classes: Sequence[str],
     source_ids: Sequence[int] | None = None,
+    precision: str | None = None,
 ) -> None:
     """Write a network that `build(name, num_classes, **options)` made.
 
@@ -40,6 +41,7 @@ def save_network(
         options: its options.
         classes: names of its classes.
         source_ids: ids of its classes in the data set's own masks, starting with background's 0.
+        precision: in which it was trained, for the record; None: not known.
 
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -52,6 +54,7 @@ def save_network(
             "options": dict(options),
             "classes": list(classes),
             "source_ids": None if source_ids is None else [int(number) for number in source_ids],
+            "precision": precision,
             "state_dict": state,
         },
         buffer,

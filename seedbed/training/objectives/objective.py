@@ -1,8 +1,9 @@
 """What a training minimises: the interface of all objectives."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -31,13 +32,20 @@ class Objective(ABC):
 class CollectingObjective(Objective):
     """An objective that collects results while training, of completed iterations only.
 
-    An iteration may be computed in parts, be repeated (when the GPU's memory is short) and be
-    shared by processes. So a call only appends its results to `pending`, on the CPU; after the
-    iteration `commit` gets the results of all parts and all processes.
+    An iteration may be computed in parts beside each other, be repeated (when the GPU's memory is
+    short) and be shared by processes. So each part is computed by a `collector` of its own, whose
+    call only appends its results to `pending`, on the CPU; after the iteration `commit` gets the
+    results of all parts and all processes.
     """
 
     def __init__(self) -> None:
         self.pending: list[Any] = []
+
+    def collector(self) -> Self:
+        """A copy that shares everything but has nothing pending."""
+        collector = copy.copy(self)
+        collector.pending = []
+        return collector
 
     @abstractmethod
     def commit(self, results: list[Any]) -> None:

@@ -42,7 +42,16 @@ def entries_of(names, labels=(1, 3), size=4):
 
 def network_pass(network, entries, *, groups, size, seed):
     index = GroupIndex([entry.labels for entry in entries], draws=None)
-    return GroupNetworkPass(network, CPU, index, group_size=3, groups=groups, size=size, seed=seed)
+    return GroupNetworkPass(
+        network,
+        CPU,
+        index,
+        group_size=3,
+        groups=groups,
+        size=size,
+        seed=seed,
+        precision="float32",
+    )
 
 
 @pytest.fixture

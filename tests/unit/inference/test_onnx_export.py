@@ -8,7 +8,7 @@ import torch
 from seedbed.inference import onnx_export
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.models import build
-from seedbed.models.heads.deeplab import Dropout
+from seedbed.models.dropout import Dropout
 from seedbed.models.layers import SameMaxPool2d
 from seedbed.runtime.errors import UserError
 

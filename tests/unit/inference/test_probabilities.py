@@ -29,6 +29,7 @@ PLAIN = {
     "fuse_on": "image",
     "map_resampling": "half_pixel",
     "seed": 0,
+    "precision": "float32",
 }
 
 

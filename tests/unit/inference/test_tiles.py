@@ -25,6 +25,7 @@ CPU = torch.device("cpu")
 TILINGS = [(64, 32), (64, 0), (96, 31), (100, 50), (128, 1), (160, 40)]
 OPTIONS = {"scales": [1.0], "flip": True, "size": None, "resampling": "antialias"}
 OPTIONS |= {"fuse": "mean", "fuse_on": "image", "map_resampling": "half_pixel", "seed": 0}
+OPTIONS["precision"] = "float32"
 CRF = {"iterations": 5, "gaussian_weight": 3, "gaussian_sxy": 3, "bilateral_weight": 10}
 CRF |= {"bilateral_sxy": 10, "bilateral_srgb": 13}
 

@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from seedbed.models import NETWORKS, build
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.heads.group import graph_dropout
-from seedbed.models.layers import FrozenBatchNorm
+from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv
 from seedbed.models.network import Preprocessing
 
 torch.set_num_threads(1)
@@ -294,7 +295,7 @@ def test_graph_dropout_by_hand(monkeypatch):
     states = torch.tensor([[[2.0, 0.0], [0.0, 4.0]], [[2.0, 4.0], [0.0, 6.0]]])  # 2 channels
     states = torch.stack([states, states])[None]  # two nodes; means 2, 2, 0, 5
     draws = torch.tensor([0.79, 0.81]).view(1, 2, 1, 1, 1)
-    monkeypatch.setattr(torch, "rand", lambda *shape: draws)
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: draws)
     masked, weighted = graph_dropout(states)[0]
     expected = states[0, 0].clone()
     expected[:, 1, 1] /= 2  # 5 alone reaches 0.7 · 5
@@ -326,3 +327,30 @@ def test_graph_dropout_in_training_and_by_the_switch():
     trained = made("tiny_group").train()
     trained.features.eval(), trained.head.extra.eval()
     assert torch.equal(group_maps(trained, x, 1), group_maps(switched, x, 1))
+
+
+@pytest.mark.parametrize("groups", [1, 6])
+def test_a_folded_norm_gives_the_norm_s_outputs_and_gradients(groups):
+    torch.manual_seed(0)
+    layers = [
+        conv(6, 12, groups=groups, bias=False, dilation=2),
+        FrozenBatchNorm(12, affine_learns=True),
+        nn.ReLU6(inplace=True),
+        conv(12, 4, 1),
+        nn.BatchNorm2d(4).eval(),
+    ]
+    norm = layers[1]
+    for tensor in (norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var):
+        tensor.uniform_(0.5, 2)
+    features = torch.randn(2, 6, 9, 8)
+    results = []
+    for sequence in (nn.Sequential(*layers), FoldedSequential(*layers)):
+        sequence.zero_grad()
+        output = sequence(features)
+        output.square().sum().backward()
+        results.append([output, *(p.grad for p in sequence.parameters())])
+    for folded, plain in zip(*results, strict=True):
+        assert plain.abs().sum() > 0
+        torch.testing.assert_close(folded, plain, rtol=1e-4, atol=1e-4)
+    assert [*FoldedSequential(*layers).state_dict()] == [*nn.Sequential(*layers).state_dict()]
+    assert torch.equal(FoldedSequential()(features), features)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from seedbed.inference.precision import mixed_precision
 from seedbed.runtime import devices as device
 from seedbed.runtime import gpu_locks as device_lock
 from seedbed.runtime.devices import pick_device as pick
@@ -182,11 +181,6 @@ def test_cuda_asked_for_and_absent(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"run\.device: cuda: no CUDA device"):
         pick("cuda")
-
-
-def test_no_mixed_precision_on_a_cpu():
-    with mixed_precision(torch.device("cpu")):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
 def test_determinism_is_switched_on_and_off(monkeypatch):

@@ -1,11 +1,18 @@
+import multiprocessing
+import os
+import time
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.maps import Maps, write_maps
+from seedbed.runtime.errors import UserError
 from seedbed.training import loop
+from seedbed.training.processes import ProcessGroup
 from seedbed.training.samples import Samples
 from seedbed.training.supervision import AffinitySupervision, CueSupervision, MaskSupervision
 
@@ -63,3 +70,36 @@ def make_samples(tmp_path):
         )
 
     return make
+
+
+@pytest.fixture
+def in_group(tmp_path):
+    """function(group) in each of several processes: what each gave back, or its error's text."""
+    fork = multiprocessing.get_context("fork")
+
+    def member(function, rank, size, rendezvous, answers):
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=size)
+        try:
+            answers.put((rank, function(ProcessGroup(rank, size))))
+        except (UserError, RuntimeError) as error:
+            answers.put((rank, f"{type(error).__name__}: {error}"))
+        answers.close()
+        answers.join_thread()
+        os._exit(0)  # not the tests' own end
+
+    def start(function, size=2):
+        answers = fork.Queue()
+        rendezvous = tmp_path / f"rendezvous-{time.monotonic_ns()}"
+        members = [
+            fork.Process(target=member, args=(function, rank, size, rendezvous, answers))
+            for rank in range(size)
+        ]
+        for process in members:
+            process.start()
+        found = dict(answers.get(timeout=60) for _ in members)
+        for process in members:
+            process.join()
+        return [found[rank] for rank in range(size)]
+
+    return start

@@ -2,7 +2,6 @@
 
 import io
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -45,39 +43,6 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 STEPS = 12
-
-
-@pytest.fixture
-def in_group(tmp_path):
-    """function(group) in each of several processes: what each gave back, or its error's text."""
-    fork = multiprocessing.get_context("fork")
-
-    def member(function, rank, size, rendezvous, answers):
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-        dist.init_process_group("gloo", f"file://{rendezvous}", rank=rank, world_size=size)
-        try:
-            answers.put((rank, function(ProcessGroup(rank, size))))
-        except (UserError, RuntimeError) as error:
-            answers.put((rank, f"{type(error).__name__}: {error}"))
-        answers.close()
-        answers.join_thread()
-        os._exit(0)  # not the tests' own end
-
-    def start(function, size=2):
-        answers = fork.Queue()
-        rendezvous = tmp_path / f"rendezvous-{time.monotonic_ns()}"
-        members = [
-            fork.Process(target=member, args=(function, rank, size, rendezvous, answers))
-            for rank in range(size)
-        ]
-        for process in members:
-            process.start()
-        found = dict(answers.get(timeout=60) for _ in members)
-        for process in members:
-            process.join()
-        return [found[rank] for rank in range(size)]
-
-    return start
 
 
 def test_collectives(in_group):
@@ -190,6 +155,7 @@ def run(make_batch, tmp_path):
             device=CPU,
             checkpoint=Checkpoint(tmp_path / name, "d"),
             seed=5,
+            threads=1,
             preview=preview,
             events=events,
             processes=group,

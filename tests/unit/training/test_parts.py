@@ -1,0 +1,194 @@
+"""The parts of a batch: the same bytes by any number of threads and processes."""
+
+import pytest
+import torch
+from torch import nn
+
+from seedbed.inference import precision
+from seedbed.models import build
+from seedbed.models.backbones.resnet38 import Bottleneck
+from seedbed.models.dropout import ChannelDropout, Dropout, drawing_from
+from seedbed.models.layers import FrozenBatchNorm
+from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.loop import train
+from seedbed.training.parts import PartResult, add_pairwise
+from seedbed.training.processes import SINGLE_PROCESS
+from tests.support.training_helpers import Collector, adamw, optimisation
+
+CPU = torch.device("cpu")
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Net(nn.Module):
+    """With all that parts could share by mistake: statistics and both kinds of dropout."""
+
+    new_parts = ()
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            ChannelDropout(0.3),
+            nn.Conv2d(8, 8, 3),
+            FrozenBatchNorm(8),
+            Dropout(0.4),
+            nn.Flatten(),
+            nn.Linear(8 * 36, 1),
+        )
+        self.unused = nn.Linear(2, 2)
+
+    def forward(self, images):
+        return self.layers(images)[:, 0]
+
+
+class Squares(Collector):
+    """Squared error; collects the positions of the images."""
+
+    def __call__(self, model, batch, step):
+        self.pending += batch.index.tolist()
+        return {"loss": (model(batch.images) - batch.images.mean((1, 2, 3))).square().mean()}
+
+
+@pytest.fixture
+def run(make_batch, tmp_path):
+    """Trains, and gives everything that a training leaves, as bytes."""
+
+    def run(threads, *, group=SINGLE_PROCESS, **options):
+        def batches(start):
+            for step in range(start, STEPS):
+                images = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(step))
+                (places,) = group.shard(iter([list(range(8))]))
+                yield make_batch(images[places], index=places)
+
+        torch.manual_seed(0)
+        network, objective = Net(), Squares()
+        options = {"learning_rate": 0.01, "optimizer": adamw(0.01), **options}
+        rows = train(
+            network,
+            objective,
+            batches,
+            optimisation(STEPS, **options),
+            device=CPU,
+            checkpoint=Checkpoint(tmp_path / f"w{group.rank}", "d"),
+            seed=5,
+            threads=threads,
+            processes=group,
+        )
+        state = {key: value.numpy().tobytes() for key, value in network.state_dict().items()}
+        return state, rows, objective.kept
+
+    return run
+
+
+@pytest.mark.parametrize("parts", [2, 4, 8])
+def test_threads_change_nothing(run, parts):
+    alone = run(1, accumulation=parts)
+    assert alone[2] == [list(range(8))] * STEPS
+    assert run(2, accumulation=parts) == alone
+    assert run(parts, accumulation=parts) == alone
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_two_processes_give_the_bytes_of_one(in_group, run, parts):
+    alone = run(1, accumulation=parts)
+    for found in in_group(lambda group: run(1, group=group, accumulation=parts)):
+        assert found == alone
+
+
+def test_statistics_count_iterations_not_parts(run):
+    state, *_ = run(2, accumulation=2)
+    assert int.from_bytes(state["layers.1.num_batches_tracked"], "little") == STEPS
+    assert int.from_bytes(state["layers.5.num_batches_tracked"], "little") == 0
+
+
+def test_the_seed_of_a_generator_decides_the_draws():
+    layer, draws = Dropout(0.5).train(), []
+    for seed in (1, 1, 2):
+        with drawing_from(torch.Generator().manual_seed(seed)):
+            draws.append(layer(torch.ones(64)))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Dropout(0.3), nn.Dropout(0.3)), (ChannelDropout(0.3), nn.Dropout2d(0.3))]
+)
+def test_dropout_draws_as_pytorch_s_from_either_generator(ours, theirs):
+    features = torch.randn(4, 6, 5, 5).contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(3)
+    expected = theirs(features)
+    torch.manual_seed(3)
+    assert torch.equal(ours(features), expected)
+    with drawing_from(torch.Generator().manual_seed(3)):
+        assert torch.equal(ours(features), expected)
+    assert 0 < (expected == 0).float().mean() < 0.6
+    with drawing_from(torch.Generator()):
+        assert ours.eval()(features) is features or torch.equal(ours(features), features)
+
+
+def test_checkpointing_repeats_the_draws_of_the_thread_s_generator():
+    images = torch.randn(2, 16, 4, 4)
+
+    def gradients(checkpointing):
+        torch.manual_seed(0)
+        block = Bottleneck(16, 16, dilation=1, dropout=0.5, checkpointing=checkpointing).train()
+        with drawing_from(torch.Generator().manual_seed(1)):
+            (block(images).square().sum() + block(images).sum()).backward()
+        return [p.grad for p in block.parameters() if p.grad is not None]
+
+    for kept, computed_again in zip(gradients(False), gradients(True), strict=True):
+        assert torch.equal(kept, computed_again) and kept.abs().sum() > 0
+
+
+def test_sums_are_pairwise():
+    class Item(str):
+        __slots__ = ()
+
+        def __add__(self, other):
+            return Item(f"({self}{other})")
+
+    results = [PartResult({"loss": Item(k)}, [], [], [k]) for k in "abcdefg"]
+    total = add_pairwise(results)
+    assert total.values["loss"] == "(((ab)(cd))((ef)g))" and total.collected == list("abcdefg")
+    assert add_pairwise(results[:1]) == results[0]
+
+
+def test_bfloat16_changes_the_operations_and_not_the_weights(run):
+    exact, rough = run(1, accumulation=2), run(1, accumulation=2, precision="bfloat16")
+    assert exact[0] != rough[0] and exact[0].keys() == rough[0].keys()
+    assert all(len(exact[0][key]) == len(rough[0][key]) for key in exact[0])
+    assert rough[1][-1]["loss"] == pytest.approx(exact[1][-1]["loss"], rel=0.1)
+    assert run(2, accumulation=2, precision="bfloat16") == rough
+
+
+def test_a_machine_without_bfloat16_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
+    for has, said in ((True, ""), (False, "precision: bfloat16: this CPU computes it without")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        precision.note_emulation(CPU, "bfloat16")
+        assert capsys.readouterr().err.startswith(said) and (said or has)
+    precision.note_emulation(CPU, "float32")
+    assert capsys.readouterr().err == ""
+    with precision.autocast(CPU, "float32"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    with precision.autocast(CPU, "bfloat16"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["tiny_cls", "tiny_seg", "mobilenet_v2_cls", "mobilenet_v2_seg"])
+def test_networks_compute_in_bfloat16(name):
+    model = build(name, 3).eval()
+    images = torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        exact = model(model.preprocess(images))
+        with precision.autocast(CPU, "bfloat16"):
+            rough = model(model.preprocess(images)).float()
+    assert 0 < (rough - exact).abs().mean() < 0.1 * exact.std()
