@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seedbed.inference.precision import mixed_precision
+from seedbed.inference.precision import autocast
 from seedbed.inference.probabilities import PredictionOptions, fuse_parts, image_seed
 from seedbed.inference.tiles import ALIGNMENT
 from seedbed.methods.regions import Part, Region
@@ -178,7 +178,7 @@ class RegionViews:
         """Logits (C, h, w) for a view, mirrored back, and the part of the grid that they are."""
         cut = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float()
         shown = view.show(cut, self.options.resampling)
-        with mixed_precision(self.device):
+        with autocast(self.device, self.options.precision):
             (logits,) = self.model.forward_part(self.model.preprocess(shown), grids).float()
         rows, columns = grids[0]
         if view.mirrored:
