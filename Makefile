@@ -44,7 +44,7 @@ comparison: install
 	$(BIN)/python -m benchmarks.comparison --data $(DATA) $(if $(MAPS),--maps $(MAPS))
 
 test: install lint
-	$(BIN)/pytest -q -n auto -m 'not recipes and not soak'
+	$(BIN)/pytest -q -n auto --dist worksteal -m 'not recipes and not soak'
 
 test-recipes: install
 	$(BIN)/pytest -q -n 2 tests/workflow/test_recipe_runs.py \

@@ -22,7 +22,7 @@ from seedbed.data.index import SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
-from seedbed.data.mask_names import LABELMAP, NO_NAMES, MaskNames
+from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import (
     OnProblem,
     Source,
@@ -108,12 +108,7 @@ def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:
         return MaskNames(labelmap=data / settings.mask_colours)
     if settings.mask_values or settings.mask_colours:
         return MaskNames(settings.mask_values, settings.mask_colours)
-    if settings.folder and settings.folder.masks:
-        masks = data / settings.folder.masks
-        places = [masks, masks.parent]
-    else:
-        places = [] if settings.layouts else [data / settings.devkit]
-    found = (place / LABELMAP for place in places if (place / LABELMAP).is_file())
+    found = (data / name for name in settings.labelmaps if (data / name).is_file())
     return next((MaskNames(labelmap=path) for path in found), NO_NAMES)
 
 

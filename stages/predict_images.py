@@ -15,6 +15,7 @@ from seedbed.data.text import count_with_examples
 from seedbed.formats.mask_rows import mask_rows
 from seedbed.formats.masks import write_mask
 from seedbed.formats.overlay import OverlayRows, write_overlay
+from seedbed.formats.pictures import TooManyPixelsError
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.precision import note_emulation
 from seedbed.inference.probabilities import PredictionOptions
@@ -49,8 +50,7 @@ def predict_images(
     onnx: Annotated[Path | None, "to write: the network alone, as ONNX"] = None,
 ) -> None:
     """Write the masks of a folder of images, or the network as ONNX, or both."""
-    if (images is None) != (out is None) or (images is None and onnx is None):
-        raise UserError("give --images with --out, or --onnx, or all three")
+    check_options(images, out, onnx, bits)
     model, about = load_network(weights)
     if network_info(about["name"]).kind != "seg":
         raise UserError(f"{weights} is {about['name']}, no segmentation network: name a round's")
@@ -59,10 +59,6 @@ def predict_images(
         print(f"{onnx}: its logits differ by at most {difference:.2g} from the network's")
     if images is None or out is None:
         return
-    if images.resolve() == out.resolve():
-        raise UserError(f"--out is {images} itself: name another folder, or one inside it")
-    if bits is not None and not 8 <= bits <= 16:
-        raise UserError(f"--bits {bits}: give 8 to 16")
     tiling = check_tiling(tile, overlap, settings)
     photos = photos_in(images, skip=out)
     print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
@@ -83,14 +79,29 @@ def predict_images(
         out=out,
         overlay=overlay,
     )
-    errors = write_masks(predictor, photos.paths, workers)
-    left = [*photos.left.values(), *errors]
     legend = map("{} {}".format, predictor.mask_values, about["classes"])
-    total = len(photos.paths) + len(photos.left)
-    print(f"{total - len(left)} masks in {out}: {', '.join(legend)}")
+    left = [*photos.left.values(), *write_masks(predictor, photos.paths, workers)]
+    tell_result(len(photos.paths) + len(photos.left), left, f"masks in {out}: {', '.join(legend)}")
+
+
+def tell_result(total: int, left: Sequence[str], made: str) -> None:
+    """Say how many of the images have a mask, and why the others have none."""
+    print(f"{total - len(left)} {made}")
     if left:
         print(*left, sep="\n", file=sys.stderr)
         raise UserError(f"{len(left)} of {total} images have no mask: see above")
+
+
+def check_options(
+    images: Path | None, out: Path | None, onnx: Path | None, bits: int | None
+) -> None:
+    """Raise UserError for options that are out of range or do not fit together."""
+    if (images is None) != (out is None) or (images is None and onnx is None):
+        raise UserError("give --images with --out, or --onnx, or all three")
+    if images and out and images.resolve() == out.resolve():
+        raise UserError(f"--out is {images} itself: name another folder, or one inside it")
+    if bits is not None and not 8 <= bits <= 16:
+        raise UserError(f"--bits {bits}: give 8 to 16")
 
 
 class Outcome(NamedTuple):
@@ -128,7 +139,8 @@ class Predictor:
         try:
             return None if self.tiling else decode_image(photo[1], bits=self.bits)
         except UserError as error:
-            return str(error)
+            too_large = isinstance(error.__cause__, TooManyPixelsError)
+            return f"{error}, or cut it in tiles by --tile 1024" if too_large else str(error)
 
     def __call__(self, photo: tuple[str, Path], decoded: Decoded | str | None) -> Outcome:
         """Write the files of one photo; an error message in its place is returned as it is."""

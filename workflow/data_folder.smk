@@ -146,6 +146,7 @@ def convert_inputs(wildcards):
     colours = data_set.mask_colours
     if isinstance(colours, str):
         files.append(given("convert.mask_colours", colours))
+    files += [Given(p) for p in map(data_path, data_set.labelmaps) if os.path.isfile(p)]
     return {"from_config": files, **cues}
 
 

@@ -30,6 +30,7 @@ class CodeDigest:
         self.root = root
         # Most files are part of many stages.
         self._files_of = functools.cache(self._find_files)
+        self._package = functools.cache(self._find_package)
         self._source = functools.cache(self._read_source)
 
     def __call__(self, module: str) -> str:
@@ -55,11 +56,15 @@ class CodeDigest:
         path, files = self.root, set()
         for part in module.split("."):
             path /= part
-            package = path / "__init__.py"
-            for file in filter(self._counts, (package, path.with_suffix(".py"))):
-                files.add(file)
-                if file == package:
-                    files |= {f for pattern in OTHER_SOURCES for f in path.rglob(pattern)}
+            files |= self._package(path)
+        return files
+
+    def _find_package(self, path: Path) -> set[Path]:
+        """Files of a package, without its modules, or of a module; none if there is neither."""
+        package = path / "__init__.py"
+        files = {*filter(self._counts, (package, path.with_suffix(".py")))}
+        if package in files:
+            files |= {file for pattern in OTHER_SOURCES for file in path.rglob(pattern)}
         return files
 
     def _counts(self, path: Path) -> bool:
@@ -70,9 +75,7 @@ class CodeDigest:
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".py":
             return Source(text)
-        tree = without_docstrings(ast.parse(text))
-        package = path.relative_to(self.root).parent.parts
-        return Source(ast.dump(tree), frozenset(imported_modules(tree, package)))
+        return parsed(text, path.relative_to(self.root).parent.parts)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ class Source:
 
     content: str
     imports: frozenset[str] = frozenset()
+
+
+@functools.lru_cache(maxsize=1024)
+def parsed(text: str, package: tuple[str, ...]) -> Source:
+    """What counts of Python code in a package; kept, since a process may plan more than once."""
+    tree = without_docstrings(ast.parse(text))
+    return Source(ast.dump(tree), frozenset(imported_modules(tree, package)))
 
 
 def without_docstrings(tree: ast.Module) -> ast.Module:

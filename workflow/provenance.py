@@ -9,7 +9,7 @@ as it would have where the results were made, and remakes nothing that has not c
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ INDEX = "dataset/index.json"
 NO_ARTEFACTS = {"logs", "benchmarks", "tensorboard"}
 TIMESTAMP = ".snakemake_timestamp"  # Snakemake's, in each folder that a rule writes
 STALE = ["the data set has changed"]  # in place of params: not those of any job
+UNKNOWN = ["settings and code unknown"]  # as well
 WHOLE = 4 << 20  # bytes of a file that is read whole for its fingerprint
 SAMPLE, SAMPLES = 1 << 16, 64
 
@@ -88,6 +89,14 @@ class Provenance:
         for name, entry in self._below(folder):
             self._write(name, {**entry["record"], "params": STALE})
 
+    def mark_unknown(self, paths: Iterable[str]) -> None:
+        """Let Snakemake take artefacts without a record for made with other settings."""
+        for path in paths:
+            if self.snakemake.metadata(IOFile(path)) is None:
+                record = MetadataRecord(params=UNKNOWN, record_format_version=6)
+                self.snakemake._write_record(path, record)
+        self.snakemake.deactivate_cache()
+
     def accept_inputs(self, folder: str, checksums: dict[str, str]) -> None:
         """Let files with these checksums count as inputs of a folder's artefacts, too."""
         for name, entry in self._below(folder) if checksums else []:
@@ -150,6 +159,8 @@ class Provenance:
 
     def _read(self, name: str) -> dict | None:
         record = self.snakemake.metadata(IOFile(self._key(name)))
+        if record and record.params == UNKNOWN:
+            return None
         return json.loads(json.dumps(dict(record.items()))) if record else None
 
     def _write(self, name: str, record: dict) -> None:

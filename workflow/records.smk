@@ -15,15 +15,39 @@ from workflow.places import real_place_of
 from workflow.provenance import INDEX, Provenance
 
 
-def tell_unknown(folder, artefacts):
-    """Warn of artefacts that rules would make, and of which nobody knows with what settings."""
-    paths = [path for path in artefacts if any(r.is_producer(path) for r in workflow.rules)]
+def mark_unknown(folder, provenance):
+    """Let artefacts of which nobody knows with what settings they were made count as changed.
+
+    Only what a rule would make; a warning tells of it.
+    """
+    paths = {p: rule for p in provenance.unknown for rule in workflow.rules if rule.is_producer(p)}
+    for path, rule in paths.items():
+        # Snakemake looks at the params only if all outputs of the job have a record.
+        outputs, _ = rule.expand_output(rule.get_wildcards(path))
+        provenance.mark_unknown(map(str, outputs))
     if paths:
-        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         logger.warning(
-            f"{paths[0]}{more}: settings and code unknown, as neither .snakemake nor "
-            f"{folder}/provenance.json knows them; remake them with --forceall, or accept them as "
-            "they are with --touch --forceall"
+            f"{and_more([*paths])}: settings and code unknown, as neither .snakemake nor "
+            f"{folder}/provenance.json knows them; --touch accepts them as they are, --forceall "
+            "makes them anew"
+        )
+    return [*paths]
+
+
+def and_more(paths):
+    """The first of several paths, and how many more there are."""
+    return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
+
+
+def keep_unknown():
+    """End a run that would overwrite such artefacts without being told to."""
+    if workflow.touch or workflow.dag_settings.forceall:
+        return
+    overwritten = {str(path) for job in workflow.dag.needrun_jobs() for path in job.output}
+    if kept := [path for path in unknown if path in overwritten]:
+        sys.exit(
+            f"{and_more(kept)}: not overwritten, though nobody knows with what settings and code "
+            "they were made; accept them with --touch, or make them anew with --forceall"
         )
 
 
@@ -82,7 +106,7 @@ def sha256_of(path):
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-records = {}
+records, unknown = {}, []
 if (
     workflow.is_main_process
     and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
@@ -91,7 +115,7 @@ if (
     for folder in dict.fromkeys(map(folder_of, ("saliency", "shared", "results"))):
         records[folder] = Provenance(folder, FilePersistence(nolock=True))
         records[folder].sync()
-        tell_unknown(folder, records[folder].unknown)
+        unknown += mark_unknown(folder, records[folder])
     compare_data()
 
 
@@ -100,6 +124,10 @@ def keep_records():
     for folder, provenance in records.items():
         own = folder == folder_of("results")
         provenance.sync(real_place_of(DATA), benchmarks_elsewhere() if own else None)
+
+
+onstart:
+    keep_unknown()
 
 
 onsuccess:

@@ -12,7 +12,6 @@ from seedbed.formats.mask_files import Colour
 from seedbed.formats.masks import VOID
 from seedbed.runtime.errors import UserError
 
-LABELMAP = "labelmap.txt"
 ENTRY = re.compile(r"(.+?)\s*:\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(:.*)?")
 
 

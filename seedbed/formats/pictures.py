@@ -30,6 +30,10 @@ class PictureError(ValueError):
         self.remedy = remedy
 
 
+class TooManyPixelsError(PictureError):
+    """A picture has more pixels than its reader takes."""
+
+
 def remedy_of(error: Exception, otherwise: str) -> str:
     """What to do after an error of `open_picture`; `otherwise` is for a damaged file."""
     return error.remedy if isinstance(error, PictureError) else otherwise
@@ -98,11 +102,11 @@ def _unsupported(content: bytes, formats: Sequence[str]) -> PictureError:
     return PictureError(f"it is {kind.name}, none of {names}", remedy)
 
 
-def _too_large(what: str, max_pixels: int) -> PictureError:
+def _too_large(what: str, max_pixels: int) -> TooManyPixelsError:
     limit = f"{max_pixels // 1_000_000} megapixels, the limit"
     if what == "it":
-        return PictureError(f"it has more than {limit}", "make it smaller")
-    return PictureError(f"{what} are more than {limit}", "make it smaller")
+        return TooManyPixelsError(f"it has more than {limit}", "make it smaller")
+    return TooManyPixelsError(f"{what} are more than {limit}", "make it smaller")
 
 
 def _without_metadata(content: bytes) -> bytes:

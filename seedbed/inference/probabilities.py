@@ -16,7 +16,8 @@ from torch import Tensor
 
 from seedbed.inference.multiscale import MultiScale, multi_scale
 from seedbed.methods.dsrg.losses import smooth_softmax
-from seedbed.methods.resampling import resize
+from seedbed.methods.regions import Region, whole_region
+from seedbed.methods.resampling import resize_part
 from seedbed.models.network import Network
 
 LEAST_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
@@ -73,19 +74,58 @@ def fuse_logits(
         (C, H, W) that sums to 1 over C.
 
     """
+    parts = [(output, whole_region(output.shape[-2:])) for output in outputs]
+    return fuse_parts(parts, whole_region(size), fusion, input_sizes)
+
+
+def fuse_parts(
+    outputs: Sequence[tuple[Tensor, Region]],
+    wanted: Region,
+    fusion: Fusion,
+    input_sizes: Sequence[tuple[int, int]] = (),
+) -> Tensor:
+    """`fuse_logits` for a part of an image.
+
+    Args:
+        outputs: logits (C, h_i, w_i) and the part of the whole image's grid that they are.
+        wanted: the part of the image.
+        fusion: the rule.
+        input_sizes: see `fuse_logits`; of the whole image.
+
+    Returns:
+        (C, *lengths of the parts of `wanted`) that sums to 1 over C.
+
+    """
     method = fusion.map_resampling
     if method == "scaled_then_nearest":
         method = "nearest"
         outputs = [
-            resize(output[None], input_size, "tf_legacy")[0]
-            for output, input_size in zip(outputs, input_sizes, strict=True)
+            _resize_to_input(output, region, wanted, size)
+            for (output, region), size in zip(outputs, input_sizes, strict=True)
         ]
-    fuse_size = size if fusion.fuse_on == "image" else outputs[0].shape[-2:]
+    fused_on = wanted if fusion.fuse_on == "image" else outputs[0][1]
     of_probabilities = fusion.fuse == "max_probabilities"
-    maps = (smooth_softmax(o[None]) if of_probabilities else o[None] for o in outputs)
-    fused = _fuse((resize(each, fuse_size, method) for each in maps), len(outputs), fusion.fuse)
-    fused = resize(fused, size, method)[0]
+    maps = (
+        resize_part(
+            smooth_softmax(output[None]) if of_probabilities else output[None],
+            region,
+            fused_on,
+            method,
+        )
+        for output, region in outputs
+    )
+    fused = _fuse(maps, len(outputs), fusion.fuse)
+    fused = resize_part(fused, fused_on, wanted, method)[0]
     return fused / fused.sum(0) if of_probabilities else fused.softmax(0)
+
+
+def _resize_to_input(
+    output: Tensor, region: Region, wanted: Region, size: tuple[int, int]
+) -> tuple[Tensor, Region]:
+    """Resize a part of the logits to the size of the network's input, as far as it is wanted."""
+    rows, columns = (part.source(side) for part, side in zip(wanted, size, strict=True))
+    resized = resize_part(output[None], region, (rows, columns), "tf_legacy")
+    return resized[0], (rows, columns)
 
 
 def _fuse(maps: Iterable[Tensor], count: int, fuse: str) -> Tensor:
@@ -123,16 +163,20 @@ def class_probabilities(
 
     """
     size = image.shape[:2]
-    torch.manual_seed(_image_seed(image_id, options.seed))
+    torch.manual_seed(image_seed(image_id, options.seed))
     outputs = multi_scale(lambda images: model(model.preprocess(images)), image, options, device)
     views = 1 + options.flip  # outputs per scale
     input_sizes = [each for each in options.input_sizes(*size) for _ in range(views)]
-    probabilities = fuse_logits(outputs, size, options, input_sizes)
+    return found_classes(fuse_logits(outputs, size, options, input_sizes), keep)
+
+
+def found_classes(probabilities: Tensor, keep: Collection[int]) -> tuple[np.ndarray, list[int]]:
+    """Of probabilities (C, H, W) those that `class_probabilities` returns, and their class ids."""
     stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
     stored[[0, *keep]] = True
     return probabilities[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
 
 
-def _image_seed(image_id: str, seed: int) -> int:
+def image_seed(image_id: str, seed: int) -> int:
     """Seed that depends only on the image and `seed`, not on the process or the order of images."""
     return int.from_bytes(hashlib.sha256(f"{seed} {image_id}".encode()).digest()[:8])

@@ -2,15 +2,22 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from seedbed.data.images import Decoded
 from seedbed.data.rasters import Raster
-from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.inference.probabilities import (
+    PredictionOptions,
+    class_probabilities,
+    found_classes,
+)
 from seedbed.inference.refine import argmax_classes, crf_posterior, restrict_to_labels
-from seedbed.inference.tiles import RowBlender, Span, Tiling
+from seedbed.inference.regions import RegionViews
+from seedbed.inference.tiles import RowBlender, Tiling
+from seedbed.methods.regions import Part, Region
 from seedbed.models.network import Network
 
 
@@ -50,6 +57,15 @@ class Segmenter:
         stored, classes = class_probabilities(
             self.model, image, image_id, self.options, keep=labels or (), device=self.device
         )
+        return self._refined(image, stored, classes, labels)
+
+    def _refined(
+        self,
+        image: np.ndarray,
+        stored: np.ndarray,
+        classes: Sequence[int],
+        labels: Collection[int] | None,
+    ) -> tuple[np.ndarray, Sequence[int]]:
         scores = stored.astype(np.float32)
         if labels is not None:
             scores, classes = restrict_to_labels(scores, classes, labels)
@@ -66,8 +82,9 @@ class Segmenter:
     ) -> Iterator[tuple[Decoded, np.ndarray]]:
         """The mask of a large image from top to bottom, from the blended `scores` of its tiles.
 
-        A tile is treated as an image, with its CRF and its draws of dropout, so that its scores
-        take as much memory as those of an image of its size; see `RowBlender` for the rest.
+        Before the CRF, a tile's scores are computed as part of the whole image's, see
+        `RegionViews`. The CRF treats it as an image. In memory a tile takes little more than an
+        image of its size; see `RowBlender` for the rest.
 
         Yields:
             Rows of the image (h, W) and their class ids, (h, W) uint8.
@@ -75,27 +92,37 @@ class Segmenter:
         """
         height, width = image.size
         columns, blender = tiling.spans(width), RowBlender(self.num_classes, width)
+        views = RegionViews.of(self.model, self.options, image.size, self.device)
         for row in tiling.spans(height):
-            pixels = image.rows(row.start, row.stop)
+            rows = Part(row.start, row.stop, height)
+            above = views.rows(rows)
+            pixels = image.rows(above.first, above.end)
+            scores = partial(
+                self._tile_scores, views, pixels.pixels, above, image_id=image_id, labels=labels
+            )
             tiles = (
-                (column, self._tile_scores(pixels.pixels, row, column, image_id, labels))
+                (column, scores((rows, Part(column.start, column.stop, width))))
                 for column in columns
             )
             mask = blender.labels(row, tiles)
-            finished = slice(row.rise[0] - row.start, row.fall[0] - row.start)
+            finished = slice(row.rise[0] - above.first, row.fall[0] - above.first)
             yield replace(pixels, pixels=pixels.pixels[finished]), mask
 
     def _tile_scores(
         self,
+        views: RegionViews,
         pixels: np.ndarray,
-        row: Span,
-        column: Span,
+        above: Part,
+        tile: Region,
         image_id: str,
         labels: Collection[int] | None,
     ) -> np.ndarray:
         """Scores (C, h, w) of all classes in a tile; 0 for those that `scores` leaves out."""
-        tile = np.ascontiguousarray(pixels[:, column.start : column.stop])
-        scores, classes = self.scores(tile, f"{image_id} {row.start} {column.start}", labels)
-        by_class = np.zeros((self.num_classes, *tile.shape[:2]), np.float32)
+        name = f"{image_id} {tile[0].first} {tile[1].first}"
+        probabilities = views.probabilities(pixels, above, tile, name)
+        stored, classes = found_classes(probabilities, labels or ())
+        image = np.ascontiguousarray(pixels[tile[0].within(above), tile[1].as_slice])
+        scores, classes = self._refined(image, stored, classes, labels)
+        by_class = np.zeros((self.num_classes, *image.shape[:2]), np.float32)
         by_class[np.asarray(classes)] = scores
         return by_class

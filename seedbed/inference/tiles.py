@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Tiles begin at multiples of this, so that the cells of a network's grid lie where they lie in the
-# whole image: a multiple of all networks' strides, at half the image's size too.
+# Tiles begin at multiples of this, a multiple of all networks' strides, so that the cells of a
+# network's grid are cells of the whole image's.
 ALIGNMENT = 32
 
 

@@ -5,11 +5,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from seedbed.methods.regions import Part, Region
+
 _ONE = 2048  # OpenCV's fixed-point weights have 11 bits after the point
 PILLOW = {"antialias": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def resize_as_opencv(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resize_as_opencv(images: Tensor, old: Region, new: Region) -> Tensor:
     """Resize images as OpenCV's `resize` does 8-bit images by default (INTER_LINEAR).
 
     Equal to OpenCV 4.11 and 5.0 to the level. One level in eight is one away from the rounded value
@@ -18,29 +20,29 @@ def resize_as_opencv(images: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         images: whole levels in [0, 255], any dtype, (..., H, W).
-        size: (rows, columns) of the result.
+        old: the part of an image that `images` are.
+        new: the part of the resized image that is wanted.
 
     Returns:
-        (..., *size), of the dtype of `images`.
+        (..., rows, columns), of the dtype of `images`.
 
     """
-    height, width = images.shape[-2:]
     levels = images.int().mT.contiguous()  # selecting is fast along the last dimension but one
-    left, weight, other = _weights(width, size[1], levels.device)
+    left, weight, other = _weights(old[1], new[1], levels.device)
     # OpenCV takes the outermost column itself, but interpolates between two copies of the
     # outermost row, which cuts off twice.
-    beyond = (left < 0) | (left >= width - 1)
+    beyond = (left < 0) | (left >= old[1].whole - 1)
     weight, other = weight.masked_fill(beyond, _ONE), other.masked_fill(beyond, 0)
-    rows = _blend(levels, left, weight, other, shift=0).bitwise_right_shift_(4)
-    top, weight, other = _weights(height, size[0], levels.device)
-    blended = _blend(rows.mT.contiguous(), top, weight, other, shift=16)
+    rows = _blend(levels, left - old[1].first, weight, other, shift=0).bitwise_right_shift_(4)
+    top, weight, other = _weights(old[0], new[0], levels.device)
+    blended = _blend(rows.mT.contiguous(), top - old[0].first, weight, other, shift=16)
     return blended.add_(2).bitwise_right_shift_(2).to(images.dtype)
 
 
-def _weights(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `new` samples the pixel before it, from -1, its weight and that of the next."""
-    centres = torch.arange(new, dtype=torch.float64, device=device) + 0.5
-    places = (centres * (1 / (new / old)) - 0.5).float()
+def _weights(old: Part, new: Part, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For each sample the pixel before it, from -1, its weight and that of the next."""
+    centres = torch.arange(new.first, new.end, dtype=torch.float64, device=device) + 0.5
+    places = (centres * (1 / (new.whole / old.whole)) - 0.5).float()
     before = places.floor()
     share = places - before
     return before.long(), ((1 - share) * _ONE).round().int(), (share * _ONE).round().int()
@@ -54,18 +56,27 @@ def _blend(levels: Tensor, before: Tensor, weight: Tensor, other: Tensor, *, shi
     return first.bitwise_right_shift_(shift).add_(second.bitwise_right_shift_(shift))
 
 
-def resize_by_pillow(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
+def resize_by_pillow(images: Tensor, old: Region, new: Region, method: str) -> Tensor:
     """Resize images by Pillow, on the CPU.
 
     Args:
         images: whole levels in [0, 255], any dtype, (N, 3, H, W).
-        size: (rows, columns) of the result.
+        old: the part of an image that `images` are.
+        new: the part of the resized image that is wanted.
         method: "antialias" for Pillow's BILINEAR or "bicubic".
 
     Returns:
-        (N, 3, *size), of the dtype and on the device of `images`.
+        (N, 3, rows, columns), of the dtype and on the device of `images`.
 
     """
     levels = images.to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    resized = [Image.fromarray(image).resize(size[::-1], PILLOW[method]) for image in levels]
+    (top, bottom), (left, right) = (_bounds(*parts) for parts in zip(old, new, strict=True))
+    size, box = (new[1].length, new[0].length), (left, top, right, bottom)
+    resized = [Image.fromarray(image).resize(size, PILLOW[method], box) for image in levels]
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).to(images)
+
+
+def _bounds(old: Part, new: Part) -> tuple[float, float]:
+    """Where the wanted part begins and ends in the part that is there."""
+    ratio = old.whole / new.whole
+    return max(0.0, new.first * ratio - old.first), min(new.end * ratio - old.first, old.length)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seedbed.methods.levels import PILLOW, resize_as_opencv, resize_by_pillow
+from seedbed.methods.regions import Part, Region, size_of, whole_region
 
 _INTERPOLATE = {
     "half_pixel": {"mode": "bilinear", "align_corners": False},
@@ -58,11 +59,44 @@ def resize_image(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
     those of Pillow, of the dtype of `images`. The others give fractions, floating, because SciPy's
     and TensorFlow 1's are computed from floating-point images.
     """
+    return resize_image_part(images, whole_region(images.shape[-2:]), whole_region(size), method)
+
+
+def resize_part(maps: Tensor, old: Region, new: Region, method: str) -> Tensor:
+    """Part of a resized map: what `resize` gives there, but for rounding, from a part of the map.
+
+    Args:
+        maps: (N, C, h, w) floating, rows and columns `old` of whole maps.
+        old: where `maps` lie; samples that are missing are replaced by the nearest that is there.
+        new: what is wanted of the whole maps resized to `size_of(new)`.
+        method: of `resize`, except "antialias" and "bicubic" unless both regions are whole.
+
+    Returns:
+        (N, C, *lengths of the parts of `new`).
+
+    """
+    if old == new:
+        return maps
+    if all(part.is_whole for part in (*old, *new)):
+        return resize(maps, size_of(new), method)
+    rows = _interpolate(maps.mT.contiguous(), old[1], new[1], method).mT
+    return _interpolate(rows.contiguous(), old[0], new[0], method)
+
+
+def resize_image_part(images: Tensor, old: Region, new: Region, method: str) -> Tensor:
+    """Part of a resized image, from the part `old` of it: to `resize_image` as `resize_part`.
+
+    Levels may differ by one from those of the whole where Pillow resizes.
+    """
+    whole_levels = method == "half_pixel" or method in PILLOW
+    levels = images if whole_levels or images.is_floating_point() else images.float()
+    if size_of(old) == size_of(new):
+        return levels[..., new[0].within(old[0]), new[1].within(old[1])]
     if method == "half_pixel":
-        return resize_as_opencv(images, size)
+        return resize_as_opencv(levels, old, new)
     if method in PILLOW:
-        return resize_by_pillow(images, size, method)
-    return resize(images if images.is_floating_point() else images.float(), size, method)
+        return resize_by_pillow(levels, old, new, method)
+    return resize_part(levels, old, new, method)
 
 
 def label_pixels(size: int, stride: int, method: str) -> Tensor:
@@ -107,4 +141,26 @@ def _nearest(maps: Tensor, length: int) -> Tensor:
     return maps.index_select(-2, (source + 0.5).long())
 
 
+def _interpolate(maps: Tensor, old: Part, new: Part, method: str) -> Tensor:
+    """Resize a part of the last dimension but one linearly."""
+    samples = torch.arange(new.first, new.end, dtype=torch.float64)
+    source = _SOURCES[method](samples, old.whole, new.whole).clamp(0, old.whole - 1)
+    source = (source - old.first).clamp(0, old.length - 1).to(maps.device)
+    above = source.long()
+    below = (above + 1).clamp(max=old.length - 1)
+    share = (source - above).to(maps.dtype)[:, None]
+    return maps.index_select(-2, above).lerp(maps.index_select(-2, below), share)
+
+
+def _corner_aligned(samples: Tensor, old: int, new: int) -> Tensor:
+    return samples * ((old - 1) / max(1, new - 1))
+
+
+# Where samples of the new axis lie on the old one, given both lengths.
+_SOURCES = {
+    "half_pixel": lambda samples, old, new: (samples + 0.5) * (old / new) - 0.5,
+    "corner_aligned": _corner_aligned,
+    "tf_legacy": lambda samples, old, new: samples * (old / new),
+    "nearest": lambda samples, old, new: (_corner_aligned(samples, old, new) + 0.5).floor(),
+}
 _ALONG_COLUMNS = {"tf_legacy": _legacy, "nearest": _nearest}

@@ -1,9 +1,12 @@
 """The base class of all networks: a backbone with published layer names, and a head on it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from seedbed.methods.regions import Region
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,24 @@ class Network(nn.Module):
     def extract_features(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → the head's input (N, channels, h, w)."""
         return self.features(images) * self.feature_scale
+
+    def input_side(self, side: int) -> int:
+        """The side to which the network itself resizes an image of this side."""
+        return side
+
+    def grids(self, images: Tensor) -> Sequence[Tensor]:
+        """Maps with the grids that `forward_part` has to know, that of its result first."""
+        return [self(images)]
+
+    def forward_part(self, images: Tensor, grids: Sequence[Region]) -> Tensor:
+        """`forward` of a part of preprocessed images, which begins at a multiple of all strides.
+
+        Args:
+            images: (N, 3, h, w), of sides that `input_side` gives.
+            grids: which part of the grids of the whole images belongs to them.
+
+        """
+        return self(images)
 
 
 def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:

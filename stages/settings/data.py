@@ -1,12 +1,15 @@
 """The data set: made up, or read from disk."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from seedbed.data.text import plain_name
 from stages.settings.base import Block, Count, Seed
+
+LABELMAP = "labelmap.txt"
 
 
 def _class_name(value: object) -> object:
@@ -170,6 +173,16 @@ class ConvertSettings(Block):
         name = {"cls_labels": "cls_labels.npy", "train_cls": "train_cls.txt"}.get(self.label_source)
         folders = (f"{self.devkit}/ImageSets", f"{self.devkit}/ImageSets/Segmentation")
         return [f"{folder}/{name}" for folder in folders] if name and not self.layouts else []
+
+    @property
+    def labelmaps(self) -> list[str]:
+        """Where a labelmap.txt is read without being named, relative to run.data."""
+        if self.mask_values or self.mask_colours:
+            return []
+        if self.folder and self.folder.masks:
+            masks = PurePosixPath(self.folder.masks)
+            return [str(masks / LABELMAP), str(masks.parent / LABELMAP)]
+        return [] if self.layouts else [f"{self.devkit}/{LABELMAP}"]
 
     @model_validator(mode="after")
     def _layout_supports_the_labels(self) -> "ConvertSettings":

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from stages.targets import targets
 from stages.train_classifier import train_classifier
 from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
 from tests.support.saliency_model import saliency_model
+from tests.support.workflow_helpers import snakemake
 
 SIZE = (HEIGHT, WIDTH)
 
@@ -343,3 +345,17 @@ def _(bad: Bad) -> str:
     names = ("masks", "truth", "report", "metrics", "confusion")
     files = [part for name in names for part in (f"--{name}", bad.root / name)]
     return bad.refused(evaluate, *common(bad, split="train"), *files)
+
+
+@case("results of which neither `.snakemake` nor `provenance.json` says how they were made")
+def _(bad: Bad) -> str:
+    bad.when.add("start")
+    target = "results/dataset/index.json"
+    (bad.project() / target).parent.mkdir(parents=True)
+    (bad.project() / target).write_text("{}")
+    try:
+        status, messages = snakemake(bad.project(), "--cores", "1", target)
+    finally:
+        shutil.rmtree(bad.project() / "results")
+    assert status == 1 and "Traceback" not in messages
+    return bad.line(messages.splitlines()[-1])

@@ -1,5 +1,6 @@
 """Files made to harm, by target: bombs, false claims, parts used again and again, programs."""
 
+import base64
 import gzip
 import io
 import os
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 
 import h5py
 import numpy as np
+from PIL import Image
 
 from tests.fuzz import seeds
 from tests.support import caffe_writer, mxnet_writer, tensorflow_writer
@@ -308,6 +310,63 @@ def bad_coco() -> dict[str, bytes]:
         "runs of a terabyte": file(f'{{"size": [6, 8], "counts": [{TERABYTE}, 8]}}'),
         "size of a terabyte": file(f'{{"size": [{MEGABYTE}, {MEGABYTE}], "counts": [{TERABYTE}]}}'),
         "long runs": file('{"size": [6, 8], "counts": "oooooo0oooooo0"}'),
+    }
+
+
+def bad_labelme() -> dict[str, bytes]:
+    """Depth, numbers and paths without end, and pictures in pictures."""
+
+    def file(points: str, kind: str = "polygon", mask: str = "") -> bytes:
+        shape = f'"label": "cat", "points": {points}, "shape_type": "{kind}", "mask": "{mask}"'
+        return f'{{"shapes": [{{{shape}}}]}}'.encode()
+
+    large = Image.new("1", (4000, 4000))  # in a picture of 8 x 6
+    bomb = base64.b64encode(seeds.image_file(large, "PNG")).decode()
+    there_and_back = ", ".join(["[0, 0], [8, 6]"] * 900)
+    return {
+        "brackets": file("[" * 9000),
+        "there and back": file(f"[{there_and_back}]"),
+        "points at the end of the numbers": file("[[-1e308, 1e308], [1e308, 0], [1e308, 1e308]]"),
+        "a circle without end": file("[[1e308, 0], [-1e308, 0]]", "circle"),
+        "no points": file("[]"),
+        "a circle of one point": file("[[1, 1]]", "circle"),
+        "a mask far off": file("[[1e300, 1], [2, 2]]", "mask", bomb[:60]),
+        "a mask larger than the picture": file("[[1, 1], [2, 2]]", "mask", bomb),
+        "a shape of many labels": b'{"shapes": [{"label": ["cat"], "points": []}]}',
+    }
+
+
+def bad_tiff() -> dict[str, bytes]:
+    """Directories that lie about sizes and places, or lead in a circle."""
+
+    def file(**tags: int) -> bytes:
+        """A TIFF of 8 x 6 grey pixels whose directory says otherwise."""
+        said = {"width": 8, "height": 6, "bits": 8, "compression": 1, "photometric": 1}
+        said |= {"offset": 8, "samples": 1, "rows": 6, "count": 48, **tags}
+        numbers = {"width": 256, "height": 257, "bits": 258, "compression": 259}
+        numbers |= {"photometric": 262, "offset": 273, "samples": 277, "rows": 278, "count": 279}
+        numbers |= {"tile_width": 322, "tile_height": 323, "tile_offset": 324, "tile_count": 325}
+        entries = sorted((numbers[name], value) for name, value in said.items())
+        directory = b"".join(struct.pack("<HHII", n, 4, 1, value) for n, value in entries)
+        head = b"II*\0" + struct.pack("<I", 56) + bytes(48)
+        return head + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+    most = (1 << 32) - 1
+    again = bytearray(file())
+    again[-4:] = struct.pack("<I", 56)  # the directory after this one is this one
+    return {
+        "sides without end": file(width=most, height=most),
+        "a strip of one row each": file(height=9000, rows=1),
+        "no rows": file(rows=0),
+        "no width": file(width=0),
+        "a strip beyond the file": file(offset=most),
+        "a strip of gigabytes": file(count=most),
+        "bits without end": file(bits=most),
+        "samples without end": file(samples=60_000),
+        "tiles of no size": file(tile_width=0, tile_height=0, tile_offset=8, tile_count=48),
+        "tiles without end": file(tile_width=most, tile_height=most, tile_offset=8, tile_count=48),
+        "a directory in a circle": bytes(again),
+        "no directory": b"II*\0" + struct.pack("<I", 8),
     }
 
 

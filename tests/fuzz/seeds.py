@@ -1,7 +1,9 @@
 """Small whole files of every format, made anew each time: what the damage begins from."""
 
+import base64
 import gzip
 import io
+import json as python_json
 import pickle as python_pickle
 import tempfile
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+import tifffile
 import torch
 from PIL import Image
 from safetensors.torch import save
@@ -196,6 +199,47 @@ def photo() -> list[bytes]:
         image_file(image, "PPM"),
         image_file(image, "EPS"),
     ]
+
+
+def tiff() -> list[bytes]:
+    """Strips and tiles, packed and not, deep, grey and with a palette; a BigTIFF; a turned one."""
+    pixels = VOC_PALETTE[np.kron(MASK, np.ones((4, 4), np.uint8))]
+    grey = pixels[..., 0].astype(np.uint16) << 8
+    forms = [
+        {"rowsperstrip": 5},
+        {"rowsperstrip": 5, "compression": "zlib", "predictor": True},
+        {"tile": (16, 16), "compression": "zlib", "bigtiff": True},
+        {"tile": (16, 16), "byteorder": ">"},
+        {"extratags": [(274, 3, 1, 6, True)]},
+    ]
+    colour = [tiff_file(pixels, photometric="rgb", **form) for form in forms]
+    palette = Image.fromarray(MASK)
+    palette.putpalette(VOC_PALETTE.tobytes())
+    packed = [image_file(palette, "TIFF", compression=kind) for kind in ("tiff_lzw", "packbits")]
+    return [*colour, tiff_file(grey, tile=(16, 16)), *packed]
+
+
+def tiff_file(pixels: np.ndarray, **options: object) -> bytes:
+    """The bytes of a TIFF as tifffile writes it."""
+    file = io.BytesIO()
+    tifffile.imwrite(file, pixels, **options)
+    return file.getvalue()
+
+
+def labelme() -> list[bytes]:
+    """Every kind of shape, and what stands beside the shapes."""
+    brush = base64.b64encode(image_file(Image.fromarray(MASK[:2, :3]), "PNG")).decode()
+    shapes = [
+        ("polygon", "cat", [[0, 0], [4, 0], [4.5, 3]], None),
+        ("rectangle", "dog", [[1, 1], [6, 4]], None),
+        ("circle", "__ignore__", [[4, 3], [4, 5]], None),
+        ("mask", "_background_", [[1, 1], [3, 2]], brush),
+    ]
+    keys = ("shape_type", "label", "points", "mask")
+    whole = {"shapes": [dict(zip(keys, shape, strict=True)) for shape in shapes]}
+    beside = {"version": "5.5.0", "imagePath": "a.jpg", "imageHeight": 6, "imageWidth": 8}
+    old = {"shapes": [{"label": "cat", "points": shapes[0][2], "flags": {}}], "imageData": None}
+    return [python_json.dumps(content).encode() for content in (whole, {**whole, **beside}, old)]
 
 
 def lists() -> list[bytes]:

@@ -12,10 +12,12 @@ from unittest import mock
 
 import torch
 
+from seedbed.data.annotation_names import AnnotationNames
 from seedbed.data.classes import ClassTable
 from seedbed.data.given_masks import kept_images
 from seedbed.data.images import read_image
 from seedbed.data.index import SPLITS, Index
+from seedbed.data.labelme import draw_labelme, read_labelme
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.labels.table import read_label_table
 from seedbed.data.layouts.voc import (
@@ -25,12 +27,14 @@ from seedbed.data.layouts.voc import (
     read_train_cls,
 )
 from seedbed.data.lists import image_numbers, read_list
+from seedbed.data.rasters import open_raster
 from seedbed.data.source import raise_problem
 from seedbed.formats.cue_pickle import read_cue_labels, read_cue_pickle
 from seedbed.formats.grey import read_grey
 from seedbed.formats.maps import Maps
 from seedbed.formats.masks import read_mask
 from seedbed.formats.pickles import restricted as restricted_pickle
+from seedbed.formats.pictures import MAX_PIXELS
 from seedbed.formats.psa import read_cam, read_scores
 from seedbed.formats.tables import read_tsv
 from seedbed.formats.weights.files import read_tensors
@@ -149,6 +153,31 @@ def photo(data: bytes) -> None:
         attempt(read, "image.jpg", mend_png(data))
 
 
+def tiff(data: bytes) -> None:
+    """Large TIFFs, of which some rows are read at a time; small ones count as large here."""
+
+    def rows(path: Path) -> None:
+        image = open_raster(path)
+        for top in range(0, min(image.size[0], 64), 3):
+            image.rows(top, min(top + 3, image.size[0]))
+
+    with (
+        mock.patch("seedbed.data.rasters.MAX_PIXELS", 20),
+        mock.patch("seedbed.data.rasters.MAX_IN_PARTS", MAX_PIXELS),
+        mock.patch("seedbed.data.rasters.MAX_HELD", MAX_PIXELS),
+    ):
+        attempt(rows, "image.tif", data)
+
+
+def labelme(data: bytes) -> None:
+    """labelme's files, and the masks painted from them."""
+
+    def paint(path: Path) -> None:
+        draw_labelme(read_labelme(path), path, SIZE, AnnotationNames(ANIMALS.names))
+
+    attempt(paint, "image.json", data)
+
+
 def lists(data: bytes) -> None:
     """Lists of images, DSRG's with numbers, Group-WSSS' with classes, SPSM's with masks."""
 
@@ -234,6 +263,6 @@ class Target(NamedTuple):
 
 READERS = (
     *(caffemodel, params, tensorflow_1, tensorflow_2, safetensors, npz, pth, pickle, npy),
-    *(mat, xml, png, photo, lists, table, json, coco, maps),
+    *(mat, xml, png, photo, tiff, labelme, lists, table, json, coco, maps),
 )
 TARGETS = {read.__name__: Target(read, getattr(seeds, read.__name__)) for read in READERS}

@@ -298,6 +298,15 @@ def test_a_large_image_is_predicted_in_tiles(folder, large, call, monkeypatch):
     assert abs(picture - overlay(photo, masks[0][1::3, 1::3])).mean() < 8
 
 
+def test_of_an_image_that_is_too_large_tiles_are_named(folder, refused):
+    Image.new("1", (9500, 9500)).save(folder / "photos/large.png")
+    lines = refused()
+    assert (
+        f"cannot read the image {folder / 'photos/large.png'}: 9500 x 9500 pixels are more than "
+        "90 megapixels, the limit; make it smaller, or cut it in tiles by --tile 1024" in lines
+    )
+
+
 def test_of_large_images_a_damaged_one_is_named(folder, large, refused, monkeypatch):
     for module in (rasters, tiff_segments):
         monkeypatch.setattr(module, "MAX_PIXELS", 20_000)

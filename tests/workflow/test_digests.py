@@ -1,6 +1,7 @@
 """The hash of a stage's code: what counts, and that nothing which a stage imports escapes it."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -80,14 +81,16 @@ def test_the_place_of_the_project_does_not_count(project):
     assert digest(project.rename(project.parent / "moved")) == first
 
 
-def loaded_by(*modules: str) -> set[Path]:
+@functools.cache
+def loaded_by(*modules: str) -> frozenset[Path]:
     """The files of the project that are loaded when some modules are imported."""
     files = "[getattr(module, '__file__', None) or '' for module in sys.modules.values()]"
     code = f"import sys, {', '.join(modules)}; print(*{files}, sep='\\n')"
     call = [sys.executable, "-c", code]
     ended = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True)
     paths = map(Path, ended.stdout.splitlines())
-    return {path for path in paths if {ROOT / "seedbed", ROOT / "stages"} & {*path.parents}}
+    ours = {ROOT / "seedbed", ROOT / "stages"}
+    return frozenset(path for path in paths if ours & {*path.parents})
 
 
 @pytest.mark.parametrize("stage", ["train_round", "predict", "report"])

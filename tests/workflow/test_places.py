@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -90,12 +91,36 @@ def test_older_code_of_copied_results_is_found(copied):
     assert jobs >= SEEDS and not {"convert", "classifier", "cam", "group"} & jobs
 
 
-def test_of_results_without_records_one_line_tells(copied):
+def test_results_without_records_are_neither_kept_nor_overwritten_in_silence(copied):
     (copied / "results/provenance.json").unlink()
     (copied / "results/notes.txt").touch()
-    _, messages = snakemake(copied, "--dry-run")
-    (line,) = [line for line in messages.splitlines() if "settings and code unknown" in line]
-    assert line.startswith("results/cam/1-of-1.h5 and ") and "--touch --forceall" in line
+    before = {path: path.stat().st_mtime_ns for path in (copied / "results").rglob("*.h5")}
+    status, messages = snakemake(copied, "--dry-run")
+    (line,) = [line for line in messages.splitlines() if ": settings and code unknown, " in line]
+    assert line.startswith("results/cam/1-of-1.h5 and ") and "--touch accepts them" in line
+    assert status == 0 and workflow_helpers._jobs_in(messages) >= SEEDS | {"convert", "classifier"}
+    for options in ((), ("-R", "seeds")):
+        status, messages = snakemake(copied, "--cores", "1", *options)
+        *_, last = messages.strip().splitlines()
+        assert status == 1 and re.fullmatch(r"results/\S+ and \d+ more: not overwritten, .*", last)
+        assert last.endswith("; accept them with --touch, or make them anew with --forceall")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_results_without_records_are_accepted_by_touch(copied, tmp_path):
+    (copied / "results/provenance.json").unlink()
+    assert snakemake(copied, "--cores", "1", "--touch")[0] == 0
+    assert planned(copied) == set()
+    seeds = {"grid": CONFIG["seeds"]["grid"], "background_threshold": 0.1}
+    jobs = planned(copied, *overlay(tmp_path, seeds=seeds))
+    assert jobs >= SEEDS and not {"convert", "classifier", "cam", "group"} & jobs
+
+
+def test_of_a_single_artefact_without_record_the_job_is_planned(copied):
+    (copied / "results/seeds/cues.h5").write_bytes(b"from elsewhere")
+    assert planned(copied) >= SEEDS
+    status, messages = snakemake(copied, "--cores", "1", "results/classifier/weights.pt")
+    assert status == 0 and "Nothing to be done" in messages, "it hangs on nothing unknown"
 
 
 def test_given_files_count_by_their_content(project, tmp_path):

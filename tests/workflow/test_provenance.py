@@ -9,7 +9,7 @@ from snakemake.io import IOFile
 from snakemake.persistence import MetadataRecord
 from snakemake.persistence.file import FilePersistence
 
-from workflow.provenance import FILE, INDEX, WHOLE, Provenance, fingerprint
+from workflow.provenance import FILE, INDEX, UNKNOWN, WHOLE, Provenance, fingerprint
 
 NAMES = (INDEX, "dataset/masks.h5", "seeds/cues.h5")
 TIME = 1_600_000_000
@@ -144,6 +144,22 @@ def test_a_stale_mark_lasts_until_it_is_taken_back(results):
     assert recorded("results/seeds/cues.h5").params == ["old"]
     synced(results)
     assert recorded("results/dataset/masks.h5").params == ["old"]
+
+
+def test_what_is_marked_unknown_stays_so_until_a_job_makes_it(results):
+    shutil.rmtree(".snakemake")
+    Path(f"results/{FILE}").rename("kept.json")
+    for _ in range(2):
+        provenance = synced(results)
+        assert provenance.unknown == [f"results/{name}" for name in NAMES]
+        provenance.mark_unknown(provenance.unknown)
+        assert recorded(f"results/{NAMES[0]}").params == UNKNOWN
+    assert not Path(f"results/{FILE}").exists()
+    run_job(f"results/{NAMES[0]}", "new", TIME + 60)
+    assert synced(results).unknown == [f"results/{name}" for name in NAMES[1:]]
+    Path("kept.json").replace(f"results/{FILE}")
+    assert synced(results).unknown == []
+    assert [recorded(f"results/{name}").params for name in NAMES] == [["new"], ["old"], ["old"]]
 
 
 def test_moved_inputs_are_accepted(results):

@@ -268,6 +268,16 @@ def test_an_edited_list_is_read_again(project):
     assert planned(project) == set()
 
 
+def test_a_labelmap_that_nobody_names_is_watched(project):
+    path = project / VOC / "labelmap.txt"
+    try:
+        path.write_text("background:0,0,0::\n")
+        assert planned(project) == below("convert")
+    finally:
+        path.unlink()
+    assert planned(project) == set()
+
+
 def test_a_change_of_every_block_is_tried():
     assert SETTINGS.keys() | {"run", "pathvars", "rounds"} == Settings.model_fields.keys()
 

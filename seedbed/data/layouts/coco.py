@@ -1,6 +1,6 @@
 """COCO's instance annotations as a source of image-level labels and of masks for evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from seedbed.data.classes import ClassTable
@@ -41,22 +41,15 @@ def coco_source(
         on_problem: called for every problem within a file.
 
     """
-    content = read_instances(instances)
-    files = [AnnotationFile(content, instances, images, "train")]
+    files = [AnnotationFile(read_instances(instances), instances, images, "train")]
     if val_instances:
         val = read_instances(val_instances)
         files.append(AnnotationFile(val, val_instances, val_images or images, "val"))
     annotated, renamed = read_images(files, on_problem)
-    names = list(classes or used_classes(content, annotated))
+    names = list(classes or used_classes(files[0].content, annotated))
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
-    kept = {
-        i: image
-        for i, image in annotated.items()
-        if keep_negatives or image.split == "val" or image.class_ids(ids)
-    }
-    empty = annotated.keys() - kept.keys()
-    others = set().union(*(image.names for image in annotated.values())) - set(names)
+    kept = kept_images(annotated, ids, keep_negatives)
     return Source(
         splits={image_id: image.split for image_id, image in kept.items()},
         images={image_id: image.path for image_id, image in kept.items()},
@@ -65,11 +58,35 @@ def coco_source(
         mask=lambda image_id, size: draw_mask(kept[image_id], ids, size),
         label_source=instances.name,
         mask_coding=mask_names.coding(names),
-        notes=(
-            *count_with_examples(f"train images of {instances} have no class: left out", empty),
-            *count_with_examples("images have the names of others, and ids with folders", renamed),
-            *count_with_examples("categories are none of the classes: void in masks", others),
-        ),
+        notes=notes_on(annotated, kept, renamed, names, instances),
+    )
+
+
+def kept_images(
+    annotated: Mapping[str, AnnotatedImage], ids: Mapping[str, int], keep_negatives: bool
+) -> dict[str, AnnotatedImage]:
+    """The images but, unless `keep_negatives`, train images without any of the classes."""
+    return {
+        i: image
+        for i, image in annotated.items()
+        if keep_negatives or image.split == "val" or image.class_ids(ids)
+    }
+
+
+def notes_on(
+    annotated: Mapping[str, AnnotatedImage],
+    kept: Mapping[str, AnnotatedImage],
+    renamed: Collection[str],
+    names: Sequence[str],
+    instances: Path,
+) -> tuple[str, ...]:
+    """What is worth knowing: images left out or renamed, and categories that are no classes."""
+    empty = annotated.keys() - kept.keys()
+    others = set().union(*(image.names for image in annotated.values())) - set(names)
+    return (
+        *count_with_examples(f"train images of {instances} have no class: left out", empty),
+        *count_with_examples("images have the names of others, and ids with folders", renamed),
+        *count_with_examples("categories are none of the classes: void in masks", others),
     )
 
 

@@ -21,7 +21,7 @@ from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source, check_size
 from seedbed.data.text import compose
 from seedbed.formats.cue_pickle import by_image, read_cue_labels
-from seedbed.formats.mask_coding import MaskForm, MaskReader
+from seedbed.formats.mask_coding import MaskCoding, MaskForm, MaskReader
 from seedbed.runtime.errors import UserError
 
 
@@ -159,11 +159,33 @@ def devkit_source(
     else:
         labels = devkit.labels(label_source, table, splits)
     check_labelled(train, labels, label_source, keep_negatives, on_problem)
-    images, masks = devkit.images(splits), devkit.masks(splits)
     coding = mask_names.coding(table.names)
     if classes is None and coding is None:
         check_numbers([info.name for info in table.classes], on_problem)
-    reader, forms = table.mask_reader(coding), {}
+    images, forms = devkit.images(splits), {}
+    return Source(
+        splits=splits,
+        images={image_id: images.of(image_id) for image_id in splits},
+        table=table,
+        labels=labels,
+        mask=mask_source(devkit, splits, table, coding, forms),
+        label_source=label_source,
+        audit_list=audit_list(devkit, train),
+        notes=(*notes, *devkit.notes(splits), *mask_names.notes(table.names)),
+        mask_coding=coding,
+        mask_forms=forms,
+    )
+
+
+def mask_source(
+    devkit: Devkit,
+    splits: Mapping[str, str],
+    table: ClassTable,
+    coding: MaskCoding | None,
+    forms: dict[str, MaskForm],
+) -> Callable[[str, tuple[int, int]], np.ndarray | None]:
+    """The function of a `Source` that reads masks; what they look like goes into `forms`."""
+    masks, reader = devkit.masks(splits), table.mask_reader(coding)
 
     def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
         if image_id in masks:
@@ -175,18 +197,7 @@ def devkit_source(
             )
         return None
 
-    return Source(
-        splits=splits,
-        images={image_id: images.of(image_id) for image_id in splits},
-        table=table,
-        labels=labels,
-        mask=mask,
-        label_source=label_source,
-        audit_list=audit_list(devkit, train),
-        notes=(*notes, *devkit.notes(splits), *mask_names.notes(table.names)),
-        mask_coding=coding,
-        mask_forms=forms,
-    )
+    return mask
 
 
 def check_labelled(

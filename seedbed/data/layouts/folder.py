@@ -1,12 +1,12 @@
 """A folder of images, their labels and an optional folder of masks as a source."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from seedbed.data.classes import ClassTable, check_numbers, ids_in, in_order
+from seedbed.data.classes import ClassTable, Labels, check_numbers, ids_in, in_order
 from seedbed.data.file_names import (
     IMAGES,
     MASKS,
@@ -53,22 +53,14 @@ def folder_source(
         UserError: if a folder or the table cannot be read.
 
     """
-    if labels:
-        rows, notes = rows_of_table(labels, images, classes, on_problem)
-    elif images.is_dir():
-        rows, notes = read_class_folders(images, IMAGES, on_problem)
-    else:
-        raise UserError(f"there is no folder {images}: put the data there, or name another")
+    rows, notes = labelled_images(images, labels, classes, on_problem)
     mask_folder = MatchedFolder(masks, rows, MASKS) if masks else None
     mask_paths = mask_folder.paths if mask_folder else {}
     splits = splits_of(rows, mask_paths, on_problem)
     where = labels or images
     names = list(classes or names_in(rows, where))
     class_table = ClassTable.own(names)
-    ids_by_image = {
-        image_id: class_ids(row, names, splits[image_id], keep_negatives, on_problem)
-        for image_id, (row, _) in rows.items()
-    }
+    image_labels = class_ids_of(rows, names, splits, keep_negatives, on_problem)
     coding = mask_names.coding(names)
     if masks and not classes and coding is None:
         check_numbers(names, on_problem)
@@ -77,7 +69,7 @@ def folder_source(
         splits=dict(sorted(splits.items(), key=lambda item: SPLITS.index(item[1]))),
         images={image_id: path for image_id, (_, path) in rows.items()},
         table=class_table,
-        labels={i: ids for i, ids in ids_by_image.items() if ids or splits[i] == "train"},
+        labels=image_labels,
         mask=lambda image_id, size: read_own_mask(
             image_id, size, mask_paths.get(image_id), reader, forms
         ),
@@ -87,11 +79,42 @@ def folder_source(
         notes=(
             *notes,
             *(mask_folder.describe_strays("masks", f"row of {where}") if mask_folder else ()),
-            *describe_others(images, IMAGES, "images"),
-            *(describe_others(masks, MASKS, "masks") if masks else ()),
+            *other_files(images, masks),
             *mask_names.notes(names),
         ),
     )
+
+
+def class_ids_of(
+    rows: Mapping[str, tuple[Row, Path]],
+    names: Sequence[str],
+    splits: Mapping[str, str],
+    keep_negatives: bool,
+    on_problem: OnProblem,
+) -> Labels:
+    """The class ids of each image; images of other splits than train are left out without any."""
+    found = {
+        image_id: class_ids(row, names, splits[image_id], keep_negatives, on_problem)
+        for image_id, (row, _) in rows.items()
+    }
+    return {i: ids for i, ids in found.items() if ids or splits[i] == "train"}
+
+
+def labelled_images(
+    images: Path, labels: Path | None, classes: Sequence[str] | None, on_problem: OnProblem
+) -> tuple[dict[str, tuple[Row, Path]], list[str]]:
+    """The rows of the table with the images' paths, or those of the folders; and notes on them."""
+    if labels:
+        return rows_of_table(labels, images, classes, on_problem)
+    if images.is_dir():
+        return read_class_folders(images, IMAGES, on_problem)
+    raise UserError(f"there is no folder {images}: put the data there, or name another")
+
+
+def other_files(images: Path, masks: Path | None) -> list[str]:
+    """Notes on files in the folders that are neither images nor masks."""
+    of_masks = describe_others(masks, MASKS, "masks") if masks else ()
+    return [*describe_others(images, IMAGES, "images"), *of_masks]
 
 
 def names_in(rows: dict[str, tuple[Row, Path]], where: Path) -> list[str]:

@@ -54,12 +54,16 @@ class TimmFeatures(nn.Module):
 
         ViTs give the patches' tokens after the last norm, on the grid of the patches.
         """
-        # Not -(-side // stride): a trace for ONNX rounds towards 0.
-        sides = [(side + self.stride - 1) // self.stride * self.stride for side in images.shape[2:]]
+        sides = [self.input_side(side) for side in images.shape[2:]]
         whole = F.interpolate(images, size=sides, mode="bilinear", align_corners=False)
         return self.timm.forward_intermediates(
             whole, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
+
+    def input_side(self, side: int) -> int:
+        """The multiple of the stride to which a side of the images is resized."""
+        # Not -(-side // stride): a trace for ONNX rounds towards 0.
+        return (side + self.stride - 1) // self.stride * self.stride
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → (N, c, ceil(H / stride), ceil(W / stride))."""

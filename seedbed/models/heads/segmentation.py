@@ -1,9 +1,13 @@
 """Segmentation heads: a slim DeepLabv3+ decoder for small backbones, and ResNet-38's."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seedbed.methods.regions import Region
+from seedbed.methods.resampling import resize_part
 from seedbed.models.backbones.resnet38 import resnet38
 from seedbed.models.dropout import Dropout
 from seedbed.models.layers import conv_relu, output_conv
@@ -42,17 +46,22 @@ class SegmentationHead(nn.Module):
             self.refine = conv_relu(2 * slim, slim, norm=norm)
         self.classes = output_conv(slim if skip else width, num_classes)
 
-    def forward(self, high: Tensor, low: Tensor | None) -> Tensor:
+    def forward(
+        self, high: Tensor, low: Tensor | None, grids: Sequence[Region] | None = None
+    ) -> Tensor:
         """Features (N, c, h, w) and, with `skip`, low ones (N, c', h', w') → logits.
 
         The logits have the grid of the low-level features, without `skip` that of the others.
+        `grids` say which part of an image's features `low` and `high` are; None: all of them.
         """
         context = self.dropout(self.context(high))
         if low is None:
             return self.classes(context)
-        raised = F.interpolate(
-            self.high(context), size=low.shape[2:], mode="bilinear", align_corners=False
-        )
+        high = self.high(context)
+        if grids is None:
+            raised = F.interpolate(high, size=low.shape[2:], mode="bilinear", align_corners=False)
+        else:
+            raised = resize_part(high, grids[1], grids[0], "half_pixel")
         return self.classes(self.refine(torch.cat([raised, self.low(low)], dim=1)))
 
 
@@ -100,9 +109,26 @@ class Segmenter(Network):
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), before a softmax."""
+        return self._logits(images, None)
+
+    def input_side(self, side: int) -> int:
+        """See `Network`."""
+        resized = getattr(self.features, "input_side", super().input_side)
+        return resized(side)
+
+    def grids(self, images: Tensor) -> list[Tensor]:
+        """See `Network`."""
+        low, high = self._levels(images)
+        return [low, high] if self.skip else [high]
+
+    def forward_part(self, images: Tensor, grids: Sequence[Region]) -> Tensor:
+        """See `Network`."""
+        return self._logits(images, grids)
+
+    def _logits(self, images: Tensor, grids: Sequence[Region] | None) -> Tensor:
         low, high = self._levels(images)
         low = low * self.low_scale if self.skip else None
-        return self.head(high * self.feature_scale, low)
+        return self.head(high * self.feature_scale, low, grids)
 
     def _levels(self, images: Tensor) -> tuple[Tensor | None, Tensor]:
         """Low-level features, if there are some, and the last ones, neither scaled."""

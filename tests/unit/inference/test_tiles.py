@@ -10,12 +10,18 @@ from torch import nn
 
 from seedbed.data.images import Decoded
 from seedbed.data.rasters import DecodedRaster
-from seedbed.inference.probabilities import PredictionOptions
+from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.inference.regions import RegionViews
 from seedbed.inference.segmentation import Segmenter
 from seedbed.inference.tiles import ALIGNMENT, RowBlender, Tiling
+from seedbed.methods.regions import Part
+from seedbed.models import build
+from seedbed.models.network import Backbone, Network, Preprocessing
+from tests.support import fake_timm
 
 torch.set_num_threads(1)
 
+CPU = torch.device("cpu")
 TILINGS = [(64, 32), (64, 0), (96, 31), (100, 50), (128, 1), (160, 40)]
 OPTIONS = {"scales": [1.0], "flip": True, "size": None, "resampling": "antialias"}
 OPTIONS |= {"fuse": "mean", "fuse_on": "image", "map_resampling": "half_pixel", "seed": 0}
@@ -74,7 +80,7 @@ def photo(height, width):
     return np.array(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-class Local(nn.Sequential):
+class Local(Network):
     """A network of stride 8 that is sure of itself and sees 63 pixels."""
 
     def __init__(self):
@@ -83,10 +89,13 @@ class Local(nn.Sequential):
         for convolution in convolutions:
             nn.init.normal_(convolution.weight, std=2 / convolution.weight[0].numel() ** 0.5)
         layers = [layer for each in convolutions for layer in (each, nn.ReLU())]
-        super().__init__(*layers[:-1])
+        centred = Preprocessing(64, mean=(2, 2, 2))
+        super().__init__(
+            Backbone(nn.Sequential(*layers[:-1]), 4, 8, None, 0, preprocessing=centred)
+        )
 
-    def preprocess(self, images):
-        return images / 64 - 2
+    def forward(self, images):
+        return self.features(images)
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +106,7 @@ def network():
 
 def segmenter(network, crf=None, **options):
     options = PredictionOptions(**{**OPTIONS, **options})
-    return Segmenter(
-        model=network, num_classes=4, options=options, crf=crf, device=torch.device("cpu")
-    )
+    return Segmenter(model=network, num_classes=4, options=options, crf=crf, device=CPU)
 
 
 class Rows:
@@ -118,7 +125,8 @@ def tiled(segmenter, image, tiling, labels=None):
     parts = list(segmenter.mask_rows(raster, "a", labels, tiling))
     assert all(rows.pixels.shape[:2] == mask.shape for rows, mask in parts)
     np.testing.assert_array_equal(np.concatenate([r.pixels for r, _ in parts]), image)
-    assert max(bottom - top for top, bottom in raster.asked) <= tiling.side
+    if segmenter.options.scales == [1.0]:
+        assert max(bottom - top for top, bottom in raster.asked) <= tiling.side
     return np.concatenate([mask for _, mask in parts])
 
 
@@ -131,6 +139,47 @@ def test_tiled_labels_are_the_untiled_ones_but_for_a_percent(network, options):
     assert (found != whole).mean() < 0.01
     blunt = tiled(segmenter(network, **options), image, Tiling(128, 0))
     assert (blunt != whole).mean() > 0.05, "the overlap is what helps"
+
+
+ODD = [
+    {},
+    {"scales": [0.5, 1.0, 1.3]},
+    {"scales": [0.77], "flip": False, "resampling": "half_pixel"},
+    {"scales": [1.0, 0.6], "fuse": "max", "fuse_on": "grid", "map_resampling": "corner_aligned"},
+    {"scales": [0.7, 0.9], "resampling": "corner_aligned", "map_resampling": "corner_aligned"},
+    {"scales": [0.8], "resampling": "tf_legacy", "map_resampling": "scaled_then_nearest"},
+    {"scales": [0.9, 1.1], "resampling": "bicubic", "map_resampling": "tf_legacy"},
+]
+
+
+@pytest.mark.parametrize("options", ODD)
+def test_sides_that_are_no_multiples_of_the_stride_cost_no_agreement(network, options):
+    """What the network sees lies within the overlap at all scales: only rounding remains."""
+    image = photo(263, 389)
+    whole = segmenter(network, **options).mask(image, "a", None)
+    found = tiled(segmenter(network, **options), image, Tiling(192, 96))
+    assert len(np.unique(whole)) >= 3
+    assert (found != whole).mean() < 0.002
+
+
+SEEN = {"tiny_seg": 260, "squeezenet1_0_seg": 260, "mobilenet_v2_seg": 400, "timm:patches/seg": 260}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_a_region_has_the_probabilities_of_the_whole_image(name, monkeypatch):
+    """Where the region's left edge is out of sight: a decoder raises features as for the whole."""
+    fake_timm.install(monkeypatch)
+    torch.manual_seed(0)
+    model, seen = build(name, 4).eval(), SEEN[name]
+    options = segmenter(model, scales=[1.0, 0.8]).options
+    size, image = (101, 839), photo(101, 839)
+    whole, _ = class_probabilities(model, image, "a", options, keep=range(4), device=CPU)
+    views = RegionViews.of(model, options, size, CPU)
+    region = Part(0, 101, 101), Part(320, 839, 839)
+    rows = views.rows(region[0])
+    found = views.probabilities(image, rows, region, "a").numpy()[:, :, seen:]
+    assert abs(found - whole[:, :, 320 + seen :]).max() < 1e-3
+    assert abs(found[:, :, :-3] - whole[:, :, 323 + seen :]).max() > 0.01, "3 pixels beside"
 
 
 def test_the_crf_runs_in_each_tile(network):
