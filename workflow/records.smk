@@ -18,20 +18,25 @@ from workflow.provenance import INDEX, Provenance
 def mark_unknown(folder, provenance):
     """Let artefacts of which nobody knows with what settings they were made count as changed.
 
-    Only what a rule would make; a warning tells of it.
+    Only what the workflow would make; a warning tells of it.
     """
-    paths = {p: rule for p in provenance.unknown for rule in workflow.rules if rule.is_producer(p)}
-    for path, rule in paths.items():
+    makers = {
+        path: maker
+        for path in provenance.unknown
+        for maker in workflow.rules
+        if maker.is_producer(path)
+    }
+    for path, maker in makers.items():
         # Snakemake looks at the params only if all outputs of the job have a record.
-        outputs, _ = rule.expand_output(rule.get_wildcards(path))
+        outputs, _ = maker.expand_output(maker.get_wildcards(path))
         provenance.mark_unknown(map(str, outputs))
-    if paths:
+    if makers:
         logger.warning(
-            f"{and_more([*paths])}: settings and code unknown, as neither .snakemake nor "
+            f"{and_more([*makers])}: settings and code unknown, as neither .snakemake nor "
             f"{folder}/provenance.json knows them; --touch accepts them as they are, --forceall "
             "makes them anew"
         )
-    return [*paths]
+    return [*makers]
 
 
 def and_more(paths):
