@@ -36,15 +36,6 @@ class CRFSettings(Block):
     backend: Literal["auto", "native", "torch", "pydensecrf"] = Field(
         "auto", description="implementation; all give the same result up to rounding"
     )
-
-
-class MaskCRFSettings(CRFSettings):
-    """The CRF on predictions. The defaults are those of DSRG's test scripts."""
-
-    restrict_to_tags: bool = Field(
-        True,
-        description="in train images, allow only background and the classes of the image's labels",
-    )
     stride: Count = Field(
         1,
         description="2: only every second pixel of every second row sends messages, in half the"
@@ -58,6 +49,15 @@ class MaskCRFSettings(CRFSettings):
         if self.stride > 1 and self.backend == "pydensecrf":
             raise ValueError("stride: the backend pydensecrf has none; set it to 1")
         return self
+
+
+class MaskCRFSettings(CRFSettings):
+    """The CRF on predictions. The defaults are those of DSRG's test scripts."""
+
+    restrict_to_tags: bool = Field(
+        True,
+        description="in train images, allow only background and the classes of the image's labels",
+    )
 
 
 class ScalesSettings(Block):

@@ -211,7 +211,8 @@ def _(bad: Bad) -> str:
 def checked(bad: Bad, name: str, *, installed: bool = True, **options: object) -> str:
     """What a dry run says of a classifier of timm, of which a stand-in is installed."""
     network = {"network": name, "options": options}
-    classifier = {**{"iterations": 1, "batch": 1, "crop": 64, "learning_rate": 0.1}, **network}
+    brief = {"iterations": 1, "batch": 1, "accumulation": 1, "crop": 64, "learning_rate": 0.1}
+    classifier = {**brief, **network}
     with pytest.MonkeyPatch.context() as patch:
         fake_timm.install(patch)
         if not installed:
