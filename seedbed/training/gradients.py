@@ -118,11 +118,20 @@ class Gradients:
     def _average(self, total: PartResult) -> PartResult:
         """Divide the sum over the parts of this process, and average over the processes."""
         values = torch.stack([value.float() for value in total.values.values()])
-        # New tensors, since autograd's may share memory with each other.
         values = values / self.parts
-        gradients = [None if each is None else each / self.parts for each in total.gradients]
+        pairs = zip(total.gradients, self.compute.parameters, strict=True)
+        gradients = [None if g is None else _mean_like(p, g, self.parts) for g, p in pairs]
         statistics = [b / self.parts if b.is_floating_point() else b for b in total.statistics]
         means = [t for t in (values, *gradients, *statistics) if t is not None]
         self.processes.average([mean for mean in means if mean.is_floating_point()])
         named = dict(zip(total.values, values, strict=True))
         return PartResult(named, gradients, statistics, total.collected)
+
+
+def _mean_like(parameter: Tensor, total: Tensor, count: int) -> Tensor:
+    """A new tensor total / count, laid out in memory as the parameter.
+
+    PyTorch's fused optimisers go through the memory of both side by side, without a check. After
+    channels_last features autograd's gradients have another layout, and they may share memory.
+    """
+    return torch.div(total, count, out=torch.empty_like(parameter))

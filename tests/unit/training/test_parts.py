@@ -1,5 +1,7 @@
 """The parts of a batch: the same bytes by any number of threads and processes."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,10 +12,12 @@ from seedbed.models.backbones.resnet38 import Bottleneck
 from seedbed.models.dropout import ChannelDropout, Dropout, drawing_from
 from seedbed.models.layers import FrozenBatchNorm
 from seedbed.training.checkpoint import Checkpoint
+from seedbed.training.gradients import Gradients
 from seedbed.training.loop import train
+from seedbed.training.optimisation import make_optimizer, parameter_groups
 from seedbed.training.parts import PartResult, add_pairwise
 from seedbed.training.processes import SINGLE_PROCESS
-from tests.support.training_helpers import Collector, adamw, optimisation
+from tests.support.training_helpers import Collector, adamw, optimisation, sgd
 
 CPU = torch.device("cpu")
 STEPS = 6
@@ -192,3 +196,45 @@ def test_networks_compute_in_bfloat16(name):
         with precision.autocast(CPU, "bfloat16"):
             rough = model(model.preprocess(images)).float()
     assert 0 < (rough - exact).abs().mean() < 0.1 * exact.std()
+
+
+@pytest.mark.parametrize("name", ["tiny_seg", "tiny_cls", "mobilenet_v2_cls"])
+@pytest.mark.parametrize("kind", [adamw(0.01), sgd()])
+def test_an_update_is_the_one_of_the_optimiser_s_definition(name, kind, make_batch):
+    """Of a real network, whose features are channels_last, by gradients of backward()."""
+    torch.manual_seed(0)
+    network = build(name, 3).train()
+    literal = copy.deepcopy(network)
+    options = optimisation(1, optimizer=kind, batch=4, accumulation=2, learning_rate=0.1)
+    batch = make_batch(255 * torch.rand(4, 3, 64, 64))
+
+    class Loss(Collector):
+        def __call__(self, model, batch, step):
+            return {"loss": model(model.preprocess(batch.images)).sigmoid().square().mean()}
+
+    gradients = Gradients(
+        network, Loss(), options, CPU, seed=0, threads=2, processes=SINGLE_PROCESS
+    )
+    gradients(batch, 0)
+    make_optimizer(network, options).step()
+    for images in batch.images.chunk(2):
+        (literal(literal.preprocess(images)).sigmoid().square().mean() / 2).backward()
+    groups = parameter_groups(literal, options)
+    by_name = dict(literal.named_parameters())
+    for key, parameter in network.named_parameters():
+        if by_name[key].grad is not None:
+            assert parameter.grad.stride() == parameter.stride(), key
+            torch.testing.assert_close(parameter.grad, by_name[key].grad, rtol=1e-3, atol=1e-6)
+    for group in groups:
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            if kind == sgd():
+                parameter.data -= group["lr"] * parameter.grad
+            else:  # the first step of Adam is the sign of the gradient
+                parameter.data *= 1 - group["lr"] * group["weight_decay"]
+                step = parameter.grad / (parameter.grad.abs() + 1e-8)
+                parameter.data -= group["lr"] * step
+    for key, parameter in network.named_parameters():
+        difference = (parameter - by_name[key]).abs()
+        assert float((difference > 1e-3).float().mean()) < 0.01, key
