@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seedbed.models.backbones.vgg import vgg16, vgg16_features
 from seedbed.models.dropout import current_generator
@@ -84,11 +85,20 @@ class MessagePassing(nn.Module):
         """States (N, G, K, h, w) → messages of all pairs before the gate (N·G·(G - 1), K, h, w)."""
         n, g, k, h, w = states.shape
         nodes = states.flatten(0, 1)
-        queries = self.receiver(nodes).view(n, g, -1, h * w)[:, self.receivers]
-        keys = self.sender(nodes).view(n, g, -1, h * w)[:, self.senders]
-        values = states.flatten(3)[:, self.senders]
-        attention = (queries.transpose(2, 3) @ keys).softmax(dim=3)
-        return (values @ attention.transpose(2, 3)).reshape(-1, k, h, w)
+
+        def vectors(maps: Tensor, of: list[int]) -> Tensor:
+            """A vector for each position of some nodes, padded with zeros to the values' length."""
+            rows = maps.view(n, g, -1, h * w)[:, of].transpose(2, 3)
+            return F.pad(rows, (0, k - rows.shape[3]))
+
+        # PyTorch's fused attention never holds the weights of all pairs of positions.
+        messages = F.scaled_dot_product_attention(
+            vectors(self.receiver(nodes), self.receivers),
+            vectors(self.sender(nodes), self.senders),
+            vectors(states, self.senders),
+            scale=1.0,
+        )
+        return messages.transpose(2, 3).reshape(-1, k, h, w)
 
     def forward(self, states: Tensor) -> Tensor:
         """States (N, G, K, h, w) → the states after a synchronous update of all nodes."""
