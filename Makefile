@@ -7,6 +7,12 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# Snakemake and pip keep caches below HOME, which a container's user may lack.
+ifneq ($(shell [ -n "$$HOME" ] && [ -w "$$HOME" ] && echo writable), writable)
+export HOME := $(CURDIR)/build/home
+$(shell mkdir -p "$(HOME)")
+endif
+
 .PHONY: install run data figures comparison test test-recipes soak bench gpu lint clean
 
 install: $(VENV)/installed $(VENV)/native
