@@ -51,7 +51,7 @@ def step_rows(results: Results) -> Iterator[list[str]]:
 def control_rows(results: Results) -> Iterator[list[str]]:
     """The last round with shuffled tags, and with ground-truth masks."""
     for experiment, label in (
-        ("shuffled-tags", "control: round 0 with tags permuted at random, `recipes/shuffled-tags.yaml`"),
+        ("shuffled-tags", "control: round 0 with permuted tags, `recipes/shuffled-tags.yaml`"),
         ("ceiling", "upper bound: ground-truth masks, `recipes/ceiling.yaml`"),
     ):
         last = results.last_round(experiment)
