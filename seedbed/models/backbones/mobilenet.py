@@ -28,7 +28,7 @@ def _conv_norm(
 
 def _conv_norm_relu(*sizes: int, stride: int = 1, dilation: int = 1, groups: int = 1) -> nn.Module:
     layers = _conv_norm(*sizes, stride=stride, dilation=dilation, groups=groups)
-    return FoldedSequential(*layers, nn.ReLU6(inplace=True))
+    return FoldedSequential(*layers, nn.ReLU6())
 
 
 class InvertedResidual(nn.Module):

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from seedbed.models import NETWORKS, build
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.heads.group import graph_dropout
-from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv
+from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv, dilated_on_grids
 from seedbed.models.network import Preprocessing
 
 torch.set_num_threads(1)
@@ -327,6 +327,25 @@ def test_graph_dropout_in_training_and_by_the_switch():
     trained = made("tiny_group").train()
     trained.features.eval(), trained.head.extra.eval()
     assert torch.equal(group_maps(trained, x, 1), group_maps(switched, x, 1))
+
+
+@pytest.mark.parametrize(("dilation", "size"), [(2, (8, 6)), (4, (9, 7)), (3, (2, 10))])
+def test_a_dilated_convolution_is_undilated_ones_of_grids(dilation, size):
+    torch.manual_seed(0)
+    features = torch.randn(2, 4, *size, requires_grad=True)
+    weight, bias = torch.randn(8, 1, 3, 3, requires_grad=True), torch.randn(8, requires_grad=True)
+    inputs = (features, weight, bias)
+    direct = F.conv2d(*inputs, padding=dilation, dilation=dilation, groups=4)
+    grids = dilated_on_grids(*inputs, dilation, groups=4)
+    torch.testing.assert_close(grids, direct)
+    assert grids.is_contiguous(memory_format=torch.channels_last)
+    change = torch.randn_like(direct)
+    for ours, theirs in zip(
+        torch.autograd.grad(grids, inputs, change),
+        torch.autograd.grad(direct, inputs, change),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("groups", [1, 6])
