@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv
+from seedbed.models.folding import FoldedSequential
+from seedbed.models.layers import FrozenBatchNorm, conv
 from seedbed.models.network import Backbone
 
 # Expansion, output channels, number of blocks, stride of the first block: table 2 of the paper.

@@ -6,9 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from seedbed.models import NETWORKS, build
+from seedbed.models.folding import FoldedSequential, dilated_on_grids
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.heads.group import graph_dropout
-from seedbed.models.layers import FoldedSequential, FrozenBatchNorm, conv, dilated_on_grids
+from seedbed.models.layers import FrozenBatchNorm, conv
 from seedbed.models.network import Preprocessing
 
 torch.set_num_threads(1)
