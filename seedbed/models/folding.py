@@ -34,12 +34,14 @@ def _conv_and_norm(features: Tensor, layer: nn.Conv2d, norm: FrozenBatchNorm) ->
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = layer.weight * scale[:, None, None, None]
     shift = norm.bias - norm.running_mean * scale
-    same = layer.stride == (1, 1) and features.device.type == "cpu"
-    if same and layer.kernel_size == (1, 1) and layer.groups == 1:
-        # A matrix product, whose gradients stay in channels_last; those of conv2d do not.
-        return F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), shift).permute(0, 3, 1, 2)
-    if same and layer.groups > 1 and layer.dilation != (1, 1) and torch.is_grad_enabled():
-        return dilated_on_grids(features, weight, shift, layer.dilation[0], layer.groups)
+    # On a CPU the gradients of some convolutions are slow; the outputs are not.
+    if torch.is_grad_enabled() and features.device.type == "cpu" and layer.stride == (1, 1):
+        if layer.kernel_size == (1, 1) and layer.groups == 1:
+            # A matrix product, whose gradients stay in channels_last; those of conv2d do not.
+            product = F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), shift)
+            return product.permute(0, 3, 1, 2)
+        if layer.groups > 1 and layer.dilation != (1, 1):
+            return dilated_on_grids(features, weight, shift, layer.dilation[0], layer.groups)
     return F.conv2d(
         features, weight, shift, layer.stride, layer.padding, layer.dilation, layer.groups
     )
