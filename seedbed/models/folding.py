@@ -34,8 +34,12 @@ def _conv_and_norm(features: Tensor, layer: nn.Conv2d, norm: FrozenBatchNorm) ->
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = layer.weight * scale[:, None, None, None]
     shift = norm.bias - norm.running_mean * scale
+    keeps_size = layer.stride == (1, 1) and layer.padding == tuple(
+        dilation * (side // 2)
+        for dilation, side in zip(layer.dilation, layer.kernel_size, strict=True)
+    )
     # On a CPU the gradients of some convolutions are slow; the outputs are not.
-    if torch.is_grad_enabled() and features.device.type == "cpu" and layer.stride == (1, 1):
+    if torch.is_grad_enabled() and features.device.type == "cpu" and keeps_size:
         if layer.kernel_size == (1, 1) and layer.groups == 1:
             # A matrix product, whose gradients stay in channels_last; those of conv2d do not.
             product = F.linear(features.permute(0, 2, 3, 1), weight.flatten(1), shift)

@@ -62,8 +62,8 @@ def initialise_vector_math() -> None:
 
     PyTorch computes exp, log or tanh of CPU tensors with MKL, which looks up the CPU's version of a
     function at its first call. If two threads make this call at the same time, one of them now and
-    then gets a version of lower accuracy (tanh was off by 4e-5 in half of a tensor, in about one
-    process of twelve), and the same training ends with other bytes.
+    then gets a version of lower accuracy (tanh was off by 4e-5 in half of a tensor, in a quarter of
+    the processes), and the same training ends with other bytes.
     """
     for dtype in (torch.float32, torch.float64):
         one = torch.ones(1, dtype=dtype)  # too few elements for a second thread

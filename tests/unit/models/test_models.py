@@ -349,11 +349,20 @@ def test_a_dilated_convolution_is_undilated_ones_of_grids(dilation, size):
         torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("groups", [1, 6])
-def test_a_folded_norm_gives_the_norm_s_outputs_and_gradients(groups):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dilation": 2},
+        {"dilation": 2, "groups": 6},
+        {"dilation": 2, "groups": 6, "padding": 1},  # does not keep the size
+        {"kernel": 1},
+        {"kernel": 1, "padding": 1},
+    ],
+)
+def test_a_folded_norm_gives_the_norm_s_outputs_and_gradients(options):
     torch.manual_seed(0)
     layers = [
-        conv(6, 12, groups=groups, bias=False, dilation=2),
+        conv(6, 12, bias=False, **options),
         FrozenBatchNorm(12, affine_learns=True),
         nn.ReLU6(inplace=True),
         conv(12, 4, 1),
