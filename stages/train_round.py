@@ -12,7 +12,7 @@ from seedbed.formats.overlay import cue_preview, overlay
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
-from seedbed.training.objectives.dsrg import SeedGrowingObjective
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.previews import Preview
@@ -66,7 +66,7 @@ def train_round(
     )
     train_network(
         model,
-        make_objective(settings),
+        make_objective(settings, dataset.num_classes),
         samples,
         make_optimisation(settings),
         execution=Execution(device=device, threads=threads, deterministic=bool(deterministic)),
@@ -92,10 +92,12 @@ def make_supervision(settings: RoundSettings, maps: Maps, model: Network) -> Sup
     return MaskSupervision(maps=maps, stride=settings.loss_stride, sampling=settings.label_sampling)
 
 
-def make_objective(settings: RoundSettings) -> Objective:
+def make_objective(settings: RoundSettings, num_classes: int) -> Objective:
     """The objective of the round's method."""
     if settings.method == "dsrg":
         crf = DenseCRFGrid(**settings.dsrg.crf.model_dump())
+        if (settings.dsrg.grow_on, settings.dsrg.train_unary) == ("crf", "prob"):
+            note_flooding(crf.params, num_classes)
         return SeedGrowingObjective(crf, **settings.dsrg.model_dump(exclude={"crf"}))
     return MaskObjective(settings.label_sampling)
 

@@ -130,6 +130,8 @@ PUBLISHED = {
         "rounds.0.dsrg.foreground_threshold": 0.85,
         "rounds.0.dsrg.background_threshold": 0.99,
         "rounds.0.dsrg.crf.bilateral_sxy": 80 / 12,
+        "rounds.0.dsrg.crf.gaussian_weight": 1,  # 3 · 7 / 21
+        "rounds.0.dsrg.crf.bilateral_weight": 3.33,  # 10 · 7 / 21
         "rounds.0.view.kind": "warp",
         "rounds.0.view.jitter": 0,
         "rounds.1.supervise": "predictions",

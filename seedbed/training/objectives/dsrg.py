@@ -1,9 +1,12 @@
 """The objective of deep seeded region growing (DSRG)."""
 
+import sys
+
 import torch
 from torch import Tensor, nn
 
 from seedbed.crf import DenseCRFGrid
+from seedbed.crf.parameters import CRFParameters
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.methods.resampling import resize
@@ -11,6 +14,27 @@ from seedbed.training.objectives.objective import Objective
 from seedbed.training.samples import Batch
 
 FLOOR = 1e-4  # lowest probability before a logarithm is taken (SEC, DSRG)
+PUBLISHED_CLASSES = 21  # that DSRG's CRF weights are for: those of VOC, with background
+
+
+def note_flooding(crf: CRFParameters, classes: int) -> None:
+    """Say that seeds will flood the image, if the CRF on −p decides where the network does not.
+
+    Where C classes are equally probable, a mean-field iteration multiplies a small difference
+    between them by (w₁ + w₂) / C, with the weights of the two kernels. Above 1 the CRF is soon
+    certain of one class, whatever the network says. With DSRG's 3 + 10 this is so below 13 classes.
+    """
+    gaussian, bilateral = crf.gaussian_weight, crf.bilateral_weight
+    if gaussian + bilateral > classes:
+        share = classes / PUBLISHED_CLASSES
+        print(
+            f"dsrg.crf: with weights of {gaussian:g} and {bilateral:g} and {classes} classes,"
+            " background included, the CRF is certain before the network is, and seeds flood the"
+            f" images; if the weights are those for VOC's {PUBLISHED_CLASSES} classes, set"
+            f" gaussian_weight: {gaussian * share:.3g}, bilateral_weight: {bilateral * share:.3g}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 class SeedGrowingObjective(Objective):

@@ -11,7 +11,7 @@ from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.models.heads.group import GroupOutput
-from seedbed.training.objectives.dsrg import SeedGrowingObjective
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
 from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.tags import TagObjective
@@ -157,6 +157,25 @@ def test_what_the_seeds_grow_on(halves, grow_on, unary, share):
     logits, batch = halves
     objective = seed_growing(0, grow_on=grow_on, train_unary=unary)
     assert float(objective(Fixed(logits), batch, 0)["grown"]) == share
+
+
+@pytest.mark.parametrize(
+    ("classes", "share", "noted"), [(21, 1, False), (7, 1, True), (7, 1 / 3, False), (13, 1, False)]
+)
+def test_a_crf_that_decides_before_the_network_is_noted(capsys, classes, share, noted):
+    kernels = {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12, "bilateral_srgb": 13}
+    weights = {"gaussian_weight": 3 * share, "bilateral_weight": 10 * share}
+    crf = DenseCRFGrid(iterations=10, **weights, **kernels)
+    note_flooding(crf.params, classes)
+    note = capsys.readouterr().err
+    assert ("gaussian_weight: 1, bilateral_weight: 3.33" in note) == noted
+    # The note is right: one class is hardly more probable, and becomes certain only there.
+    images = torch.full((1, 3, 24, 24), 99, dtype=torch.uint8)
+    logits = torch.zeros(1, classes, 24, 24)
+    logits[:, 1] = 0.1
+    probs = logits.softmax(1)
+    certain = (crf(images, -probs).amax(1) > 0.85).float().mean()
+    assert certain > 0.9 if noted else certain == 0
 
 
 def test_seeds_grow_anew_in_every_step(halves):
