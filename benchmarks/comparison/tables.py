@@ -8,6 +8,7 @@ from benchmarks.comparison.runs import (
     CEILING,
     SALIENCIES,
     SYSTEMS,
+    WITHOUT_SALIENCY,
     Experiment,
     Project,
     experiments_of,
@@ -16,7 +17,7 @@ from benchmarks.figures.pages import filled
 from benchmarks.figures.runs import RECORD
 from benchmarks.figures.text import listed, mean_of, number, paragraph, table
 from seedbed.formats.tables import write_text
-from seedbed.report.comparison import Chain, Run, chains, train_list
+from seedbed.report.comparison import CONTROL, Chain, Run, chains, train_list
 from seedbed.runtime.errors import UserError
 from stages.compare import read_folder
 
@@ -75,17 +76,25 @@ def row(
     """The cells of a system: of its first run, and of the last round the mean over all."""
     by_name = {chain.run.name: chain for chain in chains(every, ceiling)}
     ours = [by_name[run.name] for run in runs]
-    saliency = "" if experiment.system == CEILING else experiment.saliency
-    before = [v for part, v in ours[0].train.items() if not part.startswith("last round")]
-    shown = [] if experiment.system == CEILING else before
+    saliency = "none" if experiment.system in WITHOUT_SALIENCY else experiment.saliency
     return [
         *(NAMES[experiment.system], saliency),
-        *(number(value) for value in (shown or [None] * len(before))),
+        *(number(value) for value in before_the_rounds(experiment.system, ours[0])),
         *last_rounds(ours),
         mean_cell(ours, lambda chain: chain.ceiling),
         number(runs[0].seconds and runs[0].seconds / 60, 0),
         number(runs[0].megabytes and runs[0].megabytes / 1000, 1),
     ]
+
+
+def before_the_rounds(system: str, chain: Chain) -> list[float | None]:
+    """The scores of the steps that the system has: no control without saliency, no CAM of truth."""
+    steps = {part: v for part, v in chain.train.items() if not part.startswith("last round")}
+    if system == CEILING:
+        return [None] * len(steps)
+    if system in WITHOUT_SALIENCY:
+        return [None if part.startswith(CONTROL) else value for part, value in steps.items()]
+    return list(steps.values())
 
 
 def last_rounds(ours: Sequence[Chain]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from benchmarks.comparison.__main__ import main
 from benchmarks.comparison.runs import (
     SALIENCIES,
     SYSTEMS,
+    WITHOUT_SALIENCY,
     Experiment,
     Project,
     experiments_of,
@@ -21,6 +22,7 @@ from benchmarks.comparison.runs import (
 from benchmarks.comparison.tables import HEADER, block, write_page
 from benchmarks.figures.runs import RECORD
 from seedbed.formats.tables import read_tsv, write_tsv
+from seedbed.report.comparison import CONTROL
 from seedbed.runtime.errors import UserError
 from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, planned
 
@@ -41,10 +43,11 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def test_every_system_runs_with_both_saliencies_and_the_ceiling_once():
+def test_every_system_runs_with_each_saliency_that_it_uses():
     folders = [PROJECT.results(experiment).as_posix() for experiment in ALL]
-    assert len(set(folders)) == len(ALL) == 2 * len(SYSTEMS) - 1
-    assert folders[0] == "results/voc-animals" and "results/voc-animals-u2net-psa" in folders
+    assert len(set(folders)) == len(ALL) == 2 * len(SYSTEMS) - len(WITHOUT_SALIENCY)
+    assert folders[0] == "results/voc-animals" and "results/voc-animals-u2net-spsm" in folders
+    assert [e.saliency for e in ALL if e.system in WITHOUT_SALIENCY] == ["training-free"] * 2
     shared = {PROJECT.settings(experiment).pathvars.folders()["shared"] for experiment in ALL}
     assert shared == {"results/voc-animals"}
 
@@ -150,6 +153,8 @@ def test_the_table_has_a_row_for_each_finished_run():
     write_run(Path("results/voc-animals-ceiling"), 0.8, cam=0.3)
     write_run(Path("results/voc-animals-dsrg"), 0.5, cam=0.25, seeds=0.125)
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7, cam=0.9)
+    steps = {"cam": 0.25, CONTROL: 0.5, "pseudo_labels": 0.375}
+    write_run(Path("results/voc-animals-psa"), 0.5, **steps)
     text = block(PROJECT)
     assert cells(text, "DSRG") == [
         *("DSRG", "training-free", ".250", ".125", "", "", "", ""),
@@ -157,9 +162,11 @@ def test_the_table_has_a_row_for_each_finished_run():
         *(".750 (.625 .875)", "2", "1.5"),
     ]
     assert cells(text, "ground-truth masks") == [
-        *("ground-truth masks", *[""] * 7, ".400", ".800", ".400", ".800", "1.000", "2", "1.5")
+        *("ground-truth masks", "none", *[""] * 6),
+        *(".400", ".800", ".400", ".800", "1.000", "2", "1.5"),
     ]
-    assert len(cells(text, "system")) == len(HEADER) and "PSA" not in text
+    assert cells(text, "PSA")[:8] == ["PSA", "none", ".250", *[""] * 3, ".375", ""]
+    assert len(cells(text, "system")) == len(HEADER) and "SPSM" not in text
     assert "`train (held out)`" in text and "Commit `abc1234`, `make comparison`" in text
     write_page(Path(), PROJECT)
     assert text in Path("docs/comparison.md").read_text()

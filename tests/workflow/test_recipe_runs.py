@@ -105,7 +105,7 @@ SELECTED = {"targets-1", "targets-2"}
 # The recipes of the photos by their names after `voc-animals-`; they share convert, the classifier,
 # its maps and the saliency of the first.
 PHOTOS = {
-    "": ({"convert", *CUES, "group", "group_cam", "pseudo_labels"}, 3, SELECTED),
+    "": ({"convert", *CUES, *PSA, "pseudo_labels"}, 3, SELECTED),
     "ceiling": ({"convert"}, 1, {"targets-0"}),
     "dsrg": PLANS["dsrg-vgg16"],
     "dsrg-tf": PLANS["dsrg-tf"],

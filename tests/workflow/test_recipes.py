@@ -121,6 +121,13 @@ def test_a_photos_recipe_may_lie_over_learned_saliency(path):
 
 # What makes a system, by key; "rounds.1.loss_stride" is a key of its second round.
 PUBLISHED = {
+    "voc-animals": {
+        "pseudo_labels.attention": "random_walk",
+        "rounds.1.selection.witness_foreground_saliency": 1,  # none: PSA's labels alone confirm
+        "rounds.1.selection.witness_background_saliency": 0,
+        "rounds.2.selection.foreground_confidence": 0.85,
+        "rounds.2.selection.background_confidence": 0.95,
+    },
     "voc-animals-dsrg": {
         "seeds.foreground_fraction": 0.2,
         "seeds.background_threshold": 0.06,
