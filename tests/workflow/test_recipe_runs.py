@@ -103,13 +103,13 @@ def test_a_recipe_plans_its_own_steps_on_voc(name, tmp_path, weights):
 
 SELECTED = {"targets-1", "targets-2"}
 # The recipes of the photos by their names after `voc-animals-`; they share convert, the classifier,
-# its maps and the saliency of the first.
+# whose weights all rounds start from, its maps and the saliency of the first.
 PHOTOS = {
     "": ({"convert", *CUES, *PSA, "pseudo_labels"}, 3, SELECTED),
-    "ceiling": ({"convert"}, 1, {"targets-0"}),
+    "ceiling": ({"convert", "classifier"}, 1, {"targets-0"}),
     "dsrg": PLANS["dsrg-vgg16"],
     "dsrg-tf": PLANS["dsrg-tf"],
-    "group-wsss": PLANS["group-wsss"],
+    "group-wsss": ({*PLANS["group-wsss"][0], "classifier"}, *PLANS["group-wsss"][1:]),
     "spsm": SPSM,
     "psa": PLANS["psa-resnet38"],
 }
