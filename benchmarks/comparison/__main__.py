@@ -53,14 +53,13 @@ def main(arguments: list[str]) -> None:
         options.data, options.cores, tuple(options.overlay), options.folder, options.maps
     )
     experiments = experiments_of(options.systems, options.saliencies)
-    command = shlex.join(["python", "-m", "benchmarks.comparison", *arguments])
     try:
         if options.list:
             for experiment in experiments:
                 print(shlex.join(project.command(experiment)))
             return
         if not options.write_only:
-            make_all(project, experiments, options.seeds, command)
+            make_all(project, experiments, options.seeds)
         write_page(Path(), project)
     except UserError as error:
         sys.exit(f"python -m benchmarks.comparison: error: {error}")

@@ -153,12 +153,10 @@ def seed_overlay(config: dict[str, Any], seed: int) -> dict[str, Any]:
     }
 
 
-def make_all(
-    project: Project, experiments: Sequence[Experiment], seeds: Sequence[int], command: str
-) -> None:
+def make_all(project: Project, experiments: Sequence[Experiment], seeds: Sequence[int]) -> None:
     """Make all runs, then those with other seeds; UserError at the end if some have failed."""
     record = {
-        "command": command,
+        "command": "make comparison",  # its options choose runs and places, not what is computed
         "commit": current_commit(),
         "machine": device_name(kind_of_device("auto")),
     }
