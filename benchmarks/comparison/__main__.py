@@ -52,8 +52,8 @@ def main(arguments: list[str]) -> None:
     project = Project(
         options.data, options.cores, tuple(options.overlay), options.folder, options.maps
     )
-    experiments = experiments_of(options.systems, options.saliencies)
     try:
+        experiments = experiments_of(options.systems, options.saliencies)
         if options.list:
             for experiment in experiments:
                 print(shlex.join(project.command(experiment)))

@@ -1,6 +1,7 @@
 """The runs of the comparison, made by Snakemake one after the other."""
 
 import json
+import shlex
 import shutil
 import sys
 import time
@@ -47,13 +48,24 @@ class Experiment:
 
 
 def experiments_of(systems: Sequence[str], saliencies: Sequence[str]) -> list[Experiment]:
-    """The runs in their order: all with each saliency, but once where it would change nothing."""
-    return [
+    """The runs in their order: all with each saliency, but once where it would change nothing.
+
+    Raises:
+        UserError: if none is left.
+
+    """
+    experiments = [
         Experiment(system, saliency)
         for saliency in saliencies
         for system in systems
         if system not in WITHOUT_SALIENCY or saliency == SALIENCIES[0]
     ]
+    if not experiments:
+        raise UserError(
+            f"--systems {' '.join(systems)}: no saliency is used, so there is nothing to run with"
+            f" {' '.join(saliencies)}; add --saliencies {SALIENCIES[0]}"
+        )
+    return experiments
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,13 @@ class Project:
         """Pathvars that put all results below `folder`."""
         names = ("results", "shared", "saliency")
         return {name: f"{self.folder}/{{{name}}}" for name in names} if self.folder else {}
+
+    @property
+    def recorded_command(self) -> str:
+        """The command of the comparison, with those options alone that change figures."""
+        overlays = ["--overlay", *map(str, self.overlays)] if self.overlays else []
+        maps = ["--maps", self.maps] if self.maps else []
+        return shlex.join(["python", "-m", "benchmarks.comparison", *overlays, *maps])
 
     @cached_property
     def root(self) -> Path:
@@ -156,7 +175,7 @@ def seed_overlay(config: dict[str, Any], seed: int) -> dict[str, Any]:
 def make_all(project: Project, experiments: Sequence[Experiment], seeds: Sequence[int]) -> None:
     """Make all runs, then those with other seeds; UserError at the end if some have failed."""
     record = {
-        "command": "make comparison",  # its options choose runs and places, not what is computed
+        "command": project.recorded_command,
         "commit": current_commit(),
         "machine": device_name(kind_of_device("auto")),
     }

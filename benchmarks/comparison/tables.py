@@ -17,7 +17,7 @@ from benchmarks.figures.pages import filled
 from benchmarks.figures.runs import RECORD
 from benchmarks.figures.text import listed, mean_of, number, paragraph, table
 from seedbed.formats.tables import write_text
-from seedbed.report.comparison import CONTROL, Chain, Run, chains, train_list
+from seedbed.report.comparison import Chain, Run, chains, train_list
 from seedbed.runtime.errors import UserError
 from stages.compare import read_folder
 
@@ -79,22 +79,12 @@ def row(
     saliency = "none" if experiment.system in WITHOUT_SALIENCY else experiment.saliency
     return [
         *(NAMES[experiment.system], saliency),
-        *(number(value) for value in before_the_rounds(experiment.system, ours[0])),
+        *(number(v) for part, v in ours[0].train.items() if not part.startswith("last round")),
         *last_rounds(ours),
         mean_cell(ours, lambda chain: chain.ceiling),
         number(runs[0].seconds and runs[0].seconds / 60, 0),
         number(runs[0].megabytes and runs[0].megabytes / 1000, 1),
     ]
-
-
-def before_the_rounds(system: str, chain: Chain) -> list[float | None]:
-    """The scores of the steps that the system has: no control without saliency, no CAM of truth."""
-    steps = {part: v for part, v in chain.train.items() if not part.startswith("last round")}
-    if system == CEILING:
-        return [None] * len(steps)
-    if system in WITHOUT_SALIENCY:
-        return [None if part.startswith(CONTROL) else value for part, value in steps.items()]
-    return list(steps.values())
 
 
 def last_rounds(ours: Sequence[Chain]) -> Iterator[str]:

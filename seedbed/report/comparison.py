@@ -19,10 +19,9 @@ from seedbed.report.tables import (
 )
 
 REFINED = " + crf"  # ends the name of a step whose masks the CRF has refined
-CONTROL = "saliency × tags"  # salient pixels labelled without any training after the classifier
 # Steps of train images, as the audit calls them, that come before the rounds.
 PARTS = (
-    *("cam", "seeds", CONTROL, f"{CONTROL}{REFINED}"),
+    *("cam", "seeds", "saliency × tags", f"saliency × tags{REFINED}"),
     *("pseudo_labels", f"pseudo_labels{REFINED}"),
 )
 ROUND = re.compile(r"round (\d+): predictions")

@@ -22,7 +22,6 @@ from benchmarks.comparison.runs import (
 from benchmarks.comparison.tables import HEADER, block, write_page
 from benchmarks.figures.runs import RECORD
 from seedbed.formats.tables import read_tsv, write_tsv
-from seedbed.report.comparison import CONTROL
 from seedbed.runtime.errors import UserError
 from tests.support.workflow_helpers import CONFIG, ROOT, finished_run, planned
 
@@ -79,6 +78,18 @@ def test_maps_that_are_made_already_take_the_place_of_the_model():
     assert not any(w.startswith("saliency=") for w in command(Experiment("spsm", SALIENCIES[0])))
     (given,) = [w for w in command(Experiment("spsm", "u2net")) if w.startswith("saliency=")]
     assert json.loads(given.removeprefix("saliency=")) == {"model": "null", "maps": "maps"}
+
+
+def test_the_recorded_command_has_the_options_that_change_figures():
+    project = Project("/data", "2", (Path("mine.yaml"),), "elsewhere", "maps")
+    words = shlex.split(project.recorded_command)
+    assert words[3:] == ["--overlay", "mine.yaml", "--maps", "maps"]
+    assert PROJECT.recorded_command == "python -m benchmarks.comparison"
+
+
+def test_a_system_without_saliency_is_not_run_with_the_learned_one():
+    with pytest.raises(SystemExit, match="--systems psa: no saliency is used"):
+        main(["--systems", "psa", "--saliencies", "u2net"])
 
 
 def test_the_list_of_commands_runs_nothing(capsys):
@@ -151,11 +162,10 @@ def cells(text: str, name: str) -> list[str]:
 
 
 def test_the_table_has_a_row_for_each_finished_run():
-    write_run(Path("results/voc-animals-ceiling"), 0.8, cam=0.3)
+    write_run(Path("results/voc-animals-ceiling"), 0.8)
     write_run(Path("results/voc-animals-dsrg"), 0.5, cam=0.25, seeds=0.125)
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7, cam=0.9)
-    steps = {"cam": 0.25, CONTROL: 0.5, "pseudo_labels": 0.375}
-    write_run(Path("results/voc-animals-psa"), 0.5, **steps)
+    write_run(Path("results/voc-animals-psa"), 0.5, cam=0.25, pseudo_labels=0.375)
     text = block(PROJECT)
     assert cells(text, "DSRG") == [
         *("DSRG", "training-free", ".250", ".125", "", "", "", ""),

@@ -105,6 +105,16 @@ def test_what_the_photos_recipes_share_is_the_same(path):
 
 
 @pytest.mark.parametrize("path", OVER_ANIMALS, ids=lambda path: path.stem)
+def test_every_round_on_the_photos_has_the_same_network_and_budget(path):
+    base = settings(ANIMALS)["rounds"][0]
+    same = ("network", "iterations", "batch", "learning_rate", "multipliers")
+    same += ("optimizer", "schedule", "options", "new_head")
+    for number, item in enumerate(settings(path)["rounds"]):
+        assert {key: item[key] for key in same} == {key: base[key] for key in same}, number
+        assert item["weights"] in (("classifier", "previous") if number else ("classifier",))
+
+
+@pytest.mark.parametrize("path", OVER_ANIMALS, ids=lambda path: path.stem)
 def test_a_photos_recipe_may_lie_over_learned_saliency(path):
     learned = ROOT / "recipes/voc-animals-u2net.yaml"
     plain, ours = settings(path), settings(path, learned)
