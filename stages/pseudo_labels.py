@@ -95,7 +95,7 @@ def saliency_guided_mask(
     if not entry.labels:
         return entry.background()
     return saliency_guided(
-        dict(zip(entry.labels, _maximum(entry, sources), strict=True)),
+        dict(zip(entry.labels, _class_maps(entry, sources, settings), strict=True)),
         saliency.levels(entry.id),
         conflict_threshold=settings.conflict_threshold,
         attention_threshold=settings.attention_threshold,
@@ -111,7 +111,7 @@ def argmax_mask(
     if not entry.labels:
         return entry.background()
     if settings.attention == "random_walk":
-        background, *maps = scores = np.maximum.reduce([s.floats(entry.id) for s in sources])
+        background, *maps = scores = _walk_scores(entry, sources)
     else:
         background, maps = settings.background_score, _maximum(entry, sources)
         scores = np.stack([np.full(maps.shape[1:], background), *fractions(maps)])
@@ -119,6 +119,20 @@ def argmax_mask(
         image, params = read_entry(data, entry), settings.crf.model_dump()
         return crf_labels(image, scores, [0, *entry.labels], params)[0]
     return argmax_labels(dict(zip(entry.labels, maps, strict=True)), background)
+
+
+def _class_maps(
+    entry: ImageEntry, sources: list[Maps], settings: PseudoLabelSettings
+) -> np.ndarray:
+    """Maps of an image's classes, (K, H, W): levels, or floating scores after a random walk."""
+    if settings.attention == "random_walk":
+        return _walk_scores(entry, sources)[1:]
+    return _maximum(entry, sources)
+
+
+def _walk_scores(entry: ImageEntry, sources: list[Maps]) -> np.ndarray:
+    """Scores of background and of an image's classes after a random walk, (1 + K, H, W)."""
+    return np.maximum.reduce([source.floats(entry.id) for source in sources])
 
 
 def _maximum(entry: ImageEntry, sources: list[Maps]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stages.settings.base import Block, Fraction
 from stages.settings.inference import CRFSettings
@@ -21,8 +21,8 @@ class PseudoLabelSettings(Block):
     )
     rule: Literal["saliency_guided", "argmax"] = Field(
         "saliency_guided",
-        description="how maps become labels: Group-WSSS' rule with saliency, or the highest score"
-        " (PSA)",
+        description="how maps become labels: Group-WSSS' rule with saliency, or the highest score,"
+        " the one of PSA",
     )
     conflict_threshold: Fraction = Field(
         0.9, description="a pixel with two scores above it becomes void"
@@ -44,9 +44,3 @@ class PseudoLabelSettings(Block):
         description="CRF on the scores of the rule argmax, which PSA's authors recommend; null:"
         " no CRF",
     )
-
-    @model_validator(mode="after")
-    def _random_walk_needs_argmax(self) -> "PseudoLabelSettings":
-        if self.attention == "random_walk" and self.rule != "argmax":
-            raise ValueError("rule: must be argmax after a random walk")
-        return self

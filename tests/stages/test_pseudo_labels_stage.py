@@ -117,6 +117,13 @@ def test_a_walk_brings_its_own_background(made):
     assert made(("walk.h5",), attention="random_walk", rule="argmax") == [[1, 0, 0, 3]]
 
 
+def test_saliency_takes_the_place_of_the_background_of_a_walk(made, tmp_path):
+    """Background scores 0 and 1 by the saliency of the pixel, whatever the walk says of it."""
+    stored(tmp_path / "grey.h5", [[255, 255, 0, 255]])
+    options = {"attention": "random_walk", "conflict_threshold": 1, "attention_threshold": 1}
+    assert made(("walk.h5", None, "grey.h5"), **options) == [[1, 3, 0, 3]]
+
+
 def crf(**settings):
     weights = {"gaussian_weight": 0, "bilateral_weight": 4, "gaussian_sxy": 3}
     return {"iterations": 5, "bilateral_sxy": 20, "bilateral_srgb": 13, **weights, **settings}

@@ -276,7 +276,6 @@ def test_settings_import_no_torch():
             {"network": "tiny_group", "weights": "previous"},
             "group.weights: previous needs",
         ),
-        ("pseudo_labels", {"attention": "random_walk"}, "pseudo_labels.rule: must be argmax"),
         ("affinity_scores", {"low": "folder"}, "affinity_scores.low: give both low and high"),
         ("training", {"weights": "classifier"}, "rounds.0.weights: there is no block classifier"),
     ],
