@@ -19,6 +19,8 @@ EXPERIMENTS = {
 }
 TARGETS = ("miou.txt", "quality.tsv")
 RECORD = "figures.json"  # in the folder of a run: what made it
+# Git's pathspecs of all but the pages: figures are written into these, and do not depend on them.
+NOT_PAGES = (".", ":(exclude)README.md", ":(exclude)docs")
 
 
 def run_folder(results: Path, experiment: str, seed: int) -> Path:
@@ -90,10 +92,15 @@ def written_at(folder: Path) -> list[int]:
 
 
 def current_commit() -> str:
-    """The commit that is checked out, and whether tracked files differ from it."""
-    describe = ["git", "describe", "--always", "--exclude=*", "--dirty= with changes"]
+    """The commit that is checked out, and whether tracked files beside the pages differ from it."""
     try:
-        ended = subprocess.run(describe, capture_output=True, text=True, check=True)
+        commit = _git("rev-parse", "--short", "HEAD")
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", *NOT_PAGES)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{commit} with changes" if changes else commit
+
+
+def _git(*arguments: str) -> str:
+    ended = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
     return ended.stdout.strip()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -9,7 +10,14 @@ import pytest
 from benchmarks.figures.default_run import every_step, rule_table, summary
 from benchmarks.figures.pages import PAGES, filled, write_pages
 from benchmarks.figures.results import Results
-from benchmarks.figures.runs import EXPERIMENTS, RECORD, make_run, run_folder, snakemake_command
+from benchmarks.figures.runs import (
+    EXPERIMENTS,
+    RECORD,
+    current_commit,
+    make_run,
+    run_folder,
+    snakemake_command,
+)
 from benchmarks.figures.text import listed, mean_of, number, paragraph, span, table
 from seedbed.formats.tables import write_tsv
 from seedbed.runtime.errors import UserError
@@ -274,3 +282,26 @@ def test_a_run_that_fails_ends_in_one_line_and_records_nothing(tmp_path):
     with pytest.raises(UserError, match=r"run: snakemake ended with status 3.*continues"):
         make_run(tmp_path / "run", failing, {"commit": "first"})
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_records_its_commit_and_changes_to_anything_but_the_pages(tmp_path, monkeypatch):
+    def git(*arguments):
+        author = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        made = subprocess.run(["git", *author, *arguments], check=True, stdout=subprocess.PIPE)
+        return made.stdout.decode().strip()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert current_commit() == "unknown"
+    files = [tmp_path / name for name in ("README.md", "docs/comparison.md", "config.yaml")]
+    (tmp_path / "docs").mkdir()
+    for file in files:
+        file.write_text("before")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = git("rev-parse", "--short", "HEAD")
+    (tmp_path / "new.txt").write_text("not tracked")
+    for file, expected in zip(files, [commit, commit, f"{commit} with changes"], strict=True):
+        file.write_text("after")
+        assert current_commit() == expected
