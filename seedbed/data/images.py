@@ -13,23 +13,13 @@ from PIL import Image
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.pictures import FORMATS, open_picture, remedy_of
+from seedbed.formats.upright import TURNS, is_inverted, orientation_of, upright
 from seedbed.runtime.errors import UserError
 
 IMAGE_FORMATS = (*FORMATS, "GIF")
 DARK = 1 << 14  # a quarter of white in 16 bits
-ORIENTATION = 0x0112  # EXIF's tag
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # Pillow warns of large images and refuses larger ones; `open_picture` has its own limit.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", "Corrupt EXIF data")  # which are read as far as they go
 
 
 @dataclass(frozen=True)
@@ -112,36 +102,18 @@ def decode_picture(
         if depth == "I;12":
             bits = bits or 12
         if image.mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
-            return _shift(path, np.array(upright(image)), bits or 16)
+            levels, inverted = np.array(upright(image)), is_inverted(image)
+            return _shift(path, levels, bits or 16, inverted=inverted)
         pixels = _rgb(upright(image))
     if not is_deep(depth):
         return Decoded(pixels)
     return _read_deep_colour(reopen, path, pixels, bits or 16, measure=measure)
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """Turn a picture as its EXIF data says, as far as they can be read.
-
-    Pillow's `exif_transpose` also writes them anew, which fails where another field is broken.
-    """
-    image.load()  # which turns a TIFF
-    orientation = _orientation(image)
-    return image.transpose(TURNS[orientation]) if orientation else image
-
-
-def _orientation(image: Image.Image) -> int | None:
-    """EXIF's orientation, 2 to 8; None if there is none, or none that can be read."""
-    try:
-        value = re.fullmatch(r"\s*([2-8])[\s\0]*", str(image.getexif().get(ORIENTATION, "")))
-    except Exception:
-        return None
-    return int(value[1]) if value else None
-
-
 def read_orientation(path: Path) -> int | None:
     """EXIF's orientation of an image that can be read, 2 to 8; None if it is not turned."""
     with open_picture(path, IMAGE_FORMATS) as image:
-        return _orientation(image)
+        return orientation_of(image)
 
 
 def turn(mask: np.ndarray, orientation: int) -> np.ndarray:
@@ -210,8 +182,12 @@ def _lower_bytes(reopen: Callable[[], Image.Image]) -> np.ndarray | None:
         return np.array(upright(image))[..., :3]
 
 
-def _shift(path: Path, levels: np.ndarray, bits: int) -> Decoded:
-    """The upper eight of `bits` bits of levels, (H, W) or (H, W, 3) uint16."""
+def _shift(path: Path, levels: np.ndarray, bits: int, *, inverted: bool = False) -> Decoded:
+    """The upper eight of `bits` bits of levels, (H, W) or (H, W, 3) uint16.
+
+    `inverted`: the file stores `65535 - levels`, of which `bits` bits count; 0 is white there.
+    """
+    levels = ~levels if inverted else levels
     highest = int(levels.max(initial=0))
     if highest >> bits:
         raise UserError(
@@ -219,6 +195,7 @@ def _shift(path: Path, levels: np.ndarray, bits: int) -> Decoded:
             "correct bits"
         )
     upper = (levels >> (bits - 8)).astype(np.uint8)
+    upper = ~upper if inverted else upper
     if upper.ndim == 2:
         upper = np.repeat(upper[..., None], 3, axis=2)
     return Decoded(upper, bits, highest)

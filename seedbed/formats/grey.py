@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.formats.pictures import open_picture, remedy_of
+from seedbed.formats.upright import upright
 from seedbed.runtime.errors import UserError
 
 
 def read_grey(path: Path) -> np.ndarray:
-    """Read a picture of any mode as grey, float32 (H, W) in [0, 1].
+    """Read a picture of any mode as grey, float32 (H, W) in [0, 1], turned as its EXIF data say.
 
     Raises:
         UserError: if it cannot be read, or has 32 bits per pixel, whose range is not fixed.
@@ -18,6 +19,7 @@ def read_grey(path: Path) -> np.ndarray:
     try:
         with open_picture(path) as picture:
             mode = picture.mode
+            picture = upright(picture)
             if mode.startswith("I;16"):  # Pillow's own conversion clips all levels at 255
                 return np.asarray(picture).astype(np.float32) / 65535
             if "transparency" in picture.info:  # as in seedbed.data.images

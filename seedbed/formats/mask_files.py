@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from seedbed.formats.pictures import open_picture, remedy_of
+from seedbed.formats.upright import upright
 from seedbed.runtime.errors import UserError
 
 LOSSLESS = ("PNG", "BMP", "TIFF", "GIF")
@@ -57,7 +58,8 @@ def colour_codes(colours: np.ndarray) -> np.ndarray:
 def read_mask_file(path: Path) -> MaskFile:
     """Decode a mask of any lossless format: palette, grey up to 16 bits, or RGB.
 
-    A channel of transparency is left out if every pixel is opaque.
+    It is turned as its EXIF data say, as images are. A channel of transparency is left out if every
+    pixel is opaque.
 
     Raises:
         UserError: if the file cannot be read, its format is lossy, it holds several pictures, or
@@ -68,9 +70,8 @@ def read_mask_file(path: Path) -> MaskFile:
         with open_picture(path, (*LOSSLESS, *LOSSY)) as picture:
             if problem := _unsuitable(picture):
                 raise UserError(f"mask {path} {problem}")
-            picture.load()
             depth = _grey_depth(picture, path)
-            return _decode(path, picture, depth)
+            return _decode(path, upright(picture), depth)
     except UserError:
         raise
     except Exception as error:  # see open_picture

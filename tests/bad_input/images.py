@@ -136,6 +136,21 @@ def _(bad: Bad) -> None:
     np.testing.assert_array_equal(turned, np.rot90(plain, -1))
 
 
+@case("a mask with an EXIF orientation")
+def _(bad: Bad) -> None:
+    bad.make_devkit()
+    exif = Image.Exif()
+    exif[UPRIGHT] = QUARTER_TURN
+    pixels().save(bad.images / "v1.jpg", exif=exif)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[0] = CAT
+    write_mask(bad.masks / "v1.png", mask)
+    with Image.open(bad.masks / "v1.png") as image:
+        image.save(bad.masks / "v1.png", exif=exif)
+    found = Maps(bad.converted() / "masks.h5")["v1"]
+    np.testing.assert_array_equal(found, np.rot90(mask == CAT, -1))
+
+
 @case("a mask of the size of such an image before it is rotated")
 def _(bad: Bad) -> str:
     bad.make_devkit()

@@ -92,6 +92,43 @@ def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_folder("image,cat,dog\na,1,2\n"))
 
 
+@case("numbered columns of labels that hold nothing but 0 and 1")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder("image,class_0,class_1\na,1,0\nb,0,1\n"))
+
+
+@case("lists of 0 and 1 instead of names of classes, in each row")
+def _(bad: Bad) -> str:
+    settings = bad.make_folder("image,labels\na,1 0 0\nb,0 1 0\n")
+    line = bad.not_converted(settings)
+    (bad.data / "photos/labels.csv").write_text('{"a": [1, 0, 0], "b": [0, 1, 0]}')
+    assert bad.not_converted(settings) == line.replace("row 2", "record 1")
+    return line
+
+
+@case("classes called 0 and 1")
+def _(bad: Bad) -> None:
+    settings = bad.make_folder("image,label\na,1\nb,0\n")
+    del settings["folder"]["masks"]
+    assert Index.load(bad.converted(settings) / "index.json").class_names[1:] == ["0", "1"]
+
+
+@case("a row of an absent class, whose `confidence`, `score`, `value` or `present` is 0")
+def _(bad: Bad) -> str:
+    settings = bad.make_folder('[{"image": "a", "label": "cat", "value": false}]')
+    line = bad.not_converted(settings)
+    assert line.startswith("record 1 of data/photos/labels.csv: 'value' is 0, as of an absent ")
+    table = "ImageID,Source,LabelName,Confidence\na,verification,Cat,1\na,verification,Dog,0\n"
+    (bad.data / "photos/labels.csv").write_text(table)
+    return bad.not_converted(settings)
+
+
+@case("an object of an absent class among the labels of an image")
+def _(bad: Bad) -> str:
+    labels = [{"name": "cat", "value": True}, {"name": "dog", "value": False}]
+    return bad.not_converted(bad.make_folder(json.dumps({"a": labels, "b": "cat"})))
+
+
 @case("a column of splits that has another name")
 def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_folder("image,labels,spilt\na,cat,train\nb,cat,val\n"))

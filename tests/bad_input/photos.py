@@ -46,6 +46,13 @@ def _(bad: Bad) -> None:
     assert (index.entry("t1").bits, index.entry("t1").highest) == (12, 4095)
 
 
+@case("a grey TIFF of 16 bits whose 0 is white")
+def _(bad: Bad) -> None:
+    levels = np.array([[0, 256, 65535]], np.uint16)
+    tifffile.imwrite(bad.root / "a.tif", levels, photometric="miniswhite")
+    assert bad.read("a.tif").tolist() == [[[255] * 3, [254] * 3, [0] * 3]]
+
+
 @case("an image with a level that `convert.bits` does not hold")
 def _(bad: Bad) -> str:
     bad.make_devkit()

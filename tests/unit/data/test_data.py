@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+import tifffile
 from PIL import Image
 
 from seedbed.data.classes import VOC_CLASSES, ClassInfo, ClassTable
-from seedbed.data.images import read_image
+from seedbed.data.images import decode_image, is_dark, read_image
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.layouts.voc import (
     read_annotation,
@@ -98,6 +99,27 @@ class TestImages:
         Image.fromarray(grey).save(tmp_path / name)
         image = read_image(tmp_path / name)
         assert image.tolist() == [[[level] * 3 for level in (0, 0, 1, 128, 255)]]
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("orientation", [1, 6])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_levels_are_inverted_where_0_is_white(self, tmp_path, kind, orientation, compression):
+        white = np.iinfo(kind).max
+        levels = np.array([[0, 1, white // 2, white - 1, white]], kind)
+        turn = [(274, 3, 1, orientation, True)]
+        options = {"photometric": "miniswhite", "compression": compression, "extratags": turn}
+        tifffile.imwrite(tmp_path / "a.tif", white - levels, **options)
+        found = read_image(tmp_path / "a.tif")[..., 0]
+        upper = levels >> (8 if kind == np.uint16 else 0)
+        assert found.tolist() == (upper if orientation == 1 else np.rot90(upper, -1)).tolist()
+
+    def test_12_bits_whose_0_is_white_are_known_by_what_is_stored(self, tmp_path):
+        stored = np.array([[0, 16, 4095]], np.uint16)
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="miniswhite")
+        assert is_dark(decode_image(tmp_path / "a.tif"))
+        assert read_image(tmp_path / "a.tif", bits=12)[0, :, 0].tolist() == [255, 254, 0]
+        with pytest.raises(UserError, match="has the level 4095, and 11 bits hold 2047 at most"):
+            read_image(tmp_path / "a.tif", bits=11)
 
     @pytest.mark.parametrize("kind", [np.int32, np.float32])
     def test_levels_without_a_range_are_refused(self, tmp_path, kind):

@@ -177,6 +177,109 @@ def test_other_tables_are_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+UNNAMED = [
+    "image,class_0,class_1,class_2\na,1,0,0\nb,0,1,0\n",
+    "image,label_1,label_2\na,1.0,\nb,0.0,1.0\n",
+    "image,Class 0,Class 1\na,True,False\nb,False,True\n",
+    '[{"image": "a", "tag1": 1, "tag2": 0}]',
+]
+VECTORS = [
+    "image,labels\na,1 0 0\nb,0 1 1\nc,\n",
+    "image,label\na,1 0 0\nb,0 1 0\n",
+    "image,labels\na,1;0\nb,0;1\n",
+    'image,labels\na,"[1, 0, 0]"\nb,"[0, 1, 0]"\nc,[]\n',
+    "image,labels\na,[1. 0. 0.]\nb,[0. 1. 1.]\n",
+    '{"a": [1, 0, 0], "b": [0, 1, 0]}',
+    '{"a": ["1", "0"], "b": []}',
+    '[{"image": "a", "labels": [1.0, 0.0]}, {"image": "b", "labels": [0.0, 0.0]}]',
+]
+
+
+@pytest.mark.parametrize("text", UNNAMED)
+@pytest.mark.parametrize("classes", [None, ["cat", "dog", "0", "1"]])
+def test_numbered_columns_of_0_and_1_are_no_names(tmp_path, text, classes):
+    with pytest.raises(UserError, match=r"^the columns .* of .* hold nothing but 0 and 1: name"):
+        rows_of(tmp_path, text, classes=classes)
+
+
+@pytest.mark.parametrize("text", VECTORS)
+@pytest.mark.parametrize("classes", [None, ["cat", "dog", "0", "1"]])
+def test_vectors_of_0_and_1_are_no_names(tmp_path, text, classes):
+    with pytest.raises(UserError, match=r"^(row 2|record 1) of .* lists [23] values of 0 and 1,"):
+        rows_of(tmp_path, text, classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("image,label\na,1\nb,0\n", [("1",), ("0",)]),
+        ("image,label_1\na,1\nb,0\n", [("1",), ("0",)]),
+        ("image,labels\na,0 1\nb,1\n", [("0", "1"), ("1",)]),
+        ("image,labels\na,0 1\nb,1 2\n", [("0", "1"), ("1", "2")]),
+        ("image,label_1,label_2\na,0,1\nb,1,2\n", [("0", "1"), ("1", "2")]),
+        ("image,labels\na,1 0\nb,cat 1\n", [("1", "0"), ("cat", "1")]),
+        ('{"a": 1, "b": 0}', [("1",), ("0",)]),
+        ('{"a": [0, 1], "b": [1]}', [("0", "1"), ("1",)]),
+        ('{"a": [1], "b": [0]}', [("1",), ("0",)]),
+    ],
+)
+def test_classes_may_be_called_0_and_1(tmp_path, text, labels):
+    assert list(labels_of(tmp_path, text).values()) == labels
+
+
+@pytest.mark.parametrize("value", ["0", "0.0", "0.", ".0", "0,0", "0e0", "0%", "False", "no", "N"])
+@pytest.mark.parametrize("column", ["present", "Presence", "SCORE", "value", "Is Present"])
+def test_rows_of_absent_classes_are_refused(tmp_path, column, value):
+    found = []
+    table = f"image;label;{column}\na;cat;1\nb;dog;{value}\nc;;{value}\nd;cat;\n"
+    assert labels_of(tmp_path, table, on_problem=found.append) == {
+        "a": ("cat",), "c": (), "d": ("cat",)
+    }  # fmt: skip
+    (line,) = found
+    assert line.startswith("row 3 of ") and f"{column!r} is {value}, as of an absent class" in line
+
+
+def test_classes_that_were_looked_for_in_vain_are_no_labels(tmp_path):
+    table = "ImageID,Source,LabelName,Confidence\na,verification,Cat,1\nb,verification,Dog,0\n"
+    with pytest.raises(UserError, match=r"row 3 of .*'Confidence' is 0, .* remove the rows of"):
+        rows_of(tmp_path, table)
+    with pytest.raises(UserError, match=r"row 2 of .*'confidence' is 0"):
+        rows_of(tmp_path, "image,cat,dog,confidence\na,1,0,0\n")
+    with pytest.raises(UserError, match=r"record 1 of .*'score' is 0\.0"):
+        rows_of(tmp_path, '[{"image": "a", "label": "cat", "score": 0.0}]')
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([{"name": "cat", "value": True}, {"name": "dog", "value": False}], "'value' of 'dog' is "),
+        ([{"label": "cat", "score": 0.0}], "'score' of 'cat' is 0.0"),
+        ({"label": "cat", "Probability": 0}, "'Probability' of 'cat' is 0"),
+        ({"labels": [{"class": "cat", "present": "no"}]}, "'present' of 'cat' is \"no\""),
+    ],
+)
+def test_objects_of_absent_classes_are_refused(tmp_path, labels, said):
+    cell = json.dumps(labels).replace('"', '""')
+    tables = {"record 2": json.dumps({"b": "yak", "a": labels}),
+              "row 3": f'image,labels\nb,yak\na,"{cell}"\n'}  # fmt: skip
+    for place, text in tables.items():
+        found = []
+        assert labels_of(tmp_path, text, on_problem=found.append) == {"b": ("yak",)}
+        (line,) = found
+        assert line.startswith(f"{place} of ") and said in line
+        assert "remove the objects of absent classes" in line
+
+
+def test_labels_that_are_not_certain_are_labels(tmp_path):
+    table = rows_of(tmp_path, "image,label,score\na,cat,0.01\nb,dog,1\n")
+    assert [row.labels for row in table.rows] == [("cat",), ("dog",)]
+    assert table.notes[0].endswith("are not used: score")
+    objects = '{"a": [{"label": "cat", "score": 0.01}, {"label": "dog", "value": null}]}'
+    assert labels_of(tmp_path, objects) == {"a": ("cat", "dog")}
+    assert labels_of(tmp_path, "image,cat,present\na,1,0\n") == {"a": ("cat",)}  # two classes
+    assert labels_of(tmp_path, "image,cat,confidence\na,0,0\n") == {"a": ()}
+
+
 def test_splits_have_the_names_that_people_give(tmp_path):
     table = "image,labels,Subset\na,cat,Training\nb,cat,valid\nc,cat,TEST\nd,cat,\n"
     assert [row.split for row in rows_of(tmp_path, table).rows] == ["train", "val", "test", ""]

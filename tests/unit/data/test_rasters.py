@@ -100,6 +100,20 @@ def test_what_cannot_be_read_in_parts_is_held_too(tmp_path):
     check(tmp_path / "b.tif", HeldRaster)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_grey_of_16_bits_is_inverted_where_0_is_white(tmp_path, orientation):
+    levels = DEEP[..., 0] if orientation == 1 else np.ascontiguousarray(DEEP[..., 0].T)
+    turn = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(
+        tmp_path / "a.tif", ~levels, photometric="miniswhite", rowsperstrip=20, extratags=turn
+    )
+    raster = open_raster(tmp_path / "a.tif")
+    assert isinstance(raster, TiffRaster if orientation == 1 else HeldRaster)
+    upright = PHOTO[..., 0] if orientation == 1 else PHOTO[:, ::-1, 0]
+    for top, bottom in CUTS:
+        np.testing.assert_array_equal(raster.rows(top, bottom).pixels[..., 0], upright[top:bottom])
+
+
 def test_sixteen_bits_that_are_held(tmp_path):
     Image.fromarray(GREY12).save(tmp_path / "a.png")
     assert is_dark(check(tmp_path / "a.png", HeldRaster))

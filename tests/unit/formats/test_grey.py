@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from seedbed.formats.grey import read_grey
@@ -32,6 +33,29 @@ def test_16_bits_count_in_full(tmp_path, name):
     found = read_grey(tmp_path / name)
     assert found.dtype == np.float32
     assert np.allclose(found * 65535, levels, atol=0.01)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("name", ["map.png", "map.tif"])
+def test_maps_are_turned_as_images_are(tmp_path, name, kind):
+    levels = np.array([[0, 1, 2], [3, 4, 5]], kind) * 51
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(levels).save(tmp_path / name, exif=exif)
+    found = read_grey(tmp_path / name)
+    assert np.allclose(found * np.iinfo(kind).max, np.rot90(levels, -1), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_levels_are_inverted_where_0_is_white(tmp_path, kind, compression):
+    white = np.iinfo(kind).max
+    stored = np.array([[0, 1, white - 1, white]], kind)
+    tifffile.imwrite(
+        tmp_path / "map.tif", stored, photometric="miniswhite", compression=compression
+    )
+    found = read_grey(tmp_path / "map.tif")
+    assert np.allclose(found * white, white - stored.astype(float), atol=0.01)
 
 
 def test_maps_that_cannot_be_used_are_named(tmp_path):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from seedbed.data.images import read_image
 from seedbed.formats.mask_coding import MaskCoding, MaskReader
 from seedbed.formats.masks import VOC_PALETTE, read_mask
 from seedbed.runtime.errors import UserError
@@ -70,6 +72,31 @@ def test_colours_decide_for_own_classes_only_if_they_are_ids(tmp_path):
 def test_palettes_that_can_be_read_in_two_ways_are_refused(tmp_path, colours, reader):
     with pytest.raises(UserError, match=r"a\.png has the (colour|levels) .*convert\.mask_values"):
         read_palette(tmp_path, [0, 1, 2], colours, reader)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["P", "L", "RGB", "LA", "I;16"])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_masks_are_turned_as_their_images_are(tmp_path, orientation, mode, suffix):
+    ids = np.uint8([[0, 8, 12, 255], [8, 8, 0, 0]])
+    mask, exif = Image.fromarray(ids.astype(np.uint16) if mode == "I;16" else ids), Image.Exif()
+    if mode == "P":
+        mask.putpalette(VOC_PALETTE.tobytes())
+    exif[0x0112] = orientation
+    mask.convert(mode).save(tmp_path / f"mask.{suffix}", exif=exif)
+    Image.fromarray(ids).save(tmp_path / "image.png", exif=exif)
+    found, form = VOC.read(tmp_path / f"mask.{suffix}")
+    np.testing.assert_array_equal(found, read_image(tmp_path / "image.png")[..., 0])
+    assert found.shape == ((2, 4) if orientation < 5 else (4, 2))
+    if mode == "P":
+        assert form.kind == "palette" and form.colours[12] == DOG
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_levels_are_ids_where_0_is_white_too(tmp_path, kind):
+    ids = np.array([[0, 1, 2, 255]], kind)
+    tifffile.imwrite(tmp_path / "a.tif", ~ids, photometric="miniswhite")
+    assert read_mask(tmp_path / "a.tif").tolist() == ids.tolist()
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
+from seedbed.data.layouts.labels.columns import PRESENCE, key_of
 from seedbed.data.text import plain_name, plain_text
 
 Cell = str | tuple[str, ...]  # text to be split, or labels that are certain
@@ -19,6 +20,10 @@ PAIRS = {"[": "]", "(": ")", "{": "}"}
 QUOTED = re.compile(r"""u?'([^']*)'|u?"([^"]*)\"""")
 JOINED = re.compile(r"\s*[/+&]\s*|\s+and\s+")  # separates classes that also stand alone
 DOUBTFUL = re.compile(r"""[,;|#\[\]{}"/\\\n\t]|^[('`]|['`]$|[:=]\s*[-\d.]+$""")
+FLAG = re.compile(r"[01](\.0*)?|true|false", re.IGNORECASE)
+ABSENT = re.compile(
+    r"[-+]?(0+[.,]?0*|[.,]0+)(e[-+]?[0-9]+)?%?|false|f|no|n|absent|negative", re.IGNORECASE
+)
 NO_NAMES = {"and", "or", "nan", "none", "null", "n/a"}
 KEYS = ("choices", "labels", "label", "classes", "class", "tags", "tag", "category", "name")
 
@@ -81,13 +86,75 @@ def names_in(value: object) -> tuple[str, ...] | None:
         return None if None in parts else tuple(name for part in parts for name in part)
     if not isinstance(value, dict):
         return None
-    for key in KEYS:
-        if key in value and not isinstance(value[key], bool):
-            inner = value[key]
-            return names_in(inner) if isinstance(inner, list | dict) else _name(inner)
+    if (key := _label_key(value)) is not None:
+        inner = value[key]
+        return names_in(inner) if isinstance(inner, list | dict) else _name(inner)
     if all(isinstance(item, int) and item in (0, 1) for item in value.values()):
         return tuple(name for name, present in value.items() if present)
     return None
+
+
+def says_no(value: object) -> bool:
+    """Whether a value beside a class, in a column or key of PRESENCE, says that it is absent."""
+    return ABSENT.fullmatch(str(value).strip()) is not None
+
+
+def absent_in(value: object) -> tuple[str, str, str] | None:
+    """The first object in a JSON value that says that its class is absent; None if none does.
+
+    Returns its label, the key that says so, and the value there, as JSON.
+    """
+    if isinstance(value, list):
+        found = (absent_in(item) for item in value if isinstance(item, dict))
+        return next(filter(None, found), None)
+    label = _label_key(value) if isinstance(value, dict) else None
+    if label is None:
+        return None
+    for key, said in value.items():
+        if key != label and key_of(key) in PRESENCE and says_no(said):
+            return str(value[label])[:40], key, json.dumps(said, ensure_ascii=False)
+    return absent_in(value[label])
+
+
+def absent_in_text(text: str) -> tuple[str, str, str] | None:
+    """As `absent_in`, of a cell that holds JSON."""
+    if text[:1] not in ("[", "{") or "{" not in text:
+        return None
+    try:
+        return absent_in(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def first_vector(cells: Sequence[Cell]) -> tuple[int, int] | None:
+    """The position and the length of the first list if all cells are empty or such lists.
+
+    The lists are of one length of at least 2, and hold nothing but 0 and 1. A single value in each
+    cell may be the name of a class.
+    """
+    first = None
+    for place, cell in enumerate(cells):
+        if not (values := _values(cell)):
+            continue
+        first = first or (place, len(values))
+        if len(values) != max(first[1], 2) or not all(map(FLAG.fullmatch, values)):
+            return None
+    return first
+
+
+def _values(cell: Cell) -> Sequence[str]:
+    """What a cell lists, however it is separated."""
+    if isinstance(cell, tuple):
+        return cell
+    text = plain_text(cell).translate(WIDE)
+    if PAIRS.get(text[:1]) == text[-1:]:
+        text = text[1:-1]
+    return [part.strip("'\"") for part in re.split(rf"[\s{SEPARATORS}]+", text) if part]
+
+
+def _label_key(value: dict[str, object]) -> str | None:
+    """The key of an object that holds its label or labels."""
+    return next((key for key in KEYS if key in value and not isinstance(value[key], bool)), None)
 
 
 def _name(value: object) -> tuple[str, ...] | None:

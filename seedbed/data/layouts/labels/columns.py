@@ -25,6 +25,11 @@ MEASURES = (
     *("width", "height", "depth", "area", "size", "filesize", "file_size", "confidence", "fold"),
     *("xmin", "ymin", "xmax", "ymax", "url", "source"),
 )
+# Columns, and keys of objects, that say whether the class beside them is there, or how surely.
+PRESENCE = (
+    *("confidence", "conf", "score", "value", "probability", "prob"),
+    *("present", "is_present", "presence"),
+)
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),

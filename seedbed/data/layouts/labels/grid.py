@@ -7,7 +7,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from seedbed.data.layouts.labels.cells import Cell, names_in
+from seedbed.data.layouts.labels.cells import Cell, absent_in, names_in
 from seedbed.data.layouts.labels.columns import IMAGE, find_columns, key_of
 from seedbed.data.layouts.labels.encoding import read_unicode
 from seedbed.data.text import compose
@@ -125,12 +125,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _cell(value: Any, key: str) -> Cell:  # noqa: ANN401 - any JSON value
-    """A value as a cell; labels of a list or an object are certain."""
+    """A value as a cell; labels of a list or an object are certain, unless one is absent."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return str(int(value))
     if isinstance(value, list | dict):
+        if absent_in(value):
+            return json.dumps(value)  # for the table, which knows the row
         names = names_in(value)
         return f"{key}: {json.dumps(value)[:40]}" if names is None else names
     return compose(str(value).strip())

@@ -1,12 +1,27 @@
 """Tables of image-level labels, CSV or JSON: a row for an image, or for each label of an image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from seedbed.data.layouts.labels.cells import Cell, is_doubtful, split_column
-from seedbed.data.layouts.labels.columns import MEASURES, Columns, find_columns, key_of, split_named
+from seedbed.data.layouts.labels.cells import (
+    FLAG,
+    Cell,
+    absent_in_text,
+    first_vector,
+    is_doubtful,
+    says_no,
+    split_column,
+)
+from seedbed.data.layouts.labels.columns import (
+    MEASURES,
+    PRESENCE,
+    Columns,
+    find_columns,
+    key_of,
+    split_named,
+)
 from seedbed.data.layouts.labels.grid import Grid, read_grid
 from seedbed.data.source import OnProblem
 from seedbed.data.text import count_with_examples, plain_name
@@ -44,11 +59,12 @@ def read_label_table(path: Path, *, classes: Sequence[str] | None, on_problem: O
     Args:
         path: the table.
         classes: names of the classes, if they are given; they are never split.
-        on_problem: called for rows with too many cells, another split or a doubtful label, which
-            are left out.
+        on_problem: called for rows with too many cells, another split, a doubtful label or one of
+            an absent class, which are left out.
 
     Raises:
-        UserError: if the file is not such a table.
+        UserError: if the file is not such a table, or its labels are vectors of 0 and 1 without
+            names of classes.
 
     """
     grid = read_grid(path)
@@ -58,8 +74,9 @@ def read_label_table(path: Path, *, classes: Sequence[str] | None, on_problem: O
         raise UserError(
             f"{grid.header_place} is {found!r}: write image,labels or image,labels,split"
         )
-    grid = _whole_rows(grid, on_problem)
+    grid = _present_rows(_whole_rows(grid, on_problem), columns, on_problem)
     if columns.labels:
+        _check_names(grid, columns, path)
         notes = _unused(grid, columns, path)
         labels = _labels(grid, columns, set(classes or ()))
     else:
@@ -91,6 +108,72 @@ def _whole_rows(grid: Grid, on_problem: OnProblem) -> Grid:
             rows.append([*cells, *[""] * width][:width])
             places.append(place)
     return Grid(grid.header, grid.header_place, rows, places)
+
+
+def _present_rows(grid: Grid, columns: Columns, on_problem: OnProblem) -> Grid:
+    """The grid without rows that say of a class that it is absent."""
+    keys = {place: key_of(grid.header[place]) for place in columns.others}
+    flags = [place for place, key in keys.items() if key in PRESENCE]
+    if not columns.labels:  # then another column of 0 and 1 is a class, whatever its name
+        flags = [place for place in flags if keys[place] in MEASURES]
+    classes = [place for place, key in keys.items() if key not in MEASURES]
+    rows, places = [], []
+    for cells, place in zip(grid.rows, grid.places, strict=True):
+        labels = [cells[k] for k in columns.labels or classes if cells[k]]
+        has_label = bool(labels) if columns.labels else any(map(_bit, labels))
+        said = _absent_object(labels)
+        if has_label and not said:
+            said = _absent_row({grid.header[k]: cells[k] for k in flags})
+        if said:
+            on_problem(f"{place}: {said}")
+        else:
+            rows.append(cells)
+            places.append(place)
+    return Grid(grid.header, grid.header_place, rows, places)
+
+
+def _absent_object(labels: Sequence[Cell]) -> str | None:
+    """What an object in a cell says of an absent class, and what to do; None if none does."""
+    for cell in labels:
+        if isinstance(cell, str) and (found := absent_in_text(cell)):
+            name, key, value = found
+            return (
+                f"{key!r} of {name!r} is {value}, as of an absent class: remove the objects of "
+                "absent classes, or the key if it says something else"
+            )
+    return None
+
+
+def _absent_row(flags: Mapping[str, Cell]) -> str | None:
+    """What a column, by its name, says of an absent class, and what to do; None if none does."""
+    for name, cell in flags.items():
+        if says_no(cell):
+            return (
+                f"{name!r} is {cell}, as of an absent class: remove the rows of absent classes, or "
+                "the column if it says something else"
+            )
+    return None
+
+
+def _check_names(grid: Grid, columns: Columns, path: Path) -> None:
+    """Raise UserError if the columns of labels hold 0 and 1 for classes that are not named."""
+    by_column = [[cells[place] for cells in grid.rows] for place in columns.labels]
+    values = [str(cell) for cell in chain(*by_column) if cell]
+    if len(by_column) > 1 and values and all(map(FLAG.fullmatch, values)):
+        names = ", ".join(grid.header[place] for place in columns.labels)
+        raise UserError(
+            f"the columns {names} of {path} hold nothing but 0 and 1: name each after its class, "
+            "or write the names of the classes"
+        )
+    for cells in by_column:
+        if found := first_vector(cells):
+            first, length = found
+            text = cells[first] if isinstance(cells[first], str) else " ".join(cells[first])
+            raise UserError(
+                f"{grid.places[first]}: {text[:40]!r} lists {length} values of 0 and 1, as all "
+                "rows do, and no names: write the names of the classes, or a column of 0 and 1 for "
+                "each class, named after it"
+            )
 
 
 def _labels(grid: Grid, columns: Columns, known: set[str]) -> list[tuple[str, ...]]:
