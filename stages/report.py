@@ -58,7 +58,10 @@ def report(
     walks: Annotated[list[Path], "affinity/cam/*.h5"] = (),
     config: Annotated[str, "settings of the run, as JSON"] = "{}",
 ) -> None:
-    """Write the page and the pictures of the steps whose artefacts are given."""
+    """Write the page and the pictures of the steps whose artefacts are given.
+
+    Device and versions on the page are those of this job, not of the trainings.
+    """
     if files.parent != output.parent:
         raise UserError(f"{files} is not beside {output}: name a folder beside the page")
     dataset = Index.load(index)

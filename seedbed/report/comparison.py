@@ -46,9 +46,14 @@ class Run:
         """Peak memory of the largest job; None if it was not measured."""
         return max((cost.megabytes for cost in self.costs), default=None)
 
+    def step(self, list_name: str, name: str) -> StepQuality | None:
+        """Quality of a step on a list; None where this run has none."""
+        return next((s for s in self.quality.get(list_name, []) if s.name == name), None)
+
     def miou(self, list_name: str, step: str) -> float | None:
         """Mean IoU of a step on a list; None where this run has none."""
-        return next((s.miou for s in self.quality.get(list_name, []) if s.name == step), None)
+        quality = self.step(list_name, step)
+        return quality.miou if quality else None
 
     def last_round(self, list_name: str, ending: str = "") -> float | None:
         """Mean IoU of the last round's predictions on a list; `ending` follows the step's name."""

@@ -1,4 +1,8 @@
-"""The environment that a page was made in: versions and device."""
+"""The environment that a page is made in: versions and device.
+
+It is that of the job that writes the page. Trainings may have run on another device, with other
+versions: neither is recorded.
+"""
 
 import os
 import platform

@@ -76,6 +76,47 @@ def test_the_page_shows_all_runs_and_escapes_their_names(project, monkeypatch):
     assert (project / "t.tsv").exists() and not (project / "results/compare.tsv").exists()
 
 
+def step_tables(page: str) -> dict[str, list[list[str]]]:
+    """The tables of mIoU by step: caption, and the cells of each row as text."""
+    by_step = page[page.index("<h2>mIoU by step</h2>") :]
+    tables = {}
+    for table in re.findall(r"<table.*?</table>", by_step, re.S):
+        caption, rows = table.split("</caption>")
+        cells = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in rows.split("<tr>")[2:]]
+        text = [[re.sub(r"<.*?>", "", cell) for cell in row] for row in cells]
+        tables[re.sub(r"<.*?>", "|", caption.split("<caption>")[1])] = text
+    return tables
+
+
+def test_the_page_tells_on_how_many_images_each_step_was_scored(tmp_path):
+    rows = {
+        "a": [("train", "cam", 240, 0.5), ("train", "targets", 12, 0.75), ("val", "cam", 80, 0.5)],
+        "b": [("train", "cam", 240, 0.25), ("val", "cam", 80, 0.125)],
+        "c": [("val", "cam", 9, 0.375)],
+    }
+    for name, scores in rows.items():
+        columns = ("list", "step", "images", "miou")
+        steps = [dict(zip(columns, score, strict=True)) for score in scores]
+        write_tsv(tmp_path / name / "quality.tsv", steps)
+    page, table = tmp_path / "p.html", tmp_path / "t.tsv"
+
+    def tables_of(*names: str) -> dict[str, list[list[str]]]:
+        compare(runs=[tmp_path / name for name in names], page=page, table=table)
+        return step_tables(page.read_text())
+
+    assert tables_of("a", "b") == {
+        "train|12 to 240 images|": [
+            ["cam", "240 images 0.500", "240 images 0.250"],
+            ["targets", "12 images 0.750", "–"],
+        ],
+        "val|80 images|": [["cam", "0.500", "0.125"]],
+    }
+    assert tables_of("b", "c") == {
+        "train|240 images|": [["cam", "0.250", "–"]],
+        "val|9 to 80 images|": [["cam", "80 images 0.125", "9 images 0.375"]],
+    }
+
+
 def test_unfinished_runs_are_compared_by_the_files_they_have(project):
     (project / "results/<other> run/metrics.json").unlink()
     compare(runs=[project / "results/<other> run"])

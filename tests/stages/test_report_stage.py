@@ -69,6 +69,42 @@ def test_the_page_explains_the_control_where_there_is_one(run, tmp_path):
     assert places == sorted(places)
 
 
+def test_the_page_tells_on_how_many_images_each_step_was_scored(run, tmp_path):
+    counts = {"train": (240, 12, 1), "train (held out)": (216, 10, 1), "val": (80, 80, 80)}
+    steps = [("", "cam"), ("0", "targets"), ("1", "targets")]
+    rows = [
+        {"list": name, "round": number, "step": step, "images": images}
+        for name, of_list in counts.items()
+        for (number, step), images in zip(steps, of_list, strict=True)
+    ]
+    write_tsv(tmp_path / "quality.tsv", rows)
+    text, _ = write_page(tmp_path, run, quality=tmp_path / "quality.tsv")
+    captions = re.findall(r"<caption>([^<]*)<small>([^<]*)</small></caption>", text)
+    assert captions == [
+        ("train", "1 to 240 images"),
+        ("val", "80 images"),
+        ("train (held out)", "1 to 216 images"),
+    ]
+    assert "<summary>train (held out), 1 to 216 images</summary>" in text
+    quality = text[text.index('id="quality"') : text.index('id="curves"')]
+    assert re.findall(r'<th scope="row">(.*?)</th>', quality) == [
+        "cam <small>240 images</small>",
+        "round 0: targets <small>12 images</small>",
+        "round 1: targets <small>1 image</small>",
+        *("cam", "round 0: targets", "round 1: targets"),  # val: the caption's number holds
+        "cam <small>216 images</small>",
+        "round 0: targets <small>10 images</small>",
+        "round 1: targets <small>1 image</small>",
+    ]
+
+
+def test_device_and_versions_are_those_of_the_page(run, tmp_path):
+    text, _ = write_page(tmp_path, run)
+    table = text[text.index("<caption>This page was made on</caption>") :].partition("</table>")[0]
+    assert re.findall(r'<th scope="row">(.*?)</th>', table)[:3] == ["device", "python", "seedbed"]
+    assert "Device and software" not in text
+
+
 def test_names_from_data_are_escaped(run, tmp_path):
     text, content = write_page(tmp_path, run)
     assert content["classes"] == ["background", *CLASSES]
