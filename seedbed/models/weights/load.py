@@ -19,7 +19,10 @@ from seedbed.models.weights.names import (
 from seedbed.runtime.errors import UserError
 
 BACKBONE = "features."
-TORCHVISION_VGG = "classifier.0.weight"  # the first fully connected layer, in no other network here
+# Layers by which a file tells whose VGG-16 or ResNet it holds.
+TORCHVISION_VGG = ("classifier.0.weight",)
+TORCHVISION_RESNET = ("fc.weight", "layer4.0.conv1.weight")
+CAFFE_VGG = "conv1_1"
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
             f"weights {path} hold this network several times, as {prefixes[0]}* and"
             f" {prefixes[1]}*; keep one of them"
         )
-    _check_input(model, tensors, prefixes[0], path)
+    _check_input(model, tensors, sources, prefixes[0], path)
     values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
     if new_head == "partial":
         values = {k: v for k, v in values.items() if _fits(k, v, state)}
@@ -116,15 +119,36 @@ def _check_backbone(placed: Collection[str], required: Sequence[str], path: str 
         )
 
 
-def _check_input(model: Network, tensors: Collection[str], prefix: str, path: str | Path) -> None:
-    """Refuse torchvision's VGG-16 for the VGG-16 of Caffe's, which has the same layers.
+def _check_input(
+    model: Network,
+    tensors: Collection[str],
+    sources: Mapping[str, Source],
+    prefix: str,
+    path: str | Path,
+) -> None:
+    """Refuse weights of the same layers that were trained on images of other values.
 
-    It was trained on normalised RGB, Caffe's on blue, green, red in levels of 0 to 255.
+    torchvision's networks take normalised RGB, Caffe's blue, green, red in levels of 0 to 255.
     """
-    if model.preprocessing.bgr and f"{prefix}{TORCHVISION_VGG}" in tensors:
+
+    def holds(names: Sequence[str]) -> bool:
+        return all(f"{prefix}{name}" in tensors for name in names)
+
+    if model.preprocessing.bgr and holds(TORCHVISION_VGG):
         raise UserError(
             f"weights {path} are torchvision's VGG-16, for RGB images; this network takes those of"
             " Caffe's, such as vgg16_20M.caffemodel"
+        )
+    if model.preprocessing.bgr and holds(TORCHVISION_RESNET):
+        raise UserError(
+            f"weights {path} are torchvision's ResNet, for RGB images; set options:"
+            " {preprocessing: imagenet, stride_in_first: false}, or, if they were Caffe's, remove"
+            " fc.weight from the file"
+        )
+    if not model.preprocessing.bgr and any(CAFFE_VGG in s.name for s in sources.values()):
+        raise UserError(
+            f"weights {path} are Caffe's VGG-16, for images in blue, green, red; this network takes"
+            " torchvision's, such as vgg16.pth"
         )
 
 

@@ -150,6 +150,7 @@ FC67_OF_BRANCHES = tuple(
 )
 CLASSIFIERS = tuple(EXTRAS["torchvision"])
 PSA_LACKS = ("head.", "features.fc")
+TORCHVISION = {"preprocessing": "imagenet", "stride_in_first": False}
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,6 @@ PSA_LACKS = ("head.", "features.fc")
                 "vgg16_cls": (["head."], ()),
                 "vgg16_affinity": (["head."], ()),
                 "vgg16_cam": (["head."], FC67),
-                "vgg16_group": (["head."], FC67),
             },
         ),
         (
@@ -189,12 +189,6 @@ PSA_LACKS = ("head.", "features.fc")
                 "vgg16_cls": (PSA_LACKS, CLASSIFIERS),
                 "vgg16_affinity": (PSA_LACKS, CLASSIFIERS),
             },
-        ),
-        (
-            "torchvision",
-            "resnet101-5d3b4d8f.pth",
-            "resnet101_deeplab",
-            {"resnet101_deeplab": (["head."], CLASSIFIERS)},
         ),
         (
             "ademxapp",
@@ -229,17 +223,30 @@ def test_initial_weights(tmp_path, layout, file, source, networks):
 
 
 @pytest.mark.parametrize(
-    ("name", "layout", "missing"),
+    ("layout", "source", "name", "line"),
     [
-        ("resnet38_affinity", "psa", []),
-        ("resnet38_seg", "segnet", []),
-        ("resnet38_affinity", "ademxapp", ["head."]),
-        ("resnet38_seg", "ademxapp", ["head."]),
+        ("vgg16_20M", "vgg16_largefov", "vgg16_group", "are Caffe's VGG-16, for images in blue"),
+        ("torchvision", "resnet101_deeplab", "resnet101_deeplab", "are torchvision's ResNet, for"),
     ],
 )
-def test_large_networks_by_names_alone(write, name, layout, missing):
+def test_weights_for_images_of_other_values_are_refused(write, layout, source, name, line):
+    with pytest.raises(UserError, match=line):
+        load_weights(blank(name), write(thinly_published(layout, source)))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "layout", "missing"),
+    [
+        ("resnet38_affinity", {}, "psa", []),
+        ("resnet38_seg", {}, "segnet", []),
+        ("resnet38_affinity", {}, "ademxapp", ["head."]),
+        ("resnet38_seg", {}, "ademxapp", ["head."]),
+        ("resnet101_deeplab", TORCHVISION, "torchvision", ["head."]),
+    ],
+)
+def test_large_networks_by_names_alone(write, name, options, layout, missing):
     tensors = thinly_published(layout, name)
-    model = blank(name)
+    model = blank(name, **options)
     unused = EXTRAS.get(layout, ())
     assert_report(load_weights(model, write(tensors)), model, missing, unused)
     again = published(layout, model)
