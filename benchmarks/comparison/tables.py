@@ -14,7 +14,7 @@ from benchmarks.comparison.runs import (
     experiments_of,
 )
 from benchmarks.figures.pages import filled
-from benchmarks.figures.runs import RECORD
+from benchmarks.figures.runs import RECORD, written_at
 from benchmarks.figures.text import listed, mean_of, number, paragraph, table
 from seedbed.formats.tables import write_text
 from seedbed.report.comparison import Chain, Run, chains, train_list
@@ -51,8 +51,8 @@ def block(project: Project) -> str:
     found = [(e, runs) for e in experiments if (runs := read_runs(project.results(e)))]
     if not found:
         raise UserError(f"{project.root} has no finished run of the comparison: make some")
-    folders = [project.results(experiment) for experiment, _ in found]
     every = [run for _, runs in found for run in runs]
+    folders = [Path(run.name) for run in every]
     ceiling = next((runs[0] for e, runs in found if e.system == CEILING), None)
     rows = [row(experiment, runs, every, ceiling) for experiment, runs in found]
     about = (
@@ -64,8 +64,13 @@ def block(project: Project) -> str:
 
 
 def read_runs(folder: Path) -> list[Run]:
-    """The finished run in a folder, and those with other seeds beside it."""
-    seeds = sorted(folder.parent.glob(f"{folder.name}-seed-[0-9]*"))
+    """The finished run in a folder, and those with other seeds beside it.
+
+    These repeat the run's last round. If the run has been made again since, they do not count.
+    """
+    made = max(written_at(folder), default=0)
+    beside = sorted(folder.parent.glob(f"{folder.name}-seed-[0-9]*"))
+    seeds = [path for path in beside if max(written_at(path), default=0) >= made]
     runs = [read_folder(path) for path in (folder, *seeds)]
     return [run for run in runs if run and run.last_round("val") is not None]
 

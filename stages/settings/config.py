@@ -111,6 +111,16 @@ class Settings(Block):
         return self
 
     @model_validator(mode="after")
+    def _kept_maps_are_of_whole_images(self) -> "Settings":
+        kept = self.group and not self.group_cam.maps and self.group_cam.source != "network"
+        if kept and not self.group.view.shows_whole_image():
+            raise ValueError(
+                "group.view: the maps that are kept while training have to be of whole images: use"
+                " kind: warp without scale and rotate, or group_cam.source: network"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _the_data_set_has_what_is_used(self) -> "Settings":
         if self.convert.label_source == "cues" and not self.seeds.cues:
             raise ValueError("convert.label_source: cues needs seeds.cues")

@@ -150,7 +150,8 @@ class RoundSettings(TrainingSettings):
     loss_stride: Count = Field(1, description="take the loss at every n-th pixel")
     label_sampling: Resampling = Field(
         "half_pixel",
-        description="how masks are resized at that stride; corner_aligned: every n-th pixel",
+        description="how masks are resized at that stride, best as predict.map_resampling;"
+        " corner_aligned: every n-th pixel, for a crop of 8 n + 1 at stride 8",
     )
     dsrg: DSRGSettings = Field(DSRGSettings(), description="method dsrg")
     selection: SelectionSettings = Field(SelectionSettings(), description="supervise: selected")
@@ -169,6 +170,12 @@ class RoundSettings(TrainingSettings):
             raise ValueError("mask_list: is used only with masks")
         if self.loss_stride > self.crop:
             raise ValueError("loss_stride: must not exceed the crop")
+        if self.label_sampling == "corner_aligned" and (self.crop - 1) % self.loss_stride:
+            fits = self.crop - (self.crop - 1) % self.loss_stride
+            raise ValueError(
+                "label_sampling: corner_aligned needs a crop of one pixel more than a multiple of"
+                f" loss_stride, such as {fits}, not {self.crop}; or set half_pixel"
+            )
         return self
 
     def targets(self) -> TargetSettings:

@@ -102,6 +102,10 @@ class ViewSettings(Block):
         " what the published systems use (PSA's AffinityNet: black)",
     )
 
+    def shows_whole_image(self) -> bool:
+        """Whether a view is the image, resized, recoloured and mirrored at most."""
+        return False
+
 
 class WarpView(ViewSettings):
     """The whole image, resized to the square input; its aspect ratio changes."""
@@ -112,6 +116,10 @@ class WarpView(ViewSettings):
         description="how images are resized: bilinear as in OpenCV (half_pixel), as in Pillow"
         " (antialias; Group-WSSS), both to whole levels, or as in TensorFlow 1",
     )
+
+    def shows_whole_image(self) -> bool:
+        """See `ViewSettings`."""
+        return self.scale == (1.0, 1.0) and self.rotate == 0
 
 
 class CropView(ViewSettings):

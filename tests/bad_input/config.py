@@ -163,6 +163,19 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{**TRUTH, "loss_stride": 129}])
 
 
+@case("labels at every n-th pixel of a crop whose last pixel is not among them")
+def _(bad: Bad) -> str:
+    sampling = {"crop": 192, "loss_stride": 8, "label_sampling": "corner_aligned"}
+    return bad.config(rounds=[{**TRUTH, **sampling}])
+
+
+@case("group mining on parts of images, whose maps are kept as those of whole images")
+def _(bad: Bad) -> str:
+    zoomed = {"kind": "warp", "scale": [0.8, 1.25]}
+    assert "group.view: the maps that are kept" in bad.config(group={"view": zoomed})
+    return bad.config(group={"view": {"kind": "crop"}})
+
+
 @case("an accumulation that does not divide the batch")
 def _(bad: Bad) -> str:
     return bad.config(training={"batch": 16, "accumulation": 3})

@@ -60,6 +60,8 @@ def cut(content: dict[str, Any]) -> dict[str, Any]:
     for item in rounds:
         if "predict" in item:
             item["predict"] = {"size": SIDE + 1}
+        if item.get("label_sampling") == "corner_aligned":
+            item["crop"] = SIDE + 1
     return {
         **content,
         **small,

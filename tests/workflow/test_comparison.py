@@ -1,6 +1,7 @@
 """`make comparison`: which runs it makes, what it logs, and the table that it writes."""
 
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -181,6 +182,13 @@ def test_the_table_has_a_row_for_each_finished_run():
     assert "`train (held out)`" in text and "Commit `abc1234`, `make comparison`" in text
     write_page(Path(), PROJECT)
     assert text in Path("docs/comparison.md").read_text()
+
+
+def test_seeds_of_a_run_that_was_made_again_do_not_count():
+    write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7)
+    write_run(Path("results/voc-animals-dsrg"), 0.5)
+    os.utime("results/voc-animals-dsrg-seed-1/quality.tsv", ns=(1, 1))
+    assert cells(block(PROJECT), "DSRG")[9] == ".500"
 
 
 def test_without_a_finished_run_nothing_is_written():
