@@ -1,7 +1,7 @@
 """Run the default run, its ceiling and its control, and write their figures into the pages.
 
 `python -m benchmarks.figures`, or `make figures`: for the data sets of the generator seeds 0, 1
-and 2 about an hour on 2 CPU cores. A second call makes only what is missing or out of date. To be
+and 2 40 minutes on 2 CPU cores. A second call makes only what is missing or out of date. To be
 called in the project's folder.
 """
 
