@@ -1,4 +1,4 @@
-"""Options that stages share: the files of a run's steps."""
+"""Options for the map files of each step of a run, shared by audit and report."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+from seedbed.evaluation.chain import REFINED
 from seedbed.formats.tables import write_text, write_tsv
 from seedbed.report.comparison import (
-    REFINED,
     Run,
     as_rows,
     chains,

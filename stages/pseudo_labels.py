@@ -85,7 +85,7 @@ def given_masks(
     masks = read_given_masks(files, read, dataset, workers)
     for entry in entries:
         yield next(masks) if entry.labels or entry.id in files.paths else entry.background()
-    next(masks, None)  # which checks them together at their end
+    next(masks, None)  # at the end of the generator all masks are checked together
 
 
 def saliency_guided_mask(

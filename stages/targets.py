@@ -128,7 +128,7 @@ def given_targets(
         else:
             void = np.full((entry.height, entry.width), VOID, dtype=np.uint8)
             yield unjudged(void, kept=False)
-    next(masks, None)  # which checks them together at their end
+    next(masks, None)  # at the end of the generator all masks are checked together
 
 
 def stored_targets(entries: Sequence[ImageEntry], masks: Maps, predicted: bool) -> Iterator[Target]:

@@ -109,7 +109,7 @@ def text_of(value, wildcards):
 def named_files(input, output):
     """Paths of the rule's files by the options that take them; `output` for one without a name.
 
-    A stage finds what is `from_config` through its settings: Snakemake alone must know the path.
+    Inputs called `from_config` are left out: the stage knows their paths from its settings.
     """
     outputs = dict(output.items())
     unnamed = [path for path in output if path not in outputs.values()]

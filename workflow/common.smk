@@ -59,8 +59,8 @@ FOLDERS = settings.pathvars.folders()
 RESULTS = FOLDERS["results"]  # where no rule's own path can say <results>
 # Snakemake has read them too, without what the files below an overlay say.
 workflow.pathvars.update(Pathvars.from_config({"pathvars": FOLDERS}))
-# A training frees its tensors in every iteration. glibc is to keep their memory, in huge pages,
-# rather than give it back to the kernel and get it cleared anew: a tenth of the time on a CPU.
+# A training frees its tensors in every iteration. glibc keeps their memory, in huge pages, instead
+# of returning it to the kernel, which would clear it again: this saves a tenth of the time on a CPU.
 KEEP_MEMORY = "GLIBC_TUNABLES=" + ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {"hugetlb": 1, "mmap_threshold": 2**32, "trim_threshold": 2**32}.items()

@@ -38,8 +38,8 @@ try:
     SOURCES = load_sources(ROOT / FILE)
 except UserError as error:
     sys.exit(str(error))
-# Rules fetch these. What is there has no rule, and no rule declares anything of the data folder
-# but hidden stamps: Snakemake has nothing to delete there.
+# Rules fetch these. Files that are there already get no rule, and the fetch rules declare only
+# hidden stamps, so that Snakemake never deletes the user's data.
 FETCHED = find_lacking() if run.fetch == "auto" and not DRAWING else []
 if workflow.is_main_process:
     for source in FETCHED:

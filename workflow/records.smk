@@ -16,7 +16,7 @@ from workflow.provenance import INDEX, Provenance
 
 
 def mark_unknown(folder, provenance):
-    """Let artefacts of which nobody knows with what settings they were made count as changed.
+    """Treat artefacts without a record of their settings and code as changed.
 
     Only what the workflow would make; a warning tells of it.
     """

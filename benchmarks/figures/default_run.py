@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from benchmarks.figures.results import REFINED, Results, Step
+from benchmarks.figures.results import Results, Step
 from benchmarks.figures.text import listed, mean_of, number, paragraph, span, table
+from seedbed.evaluation.chain import REFINED
 
 # What README calls the steps; the others, and those to come, have their name in quality.tsv.
 NAMES = {"cam": "class activation maps", "pseudo_labels": "pseudo labels"}

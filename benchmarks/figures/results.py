@@ -13,8 +13,6 @@ from seedbed.report.charts import finite_number
 from seedbed.report.tables import RuleCost, rule_costs
 from seedbed.runtime.errors import UserError
 
-REFINED = " + crf"  # ends the name of a step whose masks are refined by the CRF
-
 
 class Step(NamedTuple):
     """A row of quality.tsv; `round` is empty for the steps before the rounds."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.figures.default_run import CONTROL, provenance
-from benchmarks.figures.results import REFINED, Results, Run, Step
+from benchmarks.figures.results import Results, Run, Step
 from benchmarks.figures.text import listed, number, paragraph, table
+from seedbed.evaluation.chain import REFINED
 
 
 def origin(results: Results) -> str:

@@ -84,14 +84,7 @@ class Index:
                 tuple(content["audit_list"]),
                 MaskCoding.from_json(coding) if coding else None,
             )
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except UNREADABLE as error:
             raise UserError(f"cannot read the index {path}: {error}; remake it") from error
         finally:
             gc.enable()

@@ -10,12 +10,7 @@ import numpy as np
 from skimage.transform import resize
 
 from seedbed.data.index import ImageEntry
-from seedbed.evaluation.chain import (
-    ChainFiles,
-    Step,
-    pseudo_label_steps,
-    round_steps,
-)
+from seedbed.evaluation.chain import REFINED, ChainFiles, Step, pseudo_label_steps, round_steps
 from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.formats.maps import Maps, fractions
 from seedbed.formats.masks import VOID
@@ -35,7 +30,7 @@ def audit_steps(
         cams = Maps(files.cams)
         yield Step("cam", "train", cams, partial(cam_mask, background=cam_background))
         refine = partial(refined_cam_mask, background=cam_background, crf=crf)
-        yield Step("cam + crf", "train", cams, refine)
+        yield Step(f"cam{REFINED}", "train", cams, refine)
     if files.cues:
         yield Step("seeds", "train", Maps(files.cues), seed_mask)
     if files.cams and files.saliency:
@@ -53,7 +48,7 @@ def _with_and_without_crf(step: Step, crf: CommonCRF) -> Iterator[Step]:
     """A step of hard masks, and the same masks refined by the CRF."""
     yield step
     refine = partial(mask_after_crf, label_image=step.label_image, crf=crf)
-    yield Step(f"{step.name} + crf", step.split, step.maps, refine)
+    yield Step(f"{step.name}{REFINED}", step.split, step.maps, refine)
 
 
 def cam_mask(cams: Maps, entry: ImageEntry, *, background: float) -> np.ndarray:

@@ -10,6 +10,8 @@ import numpy as np
 from seedbed.data.index import ImageEntry
 from seedbed.formats.maps import Maps
 
+REFINED = " + crf"  # ends the name of a step whose masks the CRF has refined
+
 
 @dataclass(frozen=True)
 class ChainFiles:
@@ -65,7 +67,7 @@ def round_steps(files: ChainFiles) -> Iterator[Step]:
         if key in predictions and split == "train":
             yield Step("predictions within tags", split, predictions[key], best_tag, round_)
         if key in refined:
-            yield Step("predictions + crf", split, refined[key], refined_mask, round_)
+            yield Step(f"predictions{REFINED}", split, refined[key], refined_mask, round_)
 
 
 def by_round_and_split(paths: Sequence[Path]) -> dict[tuple[int, str], Maps]:

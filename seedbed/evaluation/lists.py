@@ -6,7 +6,7 @@ from seedbed.data.index import ImageEntry, Index
 
 OWN = "train (VOC's own list)"
 TUNING = "train (for tuning)"
-HELD_OUT = "train (held out)"  # from tuning
+HELD_OUT = "train (held out)"  # the other train images
 
 
 def scored_lists(

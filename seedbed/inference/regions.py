@@ -29,8 +29,8 @@ class AxisView:
 
     Attributes:
         pixels: of the image.
-        scaled: of the scaled image; like the next one counted as it is shown, mirrored or not.
-        shown: of the network's input; begins at a multiple of 32.
+        scaled: of the scaled image, counted from the other end if it is mirrored.
+        shown: of the network's input, counted likewise; begins at a multiple of 32.
 
     """
 

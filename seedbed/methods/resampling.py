@@ -84,7 +84,7 @@ def resize_part(maps: Tensor, old: Region, new: Region, method: str) -> Tensor:
 
 
 def resize_image_part(images: Tensor, old: Region, new: Region, method: str) -> Tensor:
-    """Part of a resized image, from the part `old` of it: to `resize_image` as `resize_part`.
+    """Like `resize_part`, with the methods of `resize_image`.
 
     Levels may differ by one from those of the whole where Pillow resizes.
     """

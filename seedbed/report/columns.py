@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from seedbed.data.index import ImageEntry
-from seedbed.evaluation.chain import ChainFiles, Step, pseudo_label_steps, round_steps
+from seedbed.evaluation.chain import REFINED, ChainFiles, Step, pseudo_label_steps, round_steps
 from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview
 from seedbed.report.pictures import class_picture, grey_picture, resize_nearest
@@ -18,7 +18,7 @@ HEADINGS = {
     "pseudo_labels": "pseudo label",
     "targets": "round {} target",
     "predictions": "round {}",
-    "predictions + crf": "round {} + CRF",
+    f"predictions{REFINED}": "round {} + CRF",
 }
 
 

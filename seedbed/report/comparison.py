@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seedbed.evaluation.chain import REFINED
 from seedbed.evaluation.lists import HELD_OUT
 from seedbed.formats.tables import read_tsv
 from seedbed.report.tables import (
@@ -18,7 +19,6 @@ from seedbed.report.tables import (
     rule_costs,
 )
 
-REFINED = " + crf"  # ends the name of a step whose masks the CRF has refined
 # Steps of train images, as the audit calls them, that come before the rounds.
 PARTS = (
     *("cam", "seeds", "saliency × tags", f"saliency × tags{REFINED}"),

@@ -16,9 +16,9 @@ from seedbed.training.samples import Batch
 class Accumulation:
     """Which maps of a training are accumulated.
 
-    first_step: the first iteration whose maps count. last_epoch_step: from this iteration on a map
-    whose score is too low still counts if its image and class have none yet. min_score: the lowest
-    sigmoid score of the map's class, in [0, 1].
+    first_step: the first iteration whose maps are kept. last_epoch_step: the first iteration of the
+    last epoch, in which a map with too low a score is kept if its image and class have none yet.
+    min_score: the lowest sigmoid score of the map's class, in [0, 1].
     """
 
     first_step: int
