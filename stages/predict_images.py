@@ -20,8 +20,9 @@ from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.precision import note_emulation
 from seedbed.inference.probabilities import PredictionOptions
 from seedbed.inference.segmentation import Segmenter
-from seedbed.inference.tiles import Tiling
-from seedbed.models.registry import network_info
+from seedbed.inference.tiles import ALIGNMENT, Tiling
+from seedbed.models.network import Network
+from seedbed.models.registry import Option, network_info
 from seedbed.models.weights import load_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
@@ -59,7 +60,7 @@ def predict_images(
         print(f"{onnx}: its logits differ by at most {difference:.2g} from the network's")
     if images is None or out is None:
         return
-    tiling = check_tiling(tile, overlap, settings)
+    tiling = check_tiling(tile, overlap, settings, model, about["options"])
     photos = photos_in(images, skip=out)
     print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
     place = pick_device(device)
@@ -199,8 +200,20 @@ def write_masks(predictor: Predictor, photos: Mapping[str, Path], workers: int) 
     return [result.error for result in results if result.error]
 
 
-def check_tiling(tile: int | None, overlap: int, settings: PredictImagesSettings) -> Tiling | None:
-    """How large images are cut; raises UserError for numbers that do not fit together."""
+def check_tiling(
+    tile: int | None,
+    overlap: int,
+    settings: PredictImagesSettings,
+    model: Network,
+    options: Mapping[str, Option],
+) -> Tiling | None:
+    """How large images are cut.
+
+    Raises:
+        UserError: if the numbers do not fit together, or the cells of a tile would lie elsewhere
+            than those of the whole image with this network.
+
+    """
     if tile is None:
         return None
     if tile < LEAST_TILE or not 0 <= overlap <= tile // 2:
@@ -212,6 +225,12 @@ def check_tiling(tile: int | None, overlap: int, settings: PredictImagesSettings
         raise UserError(
             f"--tile: size is {settings.size} in --params, and would change the scale of each tile:"
             " set it to null"
+        )
+    if ALIGNMENT % model.feature_stride or options.get("padding") == "tf":
+        raise UserError(
+            f"--tile: the network's cells, of stride {model.feature_stride} and padding"
+            f" {options.get('padding', 'caffe')}, would lie elsewhere in a tile than in the whole"
+            " image: leave out --tile"
         )
     return Tiling(tile, overlap)
 

@@ -205,6 +205,18 @@ def is_mini(data_set):
     return re.fullmatch(r"mini-\d+/VOCdevkit/VOC2012", data_set.devkit) is not None
 
 
+def made_up_by():
+    """Param of convert that says how its data set is made up; none for others.
+
+    Other settings or code change the images, but not the lists, which Snakemake compares; and
+    another run may have remade the data set before this one.
+    """
+    if not is_mini(settings.convert):
+        return {}
+    digest = lambda wildcards: code_digest("stages.mini_dataset")
+    return {"made_up": settings_json("mini_dataset"), "made_up_code": digest}
+
+
 def list_folder(data_set):
     """The folder of a devkit's lists."""
     return Path(data_path(data_set.devkit), "ImageSets", "Segmentation")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Tiles begin at multiples of this, a multiple of all networks' strides, so that the cells of a
-# network's grid are cells of the whole image's.
+# Tiles begin at multiples of this, so that the cells of a network's grid are cells of the whole
+# image's. Its stride has to divide it.
 ALIGNMENT = 32
 
 

@@ -72,6 +72,7 @@ class Network(nn.Module):
         stride: pixels per cell of the maps that the network returns.
         new_parts: prefixes of the parameters that start from random values, not from published
             weights, and may have a learning rate of their own.
+        feature_stride: pixels per cell of the backbone's last features.
         feature_scale: factor between the backbone's features and the head's input.
         preprocessing: normalisation of images, see `preprocess`.
         least_side: smallest side of an image in pixels.
@@ -82,7 +83,7 @@ class Network(nn.Module):
         super().__init__()
         self.features = backbone.features
         self.feature_scale = backbone.scale
-        self.stride = backbone.stride
+        self.stride = self.feature_stride = backbone.stride
         self.preprocessing = backbone.preprocessing
         self.least_side = backbone.least_side
         self.new_parts = ("head.",) if backbone.pretrained else ("features.", "head.")

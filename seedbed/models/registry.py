@@ -20,7 +20,8 @@ class NetworkInfo:
     """What is known of a network before it is built.
 
     Attributes:
-        backbone: networks of the same backbone can start from each other's weights.
+        backbone: networks of the same backbone, which also normalise images alike, can start from
+            each other's weights.
         kind: "cls" classifies images and has class maps, "seg" segments, "group" classifies
             groups of images, "affinity" compares pairs of pixels.
         options: the keyword arguments that `build` passes on to the network.
@@ -71,7 +72,7 @@ NETWORKS: dict[str, NetworkInfo] = {
     "vgg16_cls": NetworkInfo("vgg16", "cls", ("dropout", *POOLING)),
     "vgg16_affinity": _affinity("vgg16"),
     "vgg16_cam": NetworkInfo("vgg16", "cls", POOLING),
-    "vgg16_group": NetworkInfo("vgg16", "group", GROUP),
+    "vgg16_group": NetworkInfo("vgg16 of torchvision", "group", GROUP),
     "vgg16_aspp": NetworkInfo("vgg16", "seg", ("padding",)),
     "vgg16_largefov": NetworkInfo("vgg16", "seg", ("padding", "dropout_in_eval")),
     "resnet101_deeplab": NetworkInfo(

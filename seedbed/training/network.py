@@ -12,8 +12,8 @@ from seedbed.formats.tables import write_tsv
 from seedbed.inference.precision import Precision, note_emulation
 from seedbed.models import build
 from seedbed.models.network import Network
-from seedbed.models.registry import Option
-from seedbed.models.weights import NewHead, load_weights, save_network
+from seedbed.models.registry import Option, network_info
+from seedbed.models.weights import NewHead, load_weights, read_description, save_network
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.training.checkpoint import Checkpoint
@@ -48,8 +48,21 @@ class NetworkSpec:
         torch.manual_seed(seed)
         model = build(self.name, len(self.classes), **self.options)
         if initial is not None:
+            self._check_classes(initial, new_head=new_head)
             _load_initial(model, initial, new_head=new_head)
         return model
+
+    def _check_classes(self, path: Path, *, new_head: NewHead) -> None:
+        """UserError if the file is a network of this kind, with other classes than these."""
+        about = read_description(path)
+        if new_head is not False or about is None:
+            return
+        same_kind = network_info(about["name"]).kind == network_info(self.name).kind
+        if same_kind and about["classes"] != list(self.classes):
+            raise UserError(
+                f"weights {path} are of a network of the classes {', '.join(about['classes'])}, and"
+                f" this one has {', '.join(self.classes)}: set new_head: true"
+            )
 
     def save(self, path: Path, model: Network) -> None:
         """Write the trained network, so that `load_network` can build it again."""

@@ -22,6 +22,8 @@ from stages.settings.run import PathvarSettings, RunSettings
 from stages.settings.training import KINDS, SharedTrainingSettings, TrainingSettings
 
 INHERITED = ("predict", "crf")  # blocks that a round inherits, beside `training`
+# Options with which the same weights compute other features.
+BACKBONE_OPTIONS = ("preprocessing", "stride_in_first", "norm_epsilon", "padding")
 
 
 class Settings(Block):
@@ -101,6 +103,8 @@ class Settings(Block):
                     f"{place}.weights: {training.weights} is a {source.network} and cannot"
                     f" initialise a {training.network}; both need the same backbone"
                 )
+            if training.weights == "previous":
+                _check_same_backbone_options(place, training, self.rounds[number - 1])
         return self
 
     @model_validator(mode="after")
@@ -154,6 +158,19 @@ def parse_config(config: dict[str, Any]) -> Settings:
 
 def _backbone(training: TrainingSettings) -> str:
     return network_info(training.network).backbone
+
+
+def _check_same_backbone_options(
+    place: str, training: TrainingSettings, previous: TrainingSettings
+) -> None:
+    """ValueError if a round's backbone has other options than that of the round before."""
+    for name in BACKBONE_OPTIONS:
+        here, before = training.options.get(name), previous.options.get(name)
+        if here != before:
+            raise ValueError(
+                f"{place}.options: {name} has to be that of the round before, whose weights it"
+                " starts from; set the options under training, for all rounds"
+            )
 
 
 def _kinds_of(model: type[TrainingSettings]) -> dict[str, dict[str, str]]:

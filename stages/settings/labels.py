@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.settings.base import Block, Fraction
 from stages.settings.inference import CRFSettings
@@ -44,3 +44,9 @@ class PseudoLabelSettings(Block):
         description="CRF on the scores of the rule argmax, which PSA's authors recommend; null:"
         " no CRF",
     )
+
+    @model_validator(mode="after")
+    def _crf_has_scores(self) -> "PseudoLabelSettings":
+        if self.crf is not None and self.rule != "argmax":
+            raise ValueError("crf: is used only with rule: argmax; set it to null")
+        return self

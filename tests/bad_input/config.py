@@ -169,6 +169,18 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{**TRUTH, **sampling}])
 
 
+@case("a round that starts from the round before, with other options of its backbone")
+def _(bad: Bad) -> str:
+    first = {**TRUTH, "network": "vgg16_aspp", "weights": None, "options": {"padding": "tf"}}
+    second = {**first, "weights": "previous", "options": {}}
+    return bad.config(rounds=[first, second])
+
+
+@case("a CRF on pseudo labels whose rule has none")
+def _(bad: Bad) -> str:
+    return bad.config(pseudo_labels={"rule": "saliency_guided", "crf": {}})
+
+
 @case("group mining on parts of images, whose maps are kept as those of whole images")
 def _(bad: Bad) -> str:
     zoomed = {"kind": "warp", "scale": [0.8, 1.25]}

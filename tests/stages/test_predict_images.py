@@ -1,6 +1,7 @@
 import json
 import os
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,17 @@ from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.overlay import overlay
 from seedbed.models import build
 from seedbed.models.weights import load_network, save_network
+from seedbed.runtime.errors import UserError
 from stages.command import run_stage
 from stages.crf import crf
 from stages.predict import predict
-from stages.predict_images import predict_images
-from stages.settings import MaskCRFSettings, PredictSettings, RoundSettings
+from stages.predict_images import check_tiling, predict_images
+from stages.settings import (
+    MaskCRFSettings,
+    PredictImagesSettings,
+    PredictSettings,
+    RoundSettings,
+)
 from stages.train_round import train_round
 
 torch.set_num_threads(1)
@@ -280,6 +287,13 @@ def large(folder):
     picture.save(folder / "large/a.tif")
     picture.save(folder / "large/b.png")
     return folder / "large"
+
+
+@pytest.mark.parametrize(("stride", "options"), [(14, {}), (8, {"padding": "tf"})])
+def test_tiles_whose_cells_would_lie_elsewhere_are_refused(stride, options):
+    model = SimpleNamespace(feature_stride=stride)
+    with pytest.raises(UserError, match="leave out --tile"):
+        check_tiling(128, 64, PredictImagesSettings(), model, options)
 
 
 def test_a_large_image_is_predicted_in_tiles(folder, large, call, monkeypatch):

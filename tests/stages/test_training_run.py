@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from seedbed.models import build
+from seedbed.runtime.errors import UserError
 from seedbed.training.network import NetworkSpec
 from seedbed.training.optimisation import (
     SGD,
@@ -87,6 +88,20 @@ def test_schedules_have_the_settings_values(schedule, expected):
     optimisation = make_optimisation(TrainingSettings(**{**SHORT, "schedule": schedule}))
     assert optimisation.schedule == expected
     assert optimisation.optimizer == AdamW(weight_decay=0.01, decay_biases=False)
+
+
+def test_weights_of_the_same_network_with_other_classes_need_a_new_head(tmp_path):
+    def spec(*classes):
+        return NetworkSpec(name="tiny_seg", options={}, classes=classes, precision="float32")
+
+    path, cats_first = tmp_path / "w.pt", spec("background", "cat", "dog")
+    start = {"seed": 0, "initial": path}
+    cats_first.save(path, cats_first.build(seed=1, initial=None, new_head=False))
+    cats_first.build(**start, new_head=False)
+    dogs_first = spec("background", "dog", "cat")
+    dogs_first.build(**start, new_head=True)
+    with pytest.raises(UserError, match=r"of the classes background, cat, dog.*set new_head"):
+        dogs_first.build(**start, new_head=False)
 
 
 def test_a_new_head_does_not_take_the_files_weights(tmp_path):

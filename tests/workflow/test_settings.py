@@ -351,6 +351,11 @@ STEP = {"kind": "step", "every": 5, "factor": 0.5}
             {"network": "vgg16_aspp"},
         ),
         (
+            {"options": {"width": 8}},
+            {"network": "tiny_seg"},
+            {"network": "tiny_seg", "options": {"width": 8}},
+        ),
+        (
             {"network": "tiny_seg", "options": {"skip": True}},
             {"options": {"width": 8}},
             {"network": "tiny_seg", "options": {"skip": True, "width": 8}},

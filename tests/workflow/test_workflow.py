@@ -288,6 +288,17 @@ def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
     assert planned(project, *overlay(**{block: values})) == below(first) | SHOWN
 
 
+def test_a_data_set_that_another_run_has_made_up_anew_is_converted(project, overlay):
+    """Its lists may be the same, so that their contents tell nothing."""
+    other, lists = overlay(mini_dataset={"size": 96}), f"{VOC}/ImageSets/Segmentation/val.txt"
+    try:
+        assert snakemake(project, "--touch", *other, "--", lists)[0] == 0
+        assert planned(project, *other) == below("convert") | SHOWN
+    finally:
+        snakemake(project, "--touch", "--", lists)
+    assert planned(project) == set()
+
+
 @pytest.mark.parametrize(
     ("number", "change", "first"),
     [

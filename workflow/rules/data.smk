@@ -40,5 +40,6 @@ rule convert:
         **LIGHT,
     params:
         **stage("convert", given=convert_inputs, params=settings_json("convert")),
+        **made_up_by(),
     shell:
         STAGE

@@ -172,6 +172,7 @@ class ResNet101DeepLab(Network):
         backbone = resnet101(features, PREPROCESSINGS[preprocessing])
         super().__init__(backbone)
         self.head = ASPPHead(backbone.channels, num_classes)
+        self.stride_in_first = stride_in_first
 
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → logits (N, C, h, w), before a softmax."""

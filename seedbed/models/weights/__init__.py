@@ -1,6 +1,19 @@
 """Weights of networks: published checkpoints, found by name and shape, and our own files."""
 
-from seedbed.models.weights.checkpoint import load_network, network_on, save_network
+from seedbed.models.weights.checkpoint import (
+    load_network,
+    network_on,
+    read_description,
+    save_network,
+)
 from seedbed.models.weights.load import LoadReport, NewHead, load_weights
 
-__all__ = ["LoadReport", "NewHead", "load_network", "load_weights", "network_on", "save_network"]
+__all__ = [
+    "LoadReport",
+    "NewHead",
+    "load_network",
+    "load_weights",
+    "network_on",
+    "read_description",
+    "save_network",
+]

@@ -75,9 +75,8 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
 
     """
     content = read_file(path)
-    if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
+    if (meta := _description(content)) is None:
         raise UserError(f"{path} is not a network saved by this program; make it again")
-    meta = {key: content[key] for key in META} | {"source_ids": content.get("source_ids")}
     if not isinstance(meta["num_classes"], int) or not 1 <= meta["num_classes"] <= MAX_CLASSES:
         raise UserError(f"{path} has no number of classes within {MAX_CLASSES}; make it again")
     try:
@@ -88,6 +87,20 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
             f"{path} does not fit this version of {meta['name']}; make it again"
         ) from error
     return model.eval(), meta
+
+
+def read_description(path: str | Path) -> dict[str, Any] | None:
+    """What `save_network` wrote beside the weights, see `load_network`; None for other files."""
+    try:
+        return _description(read_file(path))
+    except UserError:  # of another format, or damaged: `load_weights` tells
+        return None
+
+
+def _description(content: object) -> dict[str, Any] | None:
+    if not isinstance(content, dict) or not {*META, "state_dict"} <= content.keys():
+        return None
+    return {key: content[key] for key in META} | {"source_ids": content.get("source_ids")}
 
 
 @functools.cache

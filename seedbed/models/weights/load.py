@@ -23,6 +23,7 @@ BACKBONE = "features."
 TORCHVISION_VGG = ("classifier.0.weight",)
 TORCHVISION_RESNET = ("fc.weight", "layer4.0.conv1.weight")
 CAFFE_VGG = "conv1_1"
+CAFFE_RESNET = "res2a_branch2a"  # of ResNet-38 as well, whose images are normalised RGB
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def _check_input(
     """Refuse weights of the same layers that were trained on images of other values.
 
     torchvision's networks take normalised RGB, Caffe's blue, green, red in levels of 0 to 255.
+    Their ResNets also differ in which convolution of a block has its stride.
     """
 
     def holds(names: Sequence[str]) -> bool:
@@ -139,16 +141,18 @@ def _check_input(
             f"weights {path} are torchvision's VGG-16, for RGB images; this network takes those of"
             " Caffe's, such as vgg16_20M.caffemodel"
         )
-    if model.preprocessing.bgr and holds(TORCHVISION_RESNET):
+    strides_as_caffe = getattr(model, "stride_in_first", False)
+    if (model.preprocessing.bgr or strides_as_caffe) and holds(TORCHVISION_RESNET):
         raise UserError(
             f"weights {path} are torchvision's ResNet, for RGB images; set options:"
             " {preprocessing: imagenet, stride_in_first: false}, or, if they were Caffe's, remove"
             " fc.weight from the file"
         )
-    if not model.preprocessing.bgr and any(CAFFE_VGG in s.name for s in sources.values()):
+    caffe = [CAFFE_VGG, *([CAFFE_RESNET] if hasattr(model, "stride_in_first") else [])]
+    if not model.preprocessing.bgr and any(c in s.name for c in caffe for s in sources.values()):
         raise UserError(
-            f"weights {path} are Caffe's VGG-16, for images in blue, green, red; this network takes"
-            " torchvision's, such as vgg16.pth"
+            f"weights {path} are Caffe's, for images in blue, green, red; this network takes"
+            " torchvision's, or set options: {preprocessing: caffe} if it has that option"
         )
 
 

@@ -150,6 +150,7 @@ FC67_OF_BRANCHES = tuple(
 )
 CLASSIFIERS = tuple(EXTRAS["torchvision"])
 PSA_LACKS = ("head.", "features.fc")
+RESNET = ("resnet101_deeplab", "resnet101_deeplab")
 TORCHVISION = {"preprocessing": "imagenet", "stride_in_first": False}
 
 
@@ -223,15 +224,17 @@ def test_initial_weights(tmp_path, layout, file, source, networks):
 
 
 @pytest.mark.parametrize(
-    ("layout", "source", "name", "line"),
+    ("layout", "source", "name", "options", "line"),
     [
-        ("vgg16_20M", "vgg16_largefov", "vgg16_group", "are Caffe's VGG-16, for images in blue"),
-        ("torchvision", "resnet101_deeplab", "resnet101_deeplab", "are torchvision's ResNet, for"),
+        ("vgg16_20M", "vgg16_largefov", "vgg16_group", {}, "are Caffe's, for images in blue"),
+        ("torchvision", *RESNET, {}, "are torchvision's ResNet, for"),
+        ("torchvision", *RESNET, {"preprocessing": "imagenet"}, "are torchvision's ResNet, for"),
+        ("spsm_resnet101", *RESNET, TORCHVISION, "are Caffe's, for images in blue"),
     ],
 )
-def test_weights_for_images_of_other_values_are_refused(write, layout, source, name, line):
+def test_weights_for_images_of_other_values_are_refused(write, layout, source, name, options, line):
     with pytest.raises(UserError, match=line):
-        load_weights(blank(name), write(thinly_published(layout, source)))
+        load_weights(blank(name, **options), write(thinly_published(layout, source)))
 
 
 @pytest.mark.parametrize(
