@@ -44,7 +44,7 @@ data: install
 figures: install
 	$(BIN)/python -m benchmarks.figures
 
-# DATA=../elsewhere: the folder run.data. MAPS=voc-animals/saliency: maps of the learned saliency.
+# DATA=../elsewhere: the folder run.data. MAPS=voc-animals/saliency-u2net: maps of the learned saliency.
 DATA ?= data
 comparison: install
 	$(BIN)/python -m benchmarks.comparison --data $(DATA) $(if $(MAPS),--maps $(MAPS))
