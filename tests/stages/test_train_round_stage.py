@@ -25,7 +25,9 @@ torch.set_num_threads(1)
 def test_a_round_begins_with_the_weights_of_the_round_before(project):
     torch.manual_seed(9)
     before = build("tiny_seg", 3)
-    save_network(project.folder / "before.pt", before, "tiny_seg", 3, {}, ["b", "cat", "dog"])
+    save_network(
+        project.folder / "before.pt", before, "tiny_seg", 3, {}, ["background", "cat", "dog"]
+    )
     still = {**CROPPED, "optimizer": {"kind": "sgd"}, "learning_rate": 1e-12}
     settings = RoundSettings(supervise="pseudo_labels", weights="previous", **still)
     after, rows = project(

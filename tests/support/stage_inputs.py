@@ -60,7 +60,14 @@ def write_networks(folder: Path) -> None:
     """The weights of a network of each kind."""
     kinds = {"cls": ("tiny_cls", 2), "seg": ("tiny_seg", 3), "group": ("tiny_group", 2)}
     for kind, (name, count) in kinds.items():
-        save_network(folder / f"{kind}.pt", build(name, count), name, count, {}, ["x"] * count)
+        save_network(
+            folder / f"{kind}.pt",
+            build(name, count),
+            name,
+            count,
+            {},
+            ["background", "cat", "dog"][-count:],
+        )
 
 
 def write_foreign(folder: Path) -> None:
