@@ -1,8 +1,8 @@
 """Run the default run, its ceiling and its control, and write their figures into the pages.
 
 `python -m benchmarks.figures`, or `make figures`: for the data sets of the generator seeds 0, 1
-and 2 40 minutes on 2 CPU cores. A second call makes only what is missing or out of date. To be
-called in the project's folder.
+and 2. It takes 40 minutes on 2 CPU cores; a second call makes only what is missing or out of date.
+To be called in the project's folder.
 """
 
 import argparse

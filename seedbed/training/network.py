@@ -53,12 +53,14 @@ class NetworkSpec:
         return model
 
     def _check_classes(self, path: Path, *, new_head: NewHead) -> None:
-        """UserError if the file is a network of this kind, with other classes than these."""
-        about = read_description(path)
-        if new_head is not False or about is None:
+        """UserError if the file is a network of this kind that scores other classes."""
+        kind = network_info(self.name).kind
+        if new_head is not False or kind == "affinity":  # whose head has no outputs by class
             return
-        same_kind = network_info(about["name"]).kind == network_info(self.name).kind
-        if same_kind and about["classes"] != list(self.classes):
+        about = read_description(path)
+        if about is None or network_info(about["name"]).kind != kind:
+            return
+        if about["classes"] != list(self.classes):
             raise UserError(
                 f"weights {path} are of a network of the classes {', '.join(about['classes'])}, and"
                 f" this one has {', '.join(self.classes)}: set new_head: true"

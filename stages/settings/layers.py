@@ -28,7 +28,7 @@ def lay_over(below: Any, above: Any, default_kinds: Config | None = None) -> Any
     kinds = default_kinds or {}
     if "kind" in above and above["kind"] != below.get("kind", kinds.get("kind")):
         return above
-    if above.get("network") != below.get("network") and {"network"} <= above.keys() & below.keys():
+    if "network" in above and above["network"] != below.get("network", above["network"]):
         below = {key: value for key, value in below.items() if key != "options"}
     merged = {key: lay_over(below.get(key), value, kinds.get(key)) for key, value in above.items()}
     return {**below, **merged}
