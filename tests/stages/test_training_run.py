@@ -1,5 +1,7 @@
 """The settings of a training as arguments of the library."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -102,6 +104,18 @@ def test_weights_of_the_same_network_with_other_classes_need_a_new_head(tmp_path
     dogs_first.build(**start, new_head=True)
     with pytest.raises(UserError, match=r"of the classes background, cat, dog.*set new_head"):
         dogs_first.build(**start, new_head=False)
+
+
+def test_weights_of_affinities_fit_other_classes(tmp_path):
+    """AffinityNet compares pairs of cells: none of its outputs belongs to a class."""
+    spec = NetworkSpec(
+        name="mobilenet_v2_affinity", options={}, classes=("a", "b"), precision="float32"
+    )
+    spec.save(tmp_path / "w.pt", spec.build(seed=1, initial=None, new_head=False))
+    other = dataclasses.replace(spec, classes=("a", "c"))
+    again = other.build(seed=0, initial=tmp_path / "w.pt", new_head=False).state_dict()
+    saved = spec.build(seed=1, initial=None, new_head=False).state_dict()
+    assert all(torch.equal(again[name], saved[name]) for name in saved)
 
 
 def test_a_new_head_does_not_take_the_files_weights(tmp_path):
