@@ -11,6 +11,7 @@ import yaml
 
 from benchmarks.comparison import runs
 from benchmarks.comparison.__main__ import main
+from benchmarks.comparison.figures import update
 from benchmarks.comparison.runs import (
     SALIENCIES,
     SYSTEMS,
@@ -20,7 +21,7 @@ from benchmarks.comparison.runs import (
     experiments_of,
     seed_overlay,
 )
-from benchmarks.comparison.tables import HEADER, block, write_page
+from benchmarks.comparison.tables import FIGURES, HEADER, block, write_page
 from benchmarks.figures.runs import RECORD
 from seedbed.formats.tables import read_tsv, write_tsv
 from seedbed.runtime.errors import UserError
@@ -167,7 +168,7 @@ def test_the_table_has_a_row_for_each_finished_run():
     write_run(Path("results/voc-animals-dsrg"), 0.5, cam=0.25, seeds=0.125)
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7, cam=0.9)
     write_run(Path("results/voc-animals-psa"), 0.5, cam=0.25, pseudo_labels=0.375)
-    text = block(PROJECT)
+    text = block(update(FIGURES, PROJECT))
     assert cells(text, "DSRG") == [
         *("DSRG", "training-free", ".250", ".125", "", "", "", ""),
         *(".300 (.250 .350)", ".600 (.500 .700)", ".300 (.250 .350)", ".600 (.500 .700)"),
@@ -188,7 +189,38 @@ def test_seeds_of_a_run_that_was_made_again_do_not_count():
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7)
     write_run(Path("results/voc-animals-dsrg"), 0.5)
     os.utime("results/voc-animals-dsrg-seed-1/quality.tsv", ns=(1, 1))
-    assert cells(block(PROJECT), "DSRG")[9] == ".500"
+    assert cells(block(update(FIGURES, PROJECT)), "DSRG")[9] == ".500"
+
+
+def test_figures_of_runs_that_are_not_there_stay():
+    for name, score in (("ceiling", 0.8), ("dsrg", 0.5), ("dsrg-seed-1", 0.7), ("psa", 0.4)):
+        write_run(Path(f"results/voc-animals-{name}"), score)
+    before = update(FIGURES, PROJECT)
+    shutil.rmtree("results")
+    write_run(Path("results/voc-animals-spsm"), 0.6)
+    after = update(FIGURES, PROJECT)
+    assert [row for row in after if row["system"] != "spsm"] == before
+    systems = [row["system"] for row in after]
+    assert systems == ["ceiling", "dsrg", "dsrg", "spsm", "psa"]
+    assert [row["seed"] for row in after] == ["", "", "1", "", ""]
+    assert cells(block(after), "SPSM")[9] == ".600"
+    assert cells(block(after), "DSRG")[9] == ".600 (.500 .700)"
+    assert cells(block(after), "PSA")[12] == ".500"
+
+
+def test_a_run_that_was_made_again_replaces_all_seeds():
+    write_run(Path("results/voc-animals-dsrg"), 0.5)
+    write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7)
+    update(FIGURES, PROJECT)
+    shutil.rmtree("results")
+    write_run(Path("results/voc-animals-dsrg"), 0.3)
+    (row,) = update(FIGURES, PROJECT)
+    assert float(row["val: last round + crf"]) == 0.3
+
+
+def test_the_table_of_the_page_is_that_of_the_figures():
+    text = block(read_tsv(ROOT / FIGURES))
+    assert text in (ROOT / "docs/comparison.md").read_text()
 
 
 def test_without_a_finished_run_nothing_is_written():
