@@ -3,6 +3,7 @@
 Batches in two parts, which two threads compute beside each other (`accumulation: 2`), against whole
 batches, every operation of which two threads share (`accumulation: 1`). Both take turns in one
 process, first while nothing else runs, then while another process keeps one of the CPUs busy.
+Then, on CPUs that have instructions for it, the parts in bfloat16 against float32.
 Made-up images; networks, batches and crops of the default run and of recipes/voc-animals.yaml.
 """
 
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import torch
 
 from benchmarks.targets import Target
+from seedbed.inference.precision import Precision, has_bfloat16
 from seedbed.models import build
 from seedbed.training.gradients import Gradients
 from seedbed.training.objectives.masks import MaskObjective
@@ -31,6 +33,7 @@ WORK = (  # network, batch, crop, iterations of a turn
 CLASSES, THREADS, TURNS, SEED = 7, 2, 5, 0
 QUIET, BUSY = Target(1), Target(1)  # least ratio of whole batches to parts
 SLOWDOWN = Target(2, at_most=True)  # of parts, by a busy program
+BFLOAT16 = Target(1)  # least ratio of float32 to bfloat16
 
 
 @contextmanager
@@ -51,7 +54,9 @@ def _spin() -> None:
         pass
 
 
-def iteration(network: str, batch: int, crop: int, parts: int) -> Callable[[], None]:
+def iteration(
+    network: str, batch: int, crop: int, parts: int, precision: Precision = "float32"
+) -> Callable[[], None]:
     """A function that does an iteration of a training."""
     torch.manual_seed(SEED)
     model = build(network, CLASSES).train()
@@ -59,7 +64,7 @@ def iteration(network: str, batch: int, crop: int, parts: int) -> Callable[[], N
         iterations=1,
         batch=batch,
         accumulation=parts,
-        precision="float32",
+        precision=precision,
         optimizer=AdamW(weight_decay=0.01, decay_biases=False),
         schedule=Constant(),
         learning_rate=1e-4,
@@ -130,10 +135,25 @@ def measure(network: str, batch: int, crop: int, iterations: int) -> None:
     )
 
 
+def measure_bfloat16(network: str, batch: int, crop: int, iterations: int) -> None:
+    """Print the row of a network in both precisions."""
+    functions = [iteration(network, batch, crop, 2, p) for p in ("float32", "bfloat16")]
+    times = [[seconds(function, iterations) for function in functions] for _ in range(TURNS)]
+    single, half = map(statistics.median, zip(*times, strict=True))
+    print(
+        f"{network}, two parts: float32 {1000 * single:.0f} ms, bfloat16 {1000 * half:.0f} ms, "
+        f"ratio {single / half:.2f}, target {BFLOAT16.verdict(single / half)}",
+        flush=True,
+    )
+
+
 def main() -> None:
     """Run from the command line."""
     for work in WORK:
         measure(*work)
+    if has_bfloat16(torch.device("cpu")):
+        for work in WORK:
+            measure_bfloat16(*work)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def autocast(
 
 def note_emulation(device: torch.device, precision: Precision) -> None:
     """Say that bfloat16 is slow on a device that has no instructions for it."""
-    if precision == "bfloat16" and not _has_bfloat16(device):
+    if precision == "bfloat16" and not has_bfloat16(device):
         print(
             f"precision: bfloat16: this {'GPU' if device.type == 'cuda' else 'CPU'} computes it"
             " without instructions of its own: same results, but slower than float32",
@@ -34,7 +34,8 @@ def note_emulation(device: torch.device, precision: Precision) -> None:
         )
 
 
-def _has_bfloat16(device: torch.device) -> bool:
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16; of CPUs other than x86 it is assumed."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     x86 = platform.machine().lower() in ("x86_64", "amd64")  # of others PyTorch says nothing
