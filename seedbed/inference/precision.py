@@ -35,7 +35,7 @@ def note_emulation(device: torch.device, precision: Precision) -> None:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16; of CPUs other than x86 it is assumed."""
+    """Whether a device has instructions for bfloat16; CPUs other than x86 count as having them."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     x86 = platform.machine().lower() in ("x86_64", "amd64")  # of others PyTorch says nothing
