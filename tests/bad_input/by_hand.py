@@ -72,10 +72,11 @@ def _(bad: Bad) -> str:
     return bad.refused(audit, *arguments(bad, "output", "truth"), "--crf", "iterations: 5")
 
 
-def tiles(bad: Bad, *arguments: object) -> str:
+def tiles(bad: Bad, *arguments: object, network: str = "tiny_seg", **options: object) -> str:
     """The line that predict_images refuses tiles with."""
     weights = bad.root / "weights.pt"
-    save_network(weights, build("tiny_seg", 2), "tiny_seg", 2, {}, ["background", "cat"])
+    model = build(network, 2, **options)
+    save_network(weights, model, network, 2, options, ["background", "cat"])
     (bad.root / "photos").mkdir()
     given = ["--weights", weights, "--images", bad.root / "photos", "--out", bad.root / "out"]
     return bad.refused(predict_images, *given, *arguments)
@@ -89,6 +90,11 @@ def _(bad: Bad) -> str:
 @case("tiles of images that `size` would scale")
 def _(bad: Bad) -> str:
     return tiles(bad, "--tile", 1024, "--params", '{"size": 321}')
+
+
+@case("tiles for a network whose cells they would shift")
+def _(bad: Bad) -> str:
+    return tiles(bad, "--tile", 1024, network="vgg16_aspp", padding="tf")
 
 
 @case("outlines with a tolerance that is no distance")
