@@ -57,7 +57,7 @@ def seeds(
     labels = [np.sort(table.source_ids[list(entry.labels)]) for entry in entries]
     write_cue_pickle(pickle, (table.source_planes(stored[image_id]) for image_id in ids), labels)
     write_previews(preview, entries[:PREVIEWS], stored, data)
-    print(cue_statistics((stored[image_id] for image_id in ids), labels))
+    print(cue_statistics((stored[image_id] for image_id in ids), (e.labels for e in entries)))
 
 
 def write_previews(path: Path, entries: Sequence[ImageEntry], cues: Maps, data: Path) -> None:

@@ -115,16 +115,20 @@ def unjudged(mask: np.ndarray, *, kept: bool = True) -> Target:
 def given_targets(
     dataset: Index, settings: TargetSettings, data: Path, workers: int
 ) -> Iterator[Target]:
-    """Masks from a folder of PNGs; an image that is not trained on needs none and is all void."""
+    """Masks from a folder of PNGs; an image that is not trained on needs none.
+
+    If there is one, it is stored too, because a later round of `selected` scores all images. An
+    image without a mask is all void.
+    """
     entries = dataset.split("train")
     folder = mask_folder(data / settings.masks, entries)
     listing = data / settings.mask_list if settings.mask_list else None
     kept = kept_images(entries, folder, listing)
-    named = [entry for entry in entries if entry.id in kept]
-    masks = read_given_masks(folder, named, dataset, workers)
+    needed = kept | set(folder.paths)
+    masks = read_given_masks(folder, [e for e in entries if e.id in needed], dataset, workers)
     for entry in entries:
-        if entry.id in kept:
-            yield unjudged(next(masks))
+        if entry.id in needed:
+            yield unjudged(next(masks), kept=entry.id in kept)
         else:
             void = np.full((entry.height, entry.width), VOID, dtype=np.uint8)
             yield unjudged(void, kept=False)

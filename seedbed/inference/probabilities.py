@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seedbed.inference.multiscale import MultiScale, multi_scale
 from seedbed.methods.dsrg.losses import smooth_softmax
-from seedbed.methods.regions import Region, whole_region
+from seedbed.methods.regions import Region, size_of, whole_region
 from seedbed.methods.resampling import resize_part
 from seedbed.models.network import Network
 
@@ -32,7 +32,7 @@ class Fusion:
             (maximum of 0 and the logits) of the logits, followed by the softmax; or
             "max_probabilities": maximum of the smoothed softmax of each output, renormalised.
         fuse_on: "image": outputs are resized to the image and fused there; "grid": they are fused
-            on the grid of the first output and the result is resized.
+            on the largest grid of an output, that of the largest scale, and the result is resized.
         map_resampling: method of `seedbed.methods.resampling.resize` for the outputs; or
             "scaled_then_nearest": "tf_legacy" to the size of the network's input, then "nearest".
 
@@ -103,7 +103,8 @@ def fuse_parts(
             _resize_to_input(output, region, wanted, size)
             for (output, region), size in zip(outputs, input_sizes, strict=True)
         ]
-    fused_on = wanted if fusion.fuse_on == "image" else outputs[0][1]
+    largest = max((region for _, region in outputs), key=size_of)
+    fused_on = wanted if fusion.fuse_on == "image" else largest
     of_probabilities = fusion.fuse == "max_probabilities"
     maps = (
         resize_part(

@@ -21,6 +21,7 @@ class CueStatistics:
         multi_labelled: cells with cues of more than one class.
         without_background: images without a background cue.
         without_foreground: images without a foreground cue.
+        labels_without_cue: number of labels, of all images, whose class has no cue there.
 
     """
 
@@ -33,6 +34,7 @@ class CueStatistics:
     multi_labelled: int
     without_background: int
     without_foreground: int
+    labels_without_cue: int
 
     def __str__(self) -> str:
         labels = ", ".join(f"{count}: {images}" for count, images in self.labels.items())
@@ -40,20 +42,26 @@ class CueStatistics:
             f"{self.images} images: {self.background:.1%} background, {self.foreground:.1%} "
             f"foreground ({self.smallest} to {self.largest} cells), {self.multi_labelled} cells of "
             f"several classes\nimages by number of labels: {labels}; without background "
-            f"{self.without_background}, without foreground {self.without_foreground}"
+            f"{self.without_background}, without foreground {self.without_foreground}; "
+            f"labels without a cue {self.labels_without_cue}"
         )
 
 
 def cue_statistics(cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]) -> CueStatistics:
-    """Statistics of the cues, (C, g, g) bool per image, and of the images' foreground labels.
+    """Statistics of the cues, (C, g, g) bool per image, and of the foreground labels, 1..C-1.
 
     At least one image; all grids have the same size.
     """
     counts = []
-    for cue in cues:
+    numbers_of_labels: list[int] = []
+    without_cue = 0
+    for cue, classes in zip(cues, labels, strict=True):
         background, foreground, several = cue[0], cue[1:].any(axis=0), cue.sum(axis=0) > 1
         counts.append([np.count_nonzero(cells) for cells in (background, foreground, several)])
         grid_cells = background.size
+        numbers_of_labels.append(len(classes))
+        of_labels = cue[np.asarray(classes, dtype=int)]
+        without_cue += np.count_nonzero(~of_labels.any(axis=(1, 2)))
     background, foreground, several = np.transpose(counts)
     return CueStatistics(
         images=len(counts),
@@ -61,8 +69,9 @@ def cue_statistics(cues: Iterable[np.ndarray], labels: Iterable[Sequence[int]]) 
         foreground=float(foreground.mean() / grid_cells),
         smallest=int(foreground.min()),
         largest=int(foreground.max()),
-        labels=dict(sorted(Counter(map(len, labels)).items())),
+        labels=dict(sorted(Counter(numbers_of_labels).items())),
         multi_labelled=int(several.sum()),
         without_background=int((background == 0).sum()),
         without_foreground=int((foreground == 0).sum()),
+        labels_without_cue=int(without_cue),
     )

@@ -53,9 +53,10 @@ def make_cues(
         foreground_saliency: least saliency of a foreground cell; 0 = no condition.
 
     Returns:
-        (C, grid, grid) bool. Background and every class of the image have at least one cell, as in
-        SEC's cues: a class left with none gets the cell of its highest map (background: of the
-        lowest saliency) that is not the only cell of another class.
+        (C, grid, grid) bool. A class of the image left without a cell gets that where its map is
+        highest (background: where saliency is lowest) and which is not the only cell of another
+        class, as every class has one in SEC's cues. Only a map that is the same everywhere, such
+        as a CAM of zeros, gives none, because it does not tell where the class is.
 
     Raises:
         ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or
@@ -117,11 +118,12 @@ def _resolve_conflicts(regions: np.ndarray, conflict: Conflict) -> np.ndarray:
 
 
 def _give_each_class_a_cell(regions: np.ndarray, scores: np.ndarray, *, allow_shared: bool) -> None:
-    """Give each empty region, in place, its cell of highest score.
+    """Give each empty region, in place, its cell of highest score, unless all scores are equal.
 
     Unless `allow_shared`, the cell is taken from its owner, and never an owner's only cell.
     """
-    for empty in np.flatnonzero(~regions.any(axis=(1, 2))):
+    located = np.ptp(scores, axis=(1, 2)) > 0
+    for empty in np.flatnonzero(located & ~regions.any(axis=(1, 2))):
         has_one_cell = regions.sum(axis=(1, 2)) == 1
         taken = regions[has_one_cell].any(axis=0) & (not allow_shared)
         best = np.unravel_index(np.where(taken, -np.inf, scores[empty]).argmax(), taken.shape)

@@ -1,6 +1,7 @@
 """The whole config: its blocks, and the rules that involve several of them."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -105,6 +106,17 @@ class Settings(Block):
                 )
             if training.weights == "previous":
                 _check_same_backbone_options(place, training, self.rounds[number - 1])
+        return self
+
+    @model_validator(mode="after")
+    def _selection_has_masks_of_the_tags(self) -> "Settings":
+        for number, (before, item) in enumerate(pairwise(self.rounds)):
+            selects = item.supervise == "selected" and not item.masks
+            if selects and not before.crf.restrict_to_tags:
+                raise ValueError(
+                    f"rounds.{number}.crf.restrict_to_tags: must be true, because the next round"
+                    " selects from these masks, where only an image's tags may compete"
+                )
         return self
 
     @model_validator(mode="after")

@@ -92,7 +92,8 @@ class PredictSettings(ScalesSettings):
         " the softmax (SPSM's VGG-16)",
     )
     fuse_on: Literal["image", "grid"] = Field(
-        "image", description="combine at the image's size, or on the grid of the first scale (SPSM)"
+        "image",
+        description="combine at the image's size, or on the grid of the largest scale (SPSM)",
     )
     seed: Seed = Field(0, description="random seed of dropout that is kept on at inference")
 

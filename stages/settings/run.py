@@ -31,7 +31,7 @@ class PathvarSettings(Block):
 
 
 class RunSettings(Block):
-    """Where and how the run works. Nothing here changes a result."""
+    """Where and how the run works. Trainings differ at most as docs/reliability.md says."""
 
     data: PathText = Field(
         "data",

@@ -220,6 +220,12 @@ def _(bad: Bad) -> str:
     return bad.config(rounds=[{"supervise": "predictions"}])
 
 
+@case("a round of `selected` after one whose CRF is not restricted to the tags")
+def _(bad: Bad) -> str:
+    free = {"crf": {"restrict_to_tags": False}}
+    return bad.config(rounds=[{**SEEDS, **free}, {"supervise": "selected", **free}])
+
+
 @case("`previous` in the first round")
 def _(bad: Bad) -> str:
     assert "group.weights: previous needs a round" in bad.config(group={"weights": "previous"})

@@ -164,6 +164,14 @@ def test_a_list_names_the_given_masks_to_train_on(make, proxies, tmp_path, line)
     ]
 
 
+def test_the_mask_of_an_image_that_is_not_listed_is_kept_for_later_rounds(make, proxies, tmp_path):
+    """A later round of `selected` scores it again; with an all void mask it never could take it."""
+    (tmp_path / "list.txt").write_text("b\n")
+    written = make("selected", given={"masks": "proxy", "mask_list": "list.txt"})
+    assert written["a"].tolist() == [[0, 2, 255, 255]]
+    assert [bool(written.attributes(name)["kept"]) for name in "ab"] == [False, True]
+
+
 def test_an_image_without_a_given_mask_is_left_out(make, proxies):
     (proxies / "a.png").unlink()
     written = make("selected", given={"masks": "proxy"})

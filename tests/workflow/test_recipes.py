@@ -229,6 +229,7 @@ PUBLISHED = {
         "group.partner_draws": 1000,
         "group.schedule": {"kind": "step", "every": 52910, "factor": 0.1},
         "pseudo_labels.saliency_threshold": 32,
+        "predict.fuse_on": "grid",
         "classifier": None,
     },
     "spsm-resnet101": {

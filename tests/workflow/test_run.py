@@ -84,7 +84,7 @@ def test_what_is_made_on_demand_can_be_asked_for(project, tmp_path):
     config.write_text(yaml.safe_dump({**CONFIG, "affinity": RANDOM_WALK["affinity"]}))
     values = {"round": "1", "split": "val", "shard": "1-of-1"}
     targets = [f"results/{pattern.format(**values)}" for pattern in listed_artefacts(1)]
-    assert len(targets) == 15
+    assert len(targets) == 17
     status, messages = snakemake(project, "--dry-run", *targets, "--configfile", str(config))
     assert status == 0, messages
 

@@ -29,11 +29,12 @@ class Accumulation:
     def from_epoch(
         cls, epoch: int, *, images: int, batch: int, iterations: int, min_score: float
     ) -> Self:
-        """Accumulate from an epoch on, counted from 0, and at the latest in the last whole one.
+        """Accumulate from an epoch on, counted from 0, and at the latest in the last one.
 
-        An epoch visits each of the images once as the first of a group; batch: groups.
+        An epoch visits each of the images once as the first of a group; batch: groups. The number
+        of epochs is rounded: trainings often lack the last, incomplete batch of each epoch.
         """
-        epochs = iterations * batch // images
+        epochs = round(iterations * batch / images)
         last = max(0, epochs - 1) * images // batch
         first = epoch * images // batch
         return cls(first_step=min(first, last), last_epoch_step=last, min_score=min_score)

@@ -115,19 +115,21 @@ def test_resampling_of_the_outputs(outputs, how):
     torch.testing.assert_close(found, sum(raised).softmax(0))
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("fuse", ["mean", "max", "max_probabilities"])
-def test_fusion_on_the_first_grid(outputs, fuse):
+def test_fusion_on_the_largest_grid(outputs, fuse, order):
     if fuse == "max_probabilities":
         maps = [(output.softmax(0) + 1e-4) / (1 + 4e-4) for output in outputs]
     else:
         maps = outputs
-    met = torch.stack([resize(one[None], (5, 7), "half_pixel")[0] for one in maps])
+    met = torch.stack([resize(one[None], (9, 12), "half_pixel")[0] for one in maps])
     fused = resize((met.mean(0) if fuse == "mean" else met.amax(0))[None], (11, 17), "half_pixel")
     expected = fused[0] / fused[0].sum(0) if fuse == "max_probabilities" else fused[0].softmax(0)
-    found = fuse_logits(outputs, (11, 17), fusion(fuse, fuse_on="grid"))
+    shown = [outputs[i] for i in order]
+    found = fuse_logits(shown, (11, 17), fusion(fuse, fuse_on="grid"))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found.sum(0), torch.ones(11, 17))
-    assert not torch.allclose(found, fuse_logits(outputs, (11, 17), fusion(fuse)), atol=1e-3)
+    assert not torch.allclose(found, fuse_logits(shown, (11, 17), fusion(fuse)), atol=1e-3)
 
 
 def test_scaled_then_nearest_as_in_the_tensorflow_port(outputs):

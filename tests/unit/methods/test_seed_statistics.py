@@ -28,9 +28,11 @@ def test_statistics_by_hand():
         multi_labelled=3,
         without_background=1,
         without_foreground=1,
+        labels_without_cue=2,
     )
     assert str(found).startswith("3 images: 33.3% background, 29.6% foreground (0 to 4 cells), 3 ")
-    assert "1: 1, 2: 2; without background 1, without foreground 1" in str(found)
+    assert "1: 1, 2: 2; without background 1, without foreground 1; labels" in str(found)
+    assert str(found).endswith("labels without a cue 2")
 
 
 @pytest.mark.skipif(not SEC_PICKLE.exists(), reason="SEC's published cues are not at hand")
@@ -49,6 +51,7 @@ def test_secs_published_cues():
         multi_labelled=0,
         without_background=0,
         without_foreground=0,
+        labels_without_cue=0,
     )
     numbers = image_numbers(["2008_007028", "2009_005170"], SEC_LIST)
     assert numbers == {"2008_007028": 0, "2009_005170": 10581}

@@ -300,6 +300,15 @@ def test_the_port_is_what_numpy_makes_of_it(make_batch):
     torch.testing.assert_close(variable.grad.double(), expected.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("iterations", "first", "last"),
+    [(896, 448, 448), (895, 448, 448), (1344, 448, 896), (1340, 448, 896), (448, 0, 0), (10, 0, 0)],
+)
+def test_maps_are_kept_from_the_second_epoch_even_if_batches_are_lacking(iterations, first, last):
+    kept = Accumulation.from_epoch(1, images=1792, batch=4, iterations=iterations, min_score=0.1)
+    assert (kept.first_step, kept.last_epoch_step) == (first, last)
+
+
 LABELS = [(1, 2), (2,), (1,)]  # rows 0-1, 2, 3
 
 
