@@ -18,7 +18,7 @@ from seedbed.data.check import check_images, dark_images, describe, list_problem
 from seedbed.data.classes import Labels
 from seedbed.data.compare import find_difference
 from seedbed.data.given_masks import export_source_masks
-from seedbed.data.index import SPLITS, Index
+from seedbed.data.index import SHUFFLED, SPLITS, Index
 from seedbed.data.layouts.coco import coco_source
 from seedbed.data.layouts.devkit import Devkit, devkit_source
 from seedbed.data.layouts.folder import folder_source
@@ -99,7 +99,7 @@ def as_used(source: Source, settings: ConvertSettings) -> Source:
     if not settings.shuffle_tags:
         return source
     shuffled = shuffle(source.labels, source.train, settings.seed)
-    return replace(source, labels=shuffled, label_source=f"{source.label_source}, shuffled")
+    return replace(source, labels=shuffled, label_source=f"{source.label_source}{SHUFFLED}")
 
 
 def mask_names(settings: ConvertSettings, data: Path) -> MaskNames:

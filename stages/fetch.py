@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-
 from seedbed.formats.archives import unpack
 from seedbed.runtime.atomic import atomic, atomic_folder
 from seedbed.runtime.errors import UserError
@@ -22,6 +20,7 @@ from seedbed.runtime.fetching.space import require_space
 from stages.command import run_stage
 from stages.settings import DEFAULT_KINDS, combine, parse_config
 from stages.settings.sources import FILE, LOCK, STATE, Source, load_sources
+from stages.settings.yaml_file import read_yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,12 +55,7 @@ def fetch(
 
 def read_config(files: Sequence[Path]) -> dict[str, Any]:
     """The config that config files make together."""
-    contents = []
-    for path in files:
-        try:
-            contents.append((path, yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read {path}: {error}") from None
+    contents = [(path, read_yaml(path) or {}) for path in files]
     return combine(contents, {}, DEFAULT_KINDS, ROOT)
 
 

@@ -1,5 +1,6 @@
 """Saliency maps of the train images: without training, by a network, or read from a folder."""
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,8 @@ from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Workers, run_stage
 from stages.settings import SaliencySettings
+
+DARK = 1  # of 255: the highest level of maps of 0 and 1, and of 0 to 255 in files of 16 bits
 
 
 def saliency(
@@ -41,8 +44,14 @@ def saliency(
         work = partial(computed_map, data=data, superpixels=settings.superpixels)
     results = ordered_map(work, entries, workers)
     with write_maps(output, levels=255, settings=settings.model_dump_json()) as maps:
+        highest = 0
         for entry, saliency_map in zip(entries, results, strict=True):
             maps.put(entry.id, saliency_map)
+            highest = max(highest, int(saliency_map.max(initial=0)))
+        if settings.maps and entries and highest <= DARK:
+            done = {entry.id for entry in entries}
+            others = (read_map(entry, folder=folder) for entry in train if entry.id not in done)
+            ensure_bright(others, data / settings.maps)
 
 
 def computed_map(entry: ImageEntry, *, data: Path, superpixels: int) -> np.ndarray:
@@ -65,6 +74,18 @@ def read_map(entry: ImageEntry, *, folder: Path | MatchedFolder) -> np.ndarray:
             "give maps of the images' own sizes"
         )
     return quantise(saliency_map)
+
+
+def ensure_bright(maps: Iterable[np.ndarray], folder: Path) -> None:
+    """Raise UserError if none of the maps that other shards read has a level above DARK either.
+
+    Single maps may be empty, but where all are, other numbers are meant: 1, or 255 in 16 bits.
+    """
+    if not any(int(saliency_map.max(initial=0)) > DARK for saliency_map in maps):
+        raise UserError(
+            f"{folder}: no map has a level above {DARK} of 255, so nothing would be salient; save "
+            "what is salient as 255, in files of 16 bits as 65535"
+        )
 
 
 if __name__ == "__main__":

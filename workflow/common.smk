@@ -11,6 +11,7 @@ from snakemake.pathvars import Pathvars
 from seedbed.models.registry import build
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, combine, parse_config
+from stages.settings.yaml_file import refuse_repeated_keys
 from workflow.places import colon_free, ensure_user_name, place_of
 
 ROOT = Path(workflow.basedir)
@@ -19,6 +20,9 @@ ROOT = Path(workflow.basedir)
 def config_files():
     """Paths and contents of the config files, in the order in which they were given."""
     paths = workflow.overwrite_configfiles or [Path("config.yaml")]
+    for path in paths:
+        if path.is_file():  # a pipe can be read only once
+            refuse_repeated_keys(path)
     if len(paths) == 1 and not workflow.config_settings.config:
         return [(paths[0], dict(config))]  # read already; it may be a pipe
     return [(path, load_configfile(path)) for path in paths]

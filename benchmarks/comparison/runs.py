@@ -21,6 +21,7 @@ from seedbed.runtime.devices import kind_of_device
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, Settings, combine, parse_config
 from stages.settings.layers import folders_of
+from stages.settings.yaml_file import read_yaml
 
 BASE = "voc-animals"
 CEILING = "ceiling"
@@ -127,7 +128,7 @@ class Project:
 
     def config(self, experiment: Experiment) -> dict[str, Any]:
         """The config of a run, but for run.data."""
-        files = [(Path(name).resolve(), _read(Path(name))) for name in self.files(experiment)]
+        files = [(Path(name).resolve(), read_yaml(Path(name))) for name in self.files(experiment)]
         command_line = {"pathvars": self.moved} if self.moved else {}
         return combine(files, command_line, DEFAULT_KINDS, Path.cwd())
 
@@ -215,7 +216,3 @@ def _folder(project: Project, experiment: Experiment) -> Path:
     if experiment.seed is not None:
         project.write_seed(experiment)
     return project.results(experiment)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -56,8 +56,11 @@ class ClassTable:
 
         """
         ordered = list(wanted) if keep_order else in_order(wanted)
-        if not ordered or len(set(ordered)) < len(ordered):
-            raise UserError(f"classes: {ordered} is empty or names a class twice: correct the list")
+        if not ordered:
+            raise UserError("classes: the list is empty: name one or more")
+        if len(set(ordered)) < len(ordered):
+            twice = next(name for name in ordered if ordered.count(name) > 1)
+            raise UserError(f"classes: {twice!r} is named twice: take one of them out")
         if len(ordered) >= VOID:
             raise UserError(f"classes: {len(ordered)} do not fit into 8-bit masks: 254 at most")
         # VOC's classes are in alphabetical order: sorted names have ascending source ids.
@@ -77,9 +80,14 @@ class ClassTable:
         return cls(tuple(ClassInfo(info.name, k) for k, info in enumerate(table.classes, 1)))
 
     @property
+    def own_names(self) -> dict[int, str]:
+        """Name of each class of the table by source id."""
+        return {info.source_id: info.name for info in self.classes}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of all source ids of the data set, starting with id 1."""
-        ours = {info.source_id: info.name for info in self.classes}
+        ours = self.own_names
         if all(VOC_CLASSES[i - 1 : i] == (name,) for i, name in ours.items()):
             return VOC_CLASSES
         return tuple(info.name for info in self.classes)

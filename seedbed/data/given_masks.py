@@ -1,6 +1,6 @@
 """Folders of mask PNGs `{id}.png` in the data set's own class ids: reading and writing."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MASKS, MatchedFolder
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.lists import image_id_in, read_lines
-from seedbed.data.mask_check import mask_problems
+from seedbed.data.mask_check import only_void, palette_problems
+from seedbed.data.mask_numbers import misnumbered
 from seedbed.data.source import check_size, threaded_map
 from seedbed.data.text import count_with_examples
 from seedbed.formats.maps import Maps
@@ -67,18 +68,34 @@ def read_given_masks(
 
     Raises:
         UserError: if a file is missing or broken, or has another size or other values; at the end,
-            if the masks together cannot be right (see `mask_problems`).
+            if the masks together cannot be right (see `mask_check` and `mask_numbers`).
 
     """
     if isinstance(folder, Path):
         folder = mask_folder(folder, entries)
     read = partial(_read, folder=folder, table=index.table, coding=index.mask_coding)
-    forms = []
-    for mask, form in progress(threaded_map(read, entries, workers), total=len(entries)):
-        forms.append(form)
+    forms = {}
+    found = progress(threaded_map(read, entries, workers), total=len(entries))
+    for entry, (mask, form) in zip(entries, found, strict=True):
+        forms[entry.id] = form
         yield mask
-    for problem in mask_problems(forms, index.classes[0].name):
+    for problem in _problems(forms, entries, index):
         raise UserError(problem)
+
+
+def _problems(
+    forms: Mapping[str, MaskForm], entries: Iterable[ImageEntry], index: Index
+) -> list[str]:
+    table = index.table
+    problems = [
+        *only_void(forms.values(), index.classes[0].name),
+        *palette_problems(forms.values()),
+    ]
+    if index.mask_coding:
+        return problems
+    ids = {entry.id: table.source_ids[list(entry.labels)].tolist() for entry in entries}
+    labels = {} if index.is_shuffled else ids
+    return problems + misnumbered(forms, labels, table.own_names, given=True)
 
 
 def _read(

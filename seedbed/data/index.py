@@ -15,6 +15,7 @@ from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
+SHUFFLED = ", shuffled"  # ends the source of labels that were dealt anew at random
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
@@ -117,6 +118,11 @@ class Index:
     def class_names(self) -> list[str]:
         """Names by class id, "background" first."""
         return ["background", *(info.name for info in self.classes)]
+
+    @property
+    def is_shuffled(self) -> bool:
+        """Whether the train images have the labels of others, as `shuffle_tags` deals them."""
+        return self.label_source.endswith(SHUFFLED)
 
     @property
     def table(self) -> ClassTable:

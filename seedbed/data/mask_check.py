@@ -1,59 +1,20 @@
 """What the masks of a data set hold together: remarks, and what cannot be right."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
 
 from seedbed.data.text import count_with_examples
-from seedbed.formats.mask_coding import BLACK, MaskForm
+from seedbed.formats.mask_coding import BLACK, VOC_IDS, MaskForm
 from seedbed.formats.mask_files import Colour
 from seedbed.formats.masks import VOID
 
-FEW = 3  # masks that do not fit by chance
 MAX_SHOWN = 12  # values or colours in a line
 WORDS = {"grey": "values", "palette": "indices", "RGB": "colours"}
-Value = TypeVar("Value", int, Colour)
 
 
-def mask_problems(forms: Sequence[MaskForm], example: str) -> list[str]:
-    """What is wrong with the masks of a folder.
-
-    Args:
-        forms: of all masks.
-        example: the name of a class, for the remedy.
-
-    """
-    return [*only_void(forms, example), *palettes_that_differ(forms)]
-
-
-def misnumbered(
-    forms: Mapping[str, MaskForm], labels: Mapping[str, Sequence[int]], classes: Collection[int]
-) -> list[str]:
-    """A problem if the classes have other numbers in masks, as their images' labels show.
-
-    Args:
-        forms: by image id.
-        labels: ids of the classes of each image, in the same numbering as masks should be.
-        classes: the ids that labels can have; masks may hold others.
-
-    """
-    pairs = [(set(form.ids.values()), set(labels[i])) for i, form in forms.items() if labels.get(i)]
-    if all(ids - {0, VOID} <= present for ids, present in pairs):
-        return []
-    first = min(form.path for form in forms.values())
-    from_zero = all({k + 1 for k in ids - {VOID}} <= present for ids, present in pairs)
-    if from_zero and any(0 in ids for ids, _ in pairs):
-        return [
-            f"the masks do not fit the labels, but would if their classes counted from 0 ({first}):"
-            " 0 is background; name the values in convert.mask_values, or add 1"
-        ]
-    found = [(ids & set(classes), present) for ids, present in pairs if ids & set(classes)]
-    fits = any(ids <= present for ids, present in found)
-    if not fits and len(found) >= FEW:
-        return [
-            f"none of the {len(found)} masks ({first}) holds only classes of its image's labels: "
-            "say what the values mean in convert.mask_values, or correct the order of the classes"
-        ]
-    return []
+def palette_problems(forms: Collection[MaskForm]) -> list[str]:
+    """What is wrong with the palettes of masks."""
+    return [*palettes_that_differ(forms), *palettes_read_in_two_ways(forms)]
 
 
 def mask_lines(forms: Iterable[MaskForm]) -> Iterator[str]:
@@ -65,7 +26,7 @@ def mask_lines(forms: Iterable[MaskForm]) -> Iterator[str]:
             continue
         seen = {pair for form in same for pair in form.colours.items()}
         found = sorted({colour if kind == "RGB" else value for value, colour in seen})
-        yield f"masks: {len(same)} {kind} with the {word} {_listed(found)}"
+        yield f"masks: {len(same)} {kind} with the {word} {listed(found)}"
 
 
 def mask_notes(forms: Iterable[MaskForm]) -> list[str]:
@@ -79,7 +40,7 @@ def mask_notes(forms: Iterable[MaskForm]) -> list[str]:
 def only_void(forms: Iterable[MaskForm], example: str) -> list[str]:
     """A problem if masks hold void and no class: usually the value of a class was taken for void.
 
-    See `mask_problems` for the arguments.
+    `example` is the name of a class, for the remedy.
     """
     void = [form for form in forms if VOID in form.ids.values()]
     if not void or any(set(form.ids.values()) - {0, VOID} for form in forms):
@@ -110,6 +71,36 @@ def palettes_that_differ(forms: Iterable[MaskForm]) -> list[str]:
     return []
 
 
+def palettes_read_in_two_ways(forms: Iterable[MaskForm]) -> list[str]:
+    """A problem if colours decide in one palette of a folder, and only indices can in another."""
+    for same in of_each_folder(forms):
+        by_colour = next((form for form in same if form.moved), None)
+        by_index = next((form for form in same if form.by_index and _has_own_colours(form)), None)
+        if by_colour and by_index:
+            return [
+                f"mask {by_colour.path} is read by the colours of its palette, which stand at other"
+                f" indices, and {by_index.path} by its indices, as its colours are not those of "
+                "the classes: name the colours in convert.mask_colours, or save the masks as 8-bit "
+                "grey"
+            ]
+    return []
+
+
+def of_each_folder(forms: Iterable[MaskForm]) -> Iterator[list[MaskForm]]:
+    """The masks of one folder after the other, both in alphabetical order."""
+    ordered = sorted(forms, key=lambda form: (form.path.parent, form.path))
+    for _, same in groupby(ordered, key=lambda form: form.path.parent):
+        yield list(same)
+
+
+def _has_own_colours(form: MaskForm) -> bool:
+    """Whether a palette has a colour that VOC does not have at that index."""
+    return any(
+        VOC_IDS.get(colour) != index and _is_telling(index, colour)
+        for index, colour in form.colours.items()
+    )
+
+
 def _is_telling(index: int, colour: Colour) -> bool:
     """Whether the colour of an index can identify a class.
 
@@ -118,6 +109,7 @@ def _is_telling(index: int, colour: Colour) -> bool:
     return index == 0 or (index != VOID and colour not in (BLACK, (index,) * 3))
 
 
-def _listed(values: Sequence[Value]) -> str:
-    more = ", …" if len(values) > MAX_SHOWN else ""
-    return f"{', '.join(map(str, values[:MAX_SHOWN]))}{more}"
+def listed(values: Iterable[object]) -> str:
+    """The first values in order, separated by commas."""
+    words = [*map(str, values)]
+    return f"{', '.join(words[:MAX_SHOWN])}{', …' * (len(words) > MAX_SHOWN)}"

@@ -17,7 +17,8 @@ import numpy as np
 from seedbed.data.classes import ClassTable, Labels, ids_in
 from seedbed.data.images import decode_image
 from seedbed.data.index import SPLITS, ImageEntry
-from seedbed.data.mask_check import misnumbered, only_void, palettes_that_differ
+from seedbed.data.mask_check import only_void, palette_problems
+from seedbed.data.mask_numbers import misnumbered
 from seedbed.formats.mask_coding import MaskCoding, MaskForm
 from seedbed.runtime.errors import UserError
 
@@ -97,13 +98,13 @@ def check_classes(source: Source, on_problem: OnProblem) -> None:
 def check_masks(source: Source, on_problem: OnProblem) -> None:
     """Check what the masks hold together, once all images and masks are decoded."""
     forms, table = source.mask_forms, source.table
-    problems = palettes_that_differ(forms.values())
+    problems = palette_problems(forms.values())
     for split in SPLITS:
         same = [form for image_id, form in forms.items() if source.splits[image_id] == split]
         problems += only_void(same, table.classes[0].name)
     if not source.mask_coding:
         labels = {i: table.source_ids[list(found)].tolist() for i, found in source.labels.items()}
-        problems += misnumbered(forms, labels, table.source_ids[1:].tolist())
+        problems += misnumbered(forms, labels, table.own_names)
     for problem in problems:
         on_problem(problem)
 

@@ -57,6 +57,11 @@ def is_image_id(text: str) -> bool:
     )
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """A text for a message; of a long one its beginning and "…"."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def shown(name: str) -> str:
     """A name as it can be printed: bytes that are not UTF-8 are written as escapes."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")

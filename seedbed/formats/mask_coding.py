@@ -144,25 +144,29 @@ class MaskReader:
     def _of_palette(self, file: MaskFile, colours: dict[int, Colour]) -> MaskForm:
         """Indices are ids, unless the colours are VOC's and stand at other indices.
 
-        Programs that save a palette anew leave out unused entries or sort the others.
+        Programs that save a palette anew leave out unused entries or sort the others. Colours of
+        own classes count even where they do not occur, so that all masks with a palette are read
+        alike.
 
         Raises UserError if some colours stand elsewhere and the others are not VOC's.
         """
         known = {*range(self.count + 1), VOID}
-        by_colour = _voc_ids_by_index(colours, file.palette)
-        elsewhere = [i for i, k in by_colour.items() if k != i and k in known]
-        in_voc = all(k in known for k in by_colour.values())
-        if elsewhere and in_voc:
-            return MaskForm(file.path, file.kind, colours, by_colour, moved=True)
-        if in_voc and not elsewhere:
-            return MaskForm(file.path, file.kind, colours, by_colour, by_index=True)
+        stored = colours
+        if not self.is_voc and known.issuperset(colours):
+            stored = _stored_colours(file, colours, self.count)
+        by_colour = _voc_ids_by_index(stored, file.palette)
+        if known.issuperset(by_colour.values()):
+            ids = {i: by_colour[i] for i in colours}
+            moved = any(k != i for i, k in ids.items())
+            return MaskForm(file.path, file.kind, colours, ids, by_index=not moved, moved=moved)
         if _are_levels(colours):
             return self._of_grey_palette(file, colours, known)
+        elsewhere = [i for i, k in by_colour.items() if k != i and k in known]
         if not self.is_voc:  # own colours may be VOC's by chance, but black is background
             elsewhere = [i for i in elsewhere if by_colour[i] == 0 and i != VOID]
         if elsewhere:
             raise UserError(
-                f"mask {file.path} has the colour {colours[elsewhere[0]]} of VOC's "
+                f"mask {file.path} has the colour {stored[elsewhere[0]]} of VOC's "
                 f"{by_colour[elsewhere[0]]} at index {elsewhere[0]} of its palette, and colours "
                 "that are not VOC's: name the colours in convert.mask_colours, or the indices in "
                 "convert.mask_values"
@@ -208,6 +212,17 @@ def _distinct(values: np.ndarray) -> list[int]:
     flat = values.ravel()
     begins = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     return np.unique(np.append(flat[begins], flat[:1])).tolist()
+
+
+def _stored_colours(file: MaskFile, colours: Mapping[int, Colour], count: int) -> dict[int, Colour]:
+    """The colours that occur, and those that a palette has for `count` classes and void.
+
+    Black behind the last other colour fills up the palette.
+    """
+    shown = file.palette.any(axis=1)
+    last = np.flatnonzero(shown[: count + 1]).max(initial=0)
+    unused = [*range(last + 1), *([VOID] if shown[VOID] else [])]
+    return dict(zip(unused, file.colours_of(unused), strict=True)) | dict(colours)
 
 
 def _are_levels(colours: Mapping[int, Colour]) -> bool:

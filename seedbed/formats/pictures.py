@@ -15,6 +15,8 @@ from seedbed.formats.signatures import kind_of
 # Pillow knows many more, and runs an external program for some.
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 90_000_000  # decoding a photo of this size takes a gigabyte
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+ZEROS = 512  # bytes, a sector: compressed pixels have no such run
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Texts that may say how a picture is turned.
@@ -51,9 +53,27 @@ def open_picture(
 
     """
     content = path.read_bytes()
+    if _is_zero_filled(content):  # Pillow draws a baseline JPEG's missing half in one colour
+        raise PictureError(
+            "zeros stand for the rest of the picture, as after an interrupted copy", "get it again"
+        )
     # From memory: Pillow would allocate as many bytes as a forged length in the file says.
     stream = io.BytesIO(_without_metadata(content))
     return open_stream(stream, formats, max_pixels=max_pixels)
+
+
+def _is_zero_filled(content: bytes) -> bool:
+    """Whether a JPEG ends in a long run of zeros without the mark of its picture's end.
+
+    Zeros behind that mark, where cameras fill a file up, are none of the picture.
+    """
+    if not (content.startswith(JPEG_START) and content.endswith(bytes(ZEROS))):
+        return False
+    place = len(JPEG_START)
+    while (marker := content[place : place + 2]) != JPEG_SCAN and marker[:1] == b"\xff":
+        length = int.from_bytes(content[place + 2 : place + 4], "big")
+        place += 1 if marker == b"\xff\xff" else 2 + length
+    return content.find(JPEG_END, place) < 0  # those before the pixels are of thumbnails
 
 
 def open_stream(stream: BinaryIO, formats: Sequence[str], *, max_pixels: int) -> Image.Image:

@@ -76,10 +76,18 @@ def _of_irn(content: Mapping[Any, Any], path: Path) -> dict[Any, Any]:
     """The maps of IRN's dict by class, counted from 0; none for an image without a class."""
     if "high_res" not in content:
         raise UserError(f"{path} has no high_res, the maps of the image's size: write it again")
-    keys, maps = np.asarray(content["keys"]), np.asarray(content["high_res"])
-    if keys.ndim != 1 or len(set(keys.tolist())) < len(keys) or maps.shape[:1] != keys.shape:
+    keys, maps = (_array(content, key, path) for key in ("keys", "high_res"))
+    is_list = keys.ndim == 1 and not keys.dtype.hasobject
+    if not is_list or len(set(keys.tolist())) < len(keys) or maps.shape[:1] != keys.shape:
         raise UserError(f"{path} has no map in high_res for each of its keys: write it again")
     return dict(zip(keys.tolist(), maps, strict=True))
+
+
+def _array(content: Mapping[Any, Any], key: str, path: Path) -> np.ndarray:
+    try:
+        return np.asarray(content[key])
+    except ValueError:
+        raise UserError(f"{path} has parts of several sizes in {key}: write it again") from None
 
 
 def _checked(content: Mapping[Any, Any], path: Path) -> dict[int, np.ndarray]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from seedbed.models.registry import pretrained_file
@@ -15,6 +14,7 @@ from seedbed.runtime.fetching.checksums import format_size
 from stages.settings.base import Block, Count
 from stages.settings.config import Settings
 from stages.settings.errors import explain
+from stages.settings.yaml_file import read_yaml
 
 LENGTHS = {"md5": 32, "sha1": 40, "sha256": 64}
 NAME = "{name}"  # in paths and addresses of a source that is a family of files
@@ -172,10 +172,7 @@ def texts_in(value: Any) -> Iterator[str]:  # noqa: ANN401 - any value of a conf
 def load_sources(path: Path) -> Sources:
     """Read workflow/sources.yaml; a UserError in one line names what is wrong."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entries = TypeAdapter(dict[str, Source]).validate_python(content)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+        entries = TypeAdapter(dict[str, Source]).validate_python(read_yaml(path))
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error)}; correct the file") from None
     return Sources(entries=entries)

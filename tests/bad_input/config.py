@@ -19,6 +19,13 @@ def _(bad: Bad) -> str:
     return line
 
 
+@case("a key twice in a config file")
+def _(bad: Bad) -> str:
+    twice = bad.root / "twice.yaml"
+    twice.write_text("seeds: {grid: 16}\nevaluate: {split: val}\nseeds: {fusion: average}\n")
+    return bad.dry_run(files=("config.yaml", str(twice)))
+
+
 @case("a value of another type")
 def _(bad: Bad) -> str:
     assert "seeds.grid: Input should be a valid integer" in bad.config(seeds={"grid": [41]})

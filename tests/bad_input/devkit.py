@@ -10,6 +10,7 @@ from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
 from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, TAGS, WIDTH, Bad, case, pixels
 
+NEGATIVES = {"keep_negatives": True}
 CUES = {**CONVERT, "label_source": "cues"}
 SBD = {**CONVERT, "sbd": "benchmark_RELEASE/dataset"}
 BILLION_LAUGHS = """<!DOCTYPE annotation [<!ENTITY a "cat"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]>
@@ -164,6 +165,35 @@ def _(bad: Bad) -> str:
     assert bad.not_converted().startswith("cannot read the annotation ")
     bad.annotate("t2", "")
     return bad.not_converted()
+
+
+@case("an annotation that is another file, such as a page of HTML")
+def _(bad: Bad) -> str:
+    wrapped = (
+        "<annotations><annotation><object><name>dog</name></object></annotation></annotations>"
+    )
+    bad.make_devkit().annotate("t2", wrapped)
+    assert "as it holds <annotations> and not" in bad.not_converted({**CONVERT, **NEGATIVES})
+    bad.annotate("t2", '<?xml version="1.0"?><html><body>404</body></html>')
+    return bad.not_converted({**CONVERT, **NEGATIVES})
+
+
+@case("an object that LabelMe (MIT's) marks as deleted")
+def _(bad: Bad) -> None:
+    objects = "<object><name>dog</name><deleted>0</deleted></object>"
+    objects += "<object><name>cow</name><deleted>1</deleted></object><object><deleted>1</deleted>"
+    bad.make_devkit().annotate("t2", f"<annotation>{objects}</object></annotation>")
+    index = Index.load(bad.converted() / "index.json")
+    assert index.class_names == ["background", "cat", "dog"]
+    assert index.entry("t2").labels == (2,)
+
+
+@case("annotations that name no class at all")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    for image_id in ("t1", "t2"):
+        bad.annotate(image_id, "<annotation/>")
+    return bad.not_converted({**CONVERT, **NEGATIVES})
 
 
 @case("an object without a name")

@@ -4,7 +4,10 @@ import json
 import pickle
 import shutil
 import sys
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import h5py
 import numpy as np
@@ -12,12 +15,14 @@ import pytest
 import torch
 from PIL import Image
 
+from seedbed.data.index import Index
 from seedbed.formats.maps import write_maps
 from seedbed.formats.masks import write_mask
 from seedbed.models import build
 from seedbed.models.weights import save_network
 from stages.affinity_scores import affinity_scores
 from stages.cam import cam
+from stages.command import run_stage
 from stages.evaluate import evaluate
 from stages.group_cam import group_cam
 from stages.masks import masks
@@ -124,6 +129,49 @@ def _(bad: Bad) -> str:
     return weights_refused(bad, state, network="vgg16_cam")
 
 
+@case("weights of a deeper network with the same names")
+def _(bad: Bad) -> str:
+    with torch.device("meta"):
+        state = build("tiny_cls", 2).state_dict()
+    state = {name: torch.zeros(value.shape) for name, value in state.items()}
+    names = [*state]
+    names.insert(names.index("features.5.0.weight"), "features.6.0.weight")
+    return weights_refused(bad, {name: state.get(name, torch.zeros(1)) for name in names})
+
+
+@case("an HDF5 file of Keras' or an ONNX model instead of weights")
+def _(bad: Bad) -> str:
+    line = weights_refused(bad, b"\x08\x07\x12\x07pytorch")
+    assert line == (
+        "weights data/weights/a.pth are an ONNX model; name the file that it was made from"
+    )
+    shutil.rmtree(bad.data)
+    return weights_refused(bad, b"\x89HDF\r\n\x1a\n")
+
+
+@case("a packed file instead of weights")
+def _(bad: Bad) -> str:
+    line = weights_refused(bad, b"\x1f\x8b")
+    assert line == "weights data/weights/a.pth are a gzip archive; unpack it"
+    shutil.rmtree(bad.data)
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("w.pth", b"weights")
+    return weights_refused(bad, content.getvalue())
+
+
+@case("weights of another format than their name says")
+def _(bad: Bad) -> None:
+    bad.when.add("train_classifier")
+    path = folder(bad, "weights") / "epoch=3-step=10.ckpt"
+    torch.save({"state_dict": build("tiny_cls", 2).state_dict()}, path)
+    brief = {"network": "tiny_cls", "iterations": 1, "batch": 1, "crop": 32, "learning_rate": 0.1}
+    files = ["--weights", bad.root / "weights.pt", "--log", bad.root / "log.tsv"]
+    arguments = [*common(bad, **brief), *files, "--initial", path, "--data", bad.data]
+    run_stage(train_classifier, [*map(str, arguments)])
+    assert (bad.root / "weights.pt").exists()
+
+
 @case("two networks in a file of weights")
 def _(bad: Bad) -> str:
     state = build("tiny_cls", 2).state_dict()
@@ -145,6 +193,29 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     Image.new("F", (WIDTH, HEIGHT)).save(folder(bad, "salient") / "t1.png", "TIFF")
     return read_saliency(bad)
+
+
+@case("saliency maps of 0 and 1, or of 0 to 255 in files of 16 bits")
+def _(bad: Bad) -> str:
+    path = folder(bad, "salient") / "t1.png"
+    levels = np.arange(HEIGHT * WIDTH).reshape(SIZE) * 5
+    Image.fromarray(np.uint16(levels)).save(path)
+    line = read_saliency(bad)
+    (bad.data / "images").rename(bad.data / "old")
+    Image.fromarray(np.uint8(levels > 100)).save(path)
+    assert read_saliency(bad) == line
+    return line
+
+
+@case("a saliency map in colours, of a palette or not")
+def _(bad: Bad) -> str:
+    path = folder(bad, "salient") / "t1.png"
+    write_mask(path, np.eye(*SIZE, dtype=np.uint8))
+    line = read_saliency(bad)
+    (bad.data / "images").rename(bad.data / "old")
+    Image.open(path).convert("RGB").save(path)
+    assert read_saliency(bad) == line
+    return line
 
 
 @case("a saliency map is missing, or of zero bytes")
@@ -211,6 +282,12 @@ def _(bad: Bad) -> str:
 @case("PSA's maps without a class of the image")
 def _(bad: Bad) -> str:
     return read_cams(bad, {DOG - 1: np.zeros(SIZE)})
+
+
+@case("IRN's maps of several sizes")
+def _(bad: Bad) -> str:
+    maps = [np.zeros(SIZE), np.zeros((2, 2))]
+    return read_cams(bad, {"keys": np.array([CAT - 1, DOG - 1]), "high_res": maps})
 
 
 @case("IRN's maps without those of the image's size")
@@ -283,6 +360,36 @@ def _(bad: Bad) -> str:
 def _(bad: Bad) -> str:
     write_mask(folder(bad, "given") / "t1.png", np.full(SIZE, 255, np.uint8))
     return read_masks(bad)
+
+
+def more_images(bad: Bad, *values: int) -> str:
+    """What is said of provided masks of these values; their images show cat and dog in turn."""
+    dataset = Index.load(bad.make_index())
+    first = dataset.entry("t1")
+    images = [replace(first, id=f"t{k}", labels=(2 - k % 2,)) for k, _ in enumerate(values, 1)]
+    index, given = bad.root / "more.json", folder(bad, "given")
+    replace(dataset, images=tuple(images)).save(index)
+    for entry, value in zip(images, values, strict=True):
+        write_mask(given / f"{entry.id}.png", np.full(SIZE, value, np.uint8))
+    arguments = ["--index", index, "--params", json.dumps({"masks": "given"})]
+    names = ("output", "folder", "summary")
+    outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
+    return bad.refused(pseudo_labels, *arguments, *outputs)
+
+
+@case("provided masks with the ids that `predict_images` writes without `--ids source`")
+def _(bad: Bad) -> str:
+    return more_images(bad, 1, 2)
+
+
+@case("provided masks with the classes in another order than the data set has them")
+def _(bad: Bad) -> str:
+    return more_images(bad, DOG, CAT)
+
+
+@case("provided masks of which more than half show no class of their images' labels")
+def _(bad: Bad) -> str:
+    return more_images(bad, DOG, CAT, DOG, DOG, CAT)
 
 
 @case("a list of masks that names no train image")

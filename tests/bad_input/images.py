@@ -44,6 +44,26 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
+@case("the second half of a JPEG is zeros, as after an interrupted copy")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    path = bad.images / "t2.jpg"
+    Image.effect_noise((64, 64), 50).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) // 2))
+    return bad.not_converted()
+
+
+@case("zeros behind the end of a JPEG, as cameras write them")
+def _(bad: Bad) -> None:
+    bad.make_devkit()
+    path = bad.images / "t2.jpg"
+    whole = bad.read("data/VOCdevkit/VOC2012/JPEGImages/t2.jpg")
+    path.write_bytes(path.read_bytes() + bytes(4096))
+    assert np.array_equal(bad.read("data/VOCdevkit/VOC2012/JPEGImages/t2.jpg"), whole)
+    bad.converted()
+
+
 @case("a PNG has a broken byte")
 def _(bad: Bad) -> str:
     bad.make_devkit()

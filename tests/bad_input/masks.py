@@ -14,9 +14,9 @@ from seedbed.formats.maps import Maps
 from seedbed.formats.masks import VOC_PALETTE
 from stages.command import run_stage
 from stages.convert import check
-from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
+from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, WIDTH, Bad, case, pixels
 from tests.bad_input.images import write_png
-from tests.bad_input.own_data import GOOD
+from tests.bad_input.own_data import GOOD, HEAD
 
 CRACKS = GOOD.replace("cat", "crack")
 LABELMAP = """\
@@ -36,6 +36,21 @@ def paint_folder(bad: Bad, pixels: np.ndarray, table: str = GOOD) -> dict[str, A
     settings = bad.make_folder(table)
     Image.fromarray(pixels).save(bad.data / "photos/masks/b.png")
     return settings
+
+
+def show_each(bad: Bad, *shown: str) -> tuple[dict[str, Any], list[Path]]:
+    """A folder with a val image of each class named.
+
+    Returns the settings of convert, and where the masks belong.
+    """
+    settings = bad.make_folder(f"{HEAD}a,{' '.join(sorted({*shown}))},train\n")
+    folder = bad.data / "photos/masks"
+    (folder / "b.png").unlink()
+    for k, name in enumerate(shown):
+        pixels().save(bad.data / f"photos/images/v{k}.png")
+        with (bad.data / "photos/labels.csv").open("a") as table:
+            table.write(f"v{k},{name},val\n")
+    return settings, [folder / f"v{k}.png" for k, _ in enumerate(shown)]
 
 
 def of_folder(bad: Bad, settings: dict[str, Any]) -> np.ndarray:
@@ -134,13 +149,41 @@ def _(bad: Bad) -> str:
     return bad.not_converted()
 
 
+@case("a palette that is read by VOC's colours, beside one that can only be by its indices")
+def _(bad: Bad) -> str:
+    settings, (one, other) = show_each(bad, "cat", "dog")
+    with_palette(one, (IDS == 1) * 2, (0, 0, 0), VOC_PALETTE[2], VOC_PALETTE[1])
+    with_palette(other, (IDS == 1) * 2, (0, 0, 0), (255, 0, 0), (0, 0, 255))
+    return bad.not_converted(settings)
+
+
+@case("own colours that are VOC's by chance, some of them not of VOC's classes of the same number")
+def _(bad: Bad) -> None:
+    settings, paths = show_each(bad, "cat", "dog", "yak")
+    for k, path in enumerate(paths, 1):  # with three classes, 4 is none
+        with_palette(path, (IDS == 1) * k, *VOC_PALETTE[[0, 4, 1, 2]])
+    with Maps(bad.converted(settings) / "masks.h5") as found:
+        assert [int(found[path.stem][1, 0]) for path in paths] == [1, 2, 3]
+    assert "note" not in checked(bad, settings).replace("note: 1 images in ", "")
+
+
+@case("own colours that are all VOC's by chance, as labels that fit the indices show")
+def _(bad: Bad) -> str:
+    settings, paths = show_each(bad, "cat", "dog", "owl", "yak")
+    for k, path in enumerate(paths, 1):  # VOC's third and fourth colour are olive and dark blue
+        with_palette(path, (IDS == 1) * k, *VOC_PALETTE[[0, 1, 2, 4, 3]])
+    return bad.not_converted(settings)
+
+
 @case("a grey mask of 1, 2 or 4 bits")
 def _(bad: Bad) -> None:
     bad.make_devkit()
     rows = {1: b"\0\x0f", 2: b"\0\x00\x55", 4: b"\0\x00\x00\x11\x11"}
+    for image_id in ("t1", "v1"):
+        bad.annotate(image_id, "<annotation><object><name>aeroplane</name></object></annotation>")
+    bad.paint("t1", 1)
     for depth, row in rows.items():
         write_png(bad.masks / "v1.png", (WIDTH, HEIGHT), depth, 0, row * HEIGHT)
-        bad.annotate("t1", "<annotation><object><name>aeroplane</name></object></annotation>")
         found = of_devkit(bad)
         assert found.tolist() == [[0] * 4 + [1] * 4] * HEIGHT, depth
 
@@ -206,6 +249,39 @@ def _(bad: Bad) -> str:
     bad.paint("t1", 0)
     bad.paint("v1", DOG - 1)
     return bad.not_converted()
+
+
+@case("masks that number VOC's classes 1, 2, 3 … instead of 1 to 20 as VOC does")
+def _(bad: Bad) -> str:
+    bad.make_devkit()
+    bad.paint("t1", 1)
+    bad.paint("v1", 2)
+    line = bad.not_converted()
+    named = {**CONVERT, "mask_values": {0: "background", 1: "cat", 2: "dog"}}
+    with Maps(bad.converted(named) / "masks.h5") as found:
+        assert [int(found[one][0, 0]) for one in ("t1", "v1")] == [1, 2]
+    bad.paint("v1", DOG)  # one known id, and masks are read as they are
+    assert of_devkit(bad).max() == 2 and of_devkit(bad, "t1").min() == 255
+    return line
+
+
+@case("masks with the classes in another order, though one of them has the same number")
+def _(bad: Bad) -> str:
+    settings, paths = show_each(bad, *["wheel", "axle", "zip"] * 3)
+    for k, path in enumerate(paths):
+        Image.fromarray((IDS == 1) * np.uint8(1 + k % 3)).save(path)
+    line = bad.not_converted(settings)
+    in_order = {**settings, "classes": ["wheel", "axle", "zip"]}
+    assert int(Maps(bad.converted(in_order) / "masks.h5")["v1"][1, 0]) == 2
+    return line
+
+
+@case("masks of which more than half show no class of their images' labels")
+def _(bad: Bad) -> str:
+    settings, paths = show_each(bad, "cat", "cat", "dog", "cat")
+    for k, path in zip((1, 2, 1, 2), paths, strict=True):
+        Image.fromarray((IDS == 1) * np.uint8(k)).save(path)
+    return bad.not_converted(settings)
 
 
 @case("a value that `mask_values` does not name")

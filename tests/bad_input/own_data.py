@@ -87,6 +87,56 @@ def _(bad: Bad) -> None:
     labels_read(bad, "image,cat,polar bear\na,1,1\n")
 
 
+@case("a column `class_id`, `category_id`, `label_id`, `target` or `y`, and none that is called "
+      "label or class")  # fmt: skip
+def _(bad: Bad) -> None:
+    settings = bad.make_folder("")
+    del settings["folder"]["masks"]
+    for name in ("class_id", "category_id", "label_id", "target", "y"):
+        (bad.data / "photos/labels.csv").write_text(f"filename,width,{name}\na,8,0\nb,8,1\n")
+        dataset = bad.converted({**settings, "keep_negatives": True})
+        index = Index.load(dataset / "index.json")
+        assert index.class_names == ["background", "0", "1"]
+        assert [entry.labels for entry in index.images] == [(1,), (2,)]
+
+
+@case("a quotation mark in a table without its end, which would join the rows after it")
+def _(bad: Bad) -> str:
+    return bad.not_converted(
+        bad.make_folder('image,label,remark\na,cat,ok\nb,dog,"blurred\nc,dog,ok\n')
+    )
+
+
+@case("quotation marks within cells, cells with line feeds, line ends of an old Mac, blank lines "
+      "between lines of JSON")  # fmt: skip
+def _(bad: Bad) -> None:
+    labels_read(bad, 'image,labels,remark\na,"cat\npolar bear",5" pipe\nb,cat,"in two\nlines"\n')
+    labels_read(bad, "image,labels\ra,cat;polar bear\rb,cat\r")
+    record = '{"image": "a.png", "labels": ["cat", "polar bear"]}'
+    labels_read(bad, f'{record}\r\n\r\n{{"image": "b.png", "labels": "cat"}}\r\n')
+
+
+@case("a name or label of more than 10 000 characters")
+def _(bad: Bad) -> str:
+    line = refused_row(bad, f"{'b' * 10_001},cat,")
+    assert line.startswith("row 3 of data/photos/labels.csv has 10001 characters in the column ")
+    (bad.data / "photos/labels.csv").write_text(f"{HEAD}a,cat,\nb,{'x' * 10_001},\n")
+    return bad.not_converted({"folder": {"images": "photos/images", "labels": "photos/labels.csv"}})
+
+
+@case("a table that begins with a very long line instead of names of columns")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_folder("x" * 10_001))
+
+
+@case("a very long cell in a column that is not used, such as an outline")
+def _(bad: Bad) -> None:
+    outline = "1 2 " * 40_000
+    labels_read(bad, f'image,labels,outline\na,cat;polar bear,"{outline}"\nb,cat,\n')
+    record = {"image": "a", "labels": ["cat", "polar bear"], "outline": outline, "runs": [7] * 9999}
+    labels_read(bad, json.dumps([record, {"image": "b", "labels": "cat"}]))
+
+
 @case("a column of 0 and 1 that holds something else")
 def _(bad: Bad) -> str:
     return bad.not_converted(bad.make_folder("image,cat,dog\na,1,2\n"))
@@ -196,12 +246,34 @@ def _(bad: Bad) -> str:
     return bad.not_converted({"folder": {"images": "photos/images"}})
 
 
-@case("an image in the folders of two classes")
-def _(bad: Bad) -> None:
-    for place, height in (("cat/a", 6), ("dog/a", 6), ("cat/1", 6), ("dog/1", 7)):
+def place_images(bad: Bad, places: dict[str, int]) -> None:
+    """Images in folders: their places, without suffix, and their heights."""
+    for place, height in places.items():
         path = bad.data / "photos" / f"{place}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels(height).save(path)
+
+
+@case("hidden folders, those that systems make, or folders without images among those of classes")
+def _(bad: Bad) -> None:
+    hidden = ("cat/.thumbnails/x", "dog/.ipynb_checkpoints/b-checkpoint", "__MACOSX/train/cat/a",
+              "cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M")  # fmt: skip
+    place_images(bad, {"cat/a": 6, "dog/b": 7, **dict.fromkeys(hidden, 8)})
+    (bad.data / "photos/annotations").mkdir()
+    index = Index.load(bad.converted({"folder": {"images": "photos"}}) / "index.json")
+    assert {entry.id: entry.labels for entry in index.images} == {"a": (1,), "b": (2,)}
+    assert index.class_names == ["background", "cat", "dog"]
+
+
+@case("a folder of images beside those of splits")
+def _(bad: Bad) -> str:
+    place_images(bad, {"train/cat/a": 6, "train/dog/b": 7, "val/cat/c": 8, "extra/d": 9})
+    return bad.not_converted({"folder": {"images": "photos"}})
+
+
+@case("an image in the folders of two classes")
+def _(bad: Bad) -> None:
+    place_images(bad, {"cat/a": 6, "dog/a": 6, "cat/1": 6, "dog/1": 7})
     index = Index.load(bad.converted({"folder": {"images": "photos"}}) / "index.json")
     labels = {entry.id: entry.labels for entry in index.images}
     assert labels == {"a": (1, 2), "cat_1": (1,), "dog_1": (2,)}
@@ -257,6 +329,38 @@ def _(bad: Bad) -> str:
     assert line.startswith("data/coco/train.json holds no COCO instances: images.0.file_name: ")
     (bad.data / "coco/train.json").write_text("")
     return bad.not_converted(settings)
+
+
+@case("a COCO file that gives no image a class")
+def _(bad: Bad) -> str:
+    return bad.not_converted({**bad.make_coco(annotations=[]), "keep_negatives": True})
+
+
+@case("a COCO category id with two names, as in files joined carelessly")
+def _(bad: Bad) -> str:
+    categories = [
+        {"id": 17, "name": "cat"},
+        {"id": "17", "name": " cat"},
+        {"id": 18, "name": "cow"},
+    ]
+    return bad.not_converted(bad.make_coco(categories=[*categories, {"id": 17, "name": "dog"}]))
+
+
+@case("COCO polygons in fractions of the image instead of pixels")
+def _(bad: Bad) -> str:
+    annotation = {"image_id": 1, "category_id": 17, "segmentation": [[0.1, 0.1, 0.6, 0.1, 1, 0.8]]}
+    return bad.not_converted(bad.make_coco(annotations=[annotation]))
+
+
+@case("a COCO image stored in the file itself as a `data:` URI")
+def _(bad: Bad) -> str:
+    image = {"id": 1, "file_name": "data:image/jpeg;base64," + "/9j/4AAQSkZJRg" * 1000}
+    return bad.not_converted(bad.make_coco(images=[image]))
+
+
+@case("a COCO image whose name is too long for a file")
+def _(bad: Bad) -> str:
+    return bad.not_converted(bad.make_coco(images=[{"id": 1, "file_name": "x" * 300 + ".jpg"}]))
 
 
 @case("a COCO image whose name points outside its folder")

@@ -144,7 +144,7 @@ def test_its_cues_are_all_background(run):
 )
 def test_its_pseudo_label_is_all_background(run, settings):
     (run.folder / "given").mkdir()
-    Image.fromarray(np.ones(SIZE, np.uint8)).save(run.folder / "given/cat.png")
+    Image.fromarray(np.full(SIZE, 8, np.uint8)).save(run.folder / "given/cat.png")
     output, folder = run.folder / "pseudo.h5", run.folder / "pseudo"
     pseudo_labels(
         output=output,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import stages.saliency
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps
@@ -62,3 +63,63 @@ def test_maps_of_a_network_do_not_depend_on_the_workers(photos, workers):
         assert maps[str(number)].dtype == np.uint8
         assert np.array_equal(maps[str(number)], np.rint(expected * 255))
         assert np.ptp(expected) > 0.1
+
+
+@pytest.fixture
+def read_folder(photos, tmp_path):
+    """Reads levels (a number or an array an image) as a folder of maps, in three shards."""
+
+    def read(*levels, shards=(1, 2, 3)):
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        for number, values in enumerate(levels):
+            values = np.asarray(values)
+            size = (9 + number, 12)
+            picture = Image.fromarray(np.broadcast_to(values, size).astype(values.dtype))
+            picture.save(tmp_path / f"maps/{number}.png")
+        return [
+            saliency(
+                index=photos / "index.json",
+                shard=f"{shard}-of-3",
+                output=tmp_path / f"{shard}.h5",
+                settings=SaliencySettings(maps="maps"),
+                data=photos,
+                workers=1,
+            )
+            for shard in shards
+        ]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        np.uint8([0, 1, 1]),
+        np.uint8([0, 0, 0]),
+        np.uint16([0, 255, 3]),
+    ],
+)
+@pytest.mark.parametrize("shard", [1, 3])
+def test_maps_of_which_none_is_bright_are_refused(read_folder, tmp_path, levels, shard):
+    with pytest.raises(UserError, match=r"maps: no map has a level above 1 of 255, so nothing"):
+        read_folder(*levels, shards=[shard])
+    assert not (tmp_path / f"{shard}.h5").exists()
+
+
+@pytest.mark.parametrize("bright", [np.uint8(2), np.uint16(400), np.uint8(255)])
+def test_single_maps_may_be_empty(read_folder, tmp_path, bright):
+    read_folder(np.uint8(0), np.uint16(255), bright)
+    maps = Maps([tmp_path / f"{shard}.h5" for shard in (1, 2, 3)])
+    highest = {"0": 0, "1": 1, "2": 255 if bright == 255 else 2}
+    assert {name: int(maps[name].max()) for name in highest} == highest
+
+
+def test_other_shards_maps_are_read_only_as_far_as_needed(read_folder, photos, monkeypatch):
+    read = []
+    real = stages.saliency.read_grey
+    monkeypatch.setattr(stages.saliency, "read_grey", lambda path: read.append(path) or real(path))
+    read_folder(*np.uint8([9, 0, 9]), shards=[1])
+    assert [path.name for path in read] == ["0.png"]
+    read.clear()
+    read_folder(*np.uint8([9, 0, 9]), shards=[2])
+    assert [path.name for path in read] == ["1.png", "0.png"]

@@ -20,6 +20,7 @@ from stages.settings import (
     parse_config,
 )
 from stages.settings.layers import folders_of, lay_over
+from stages.settings.yaml_file import read_yaml, refuse_repeated_keys
 
 SEEDS = {"supervise": "seeds", "method": "dsrg"}
 RETRAIN = {"supervise": "predictions"}
@@ -427,3 +428,46 @@ def test_an_overlay_needs_its_config_before_it():
     for given in (files(overlay), files(overlay, base), files(("other.yaml", {}), overlay)):
         with pytest.raises(UserError, match=line):
             combine(given, {}, {}, Path("/project"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "the key a is given twice, in lines 1 and 3; join the two, or"),
+        ("a: {b: 1, b: 1}\n", "the key b is given twice, in lines 1 and 1; "),
+        ("a:\n- c: 1\n  'c': 2\n", "the key c is given twice, in lines 2 and 3; "),
+        ("{3: a, 4: b, 3: c}", "the key 3 is given twice, in lines 1 and 1; "),
+        ('{"a": {"b": 1},\n "a": {"c": 2}}', "the key a is given twice, in lines 1 and 2; "),
+    ],
+)
+def test_a_key_that_a_file_gives_twice_is_refused(tmp_path, text, line):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    for read in (read_yaml, refuse_repeated_keys):
+        with pytest.raises(UserError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: {line}")
+
+
+def test_keys_that_are_merged_may_be_given_again(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "top: {<<: &late {<<: &base {x: 1, y: 1}, x: 2}, y: 3}\n"
+        "both: {<<: [*late, *base], z: 4}\nagain: {<<: *late, <<: *base, x: 5}\n1: a\n'1': b\n"
+    )
+    assert read_yaml(path) == {
+        "top": {"x": 2, "y": 3},
+        "both": {"x": 2, "y": 1, "z": 4},
+        "again": {"x": 5, "y": 1},
+        1: "a",
+        "1": "b",
+    }
+    refuse_repeated_keys(path)
+
+
+def test_json_with_tabs_is_left_to_what_has_read_it(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{\n\t"a": 1}')
+    refuse_repeated_keys(path)
+    with pytest.raises(UserError, match=r"cannot read \S+a\.json: [^\n]+$"):
+        read_yaml(path)

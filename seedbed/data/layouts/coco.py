@@ -10,6 +10,7 @@ from seedbed.data.layouts.coco_masks import draw_mask
 from seedbed.data.mask_names import NO_NAMES, MaskNames
 from seedbed.data.source import OnProblem, Source
 from seedbed.data.text import count_with_examples
+from seedbed.runtime.errors import UserError
 
 
 def coco_source(
@@ -26,7 +27,7 @@ def coco_source(
     """Read the annotations of the train images and, if given, of the val images.
 
     Image ids are file stems, or for files of equal stems their folders and stems. UserError if a
-    file is unreadable.
+    file is unreadable, or no train image has a class.
 
     Args:
         instances: the annotation file of the train images.
@@ -47,6 +48,8 @@ def coco_source(
         files.append(AnnotationFile(val, val_instances, val_images or images, "val"))
     annotated, renamed = read_images(files, on_problem)
     names = list(classes or used_classes(files[0].content, annotated))
+    if not names:
+        raise UserError(f"{instances} gives none of its images a class: label the images")
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
     kept = kept_images(annotated, ids, keep_negatives)

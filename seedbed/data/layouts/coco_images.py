@@ -10,7 +10,7 @@ from seedbed.data.file_names import path_finder
 from seedbed.data.layouts.coco_file import Instance, Instances, Key, Photo
 from seedbed.data.layouts.coco_names import Located, find_file, image_ids, stem_of
 from seedbed.data.source import OnProblem
-from seedbed.data.text import is_image_id
+from seedbed.data.text import is_image_id, shortened
 
 
 class AnnotationFile(NamedTuple):
@@ -89,8 +89,8 @@ def _locate(file: AnnotationFile, on_problem: OnProblem) -> list[tuple[Photo, Lo
             located.append((photo, found))
         else:
             on_problem(
-                f"{photo.file_name!r} in {file.path} is not the name of a file in {file.folder}: "
-                "correct it"
+                f"{shortened(photo.file_name)!r} in {file.path} is not the name of a file in "
+                f"{file.folder}: correct it"
             )
     return located
 

@@ -8,6 +8,7 @@ the name. The file is found by the end of the path.
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from errno import ENAMETOOLONG
 from os.path import commonpath
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
@@ -35,10 +36,21 @@ def find_file(name: str, find: Callable[[PurePosixPath], Path]) -> Located | Non
 
     """
     for end in _ends_of(name):
-        if (path := find(end)).is_file():
+        if (path := _path_of(end, find)) and path.is_file():
             return Located(path, end)
     whole = PurePosixPath(name)
-    return Located(find(whole), whole) if _is_inside(whole) else None
+    path = _path_of(whole, find) if _is_inside(whole) else None
+    return Located(path, whole) if path else None
+
+
+def _path_of(name: PurePosixPath, find: Callable[[PurePosixPath], Path]) -> Path | None:
+    """What `find` returns; None for a name that is too long for the file system."""
+    try:
+        return find(name)
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            return None
+        raise
 
 
 def _ends_of(name: str) -> Iterator[PurePosixPath]:

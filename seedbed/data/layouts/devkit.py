@@ -92,9 +92,10 @@ class Devkit:
             raise UserError(f"there is no folder {self.root / 'Annotations'}: name the classes")
         train = list(train)
         annotations = self.annotations(train)
-        return ClassTable.of(
-            set().union(*(read_annotation(annotations.of(image_id)) for image_id in train))
-        )
+        names = set().union(*(read_annotation(annotations.of(image_id)) for image_id in train))
+        if not names:
+            raise UserError(f"{annotations} names no class of a train image: label the images")
+        return ClassTable.of(names)
 
     def labels(self, source: str, table: ClassTable, ids: Iterable[str]) -> Labels:
         """Read the class ids of images; images that the label source does not have are missing.

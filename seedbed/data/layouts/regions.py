@@ -1,6 +1,7 @@
 """Segmentations of COCO's annotations: polygons and run lengths, plain or compressed."""
 
 import re
+from collections.abc import Iterable
 from itertools import chain
 from typing import Annotated, Any
 
@@ -52,6 +53,14 @@ def _are_points(value: Any) -> bool:  # noqa: ANN401 - any JSON
 
 
 Segmentation = Annotated[RunLengths | list[Polygon], BeforeValidator(_in_coco_form)]
+
+
+def have_fractions(segmentations: Iterable[Segmentation | None]) -> bool:
+    """Whether there are polygons, and no coordinate of any exceeds 1."""
+    lists = (found for found in segmentations if isinstance(found, list))
+    polygons = (polygon for polygon in chain.from_iterable(lists) if len(polygon) >= 6)
+    first = next(polygons, None)
+    return first is not None and all(abs(p).max() <= 1 for p in chain([first], polygons))
 
 
 def region_of(segmentation: Segmentation, size: tuple[int, int]) -> np.ndarray:

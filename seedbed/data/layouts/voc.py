@@ -12,7 +12,7 @@ import numpy as np
 from seedbed.data.classes import ClassTable, Labels
 from seedbed.data.layouts.xml_text import read_xml
 from seedbed.data.lists import read_lines
-from seedbed.data.text import compose, plain_name
+from seedbed.data.text import compose, plain_name, shortened
 from seedbed.formats.mat import read_mat
 from seedbed.formats.pickles import restricted
 from seedbed.runtime.errors import UserError
@@ -21,8 +21,18 @@ VOC_NUMBER = re.compile("20[01][0-9][0-9]{6}")
 
 
 def read_annotation(path: Path) -> set[str]:
-    """The class names of all objects of an annotation, difficult ones included."""
-    objects = read_xml(path, "annotation").findall("object")
+    """The class names of all objects of an annotation, difficult ones included.
+
+    Objects that LabelMe (MIT's) keeps as deleted are left out. Raises UserError if the file is
+    something else, or an object has no name.
+    """
+    root = read_xml(path, "annotation")
+    if root.tag != "annotation":
+        raise UserError(
+            f"{path} is no annotation of VOC's, as it holds <{shortened(root.tag)}> and not "
+            "<annotation>: correct it, or get it again"
+        )
+    objects = [e for e in root.findall("object") if (e.findtext("deleted") or "").strip() != "1"]
     names = {plain_name(element.findtext("name") or "") for element in objects}
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")

@@ -1,11 +1,13 @@
 """Reads untrusted pickles and `.npy` files without executing anything in them."""
 
 import math
+import pickle
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 
 from seedbed.formats.pickles.names import NUMBERS_AND_TEXT
 from seedbed.formats.pickles.unpickler import Unpickler
@@ -52,7 +54,9 @@ def load(path: Path, reader: type[Unpickler] = Unpickler) -> Any:  # noqa: ANN40
             Path(path).open("rb") as file,
             mmap(file.fileno(), 0, access=ACCESS_READ) as data,  # reads never go beyond its end
         ):
-            is_npy = Path(path).suffix == ".npy"
+            start = data[: len(MAGIC_PREFIX)]
+            is_pickle = start.startswith(pickle.PROTO) or Path(path).suffix != ".npy"
+            is_npy = start == MAGIC_PREFIX or not is_pickle
             return _read_npy(data, reader) if is_npy else reader(data).read_plain()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: put it there, or correct its name") from None

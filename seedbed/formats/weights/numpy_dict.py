@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from torch import Tensor
 
 from seedbed.formats.pickles import restricted
@@ -30,12 +31,18 @@ def read_numpy(path: Path) -> dict[str, Tensor]:
         UserError: if the file is missing, damaged, or holds other types.
 
     """
-    if path.suffix == ".npz":
+    if _is_archive(path):
         return _read_npz(path)
     content = restricted.load(path)
     if not isinstance(content, Mapping):
         raise ValueError(f"a {type(content).__name__} without names")
     return by_name((name, tensor(array, array.shape)) for name, array in _named_arrays(content))
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC_PREFIX))
+    return start.startswith(b"PK\3\4") or (path.suffix == ".npz" and start != MAGIC_PREFIX)
 
 
 def _named_arrays(content: object, name: str = "") -> Iterator[tuple[str, np.ndarray]]:

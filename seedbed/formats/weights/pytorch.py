@@ -30,6 +30,10 @@ SHARED = 1 << 30  # bytes of tensors beyond the file's size: tensors may share a
 LOCAL_HEADER = 30  # bytes before a member's name; ends with the lengths of name and extra field
 
 
+class OtherArchiveError(ValueError):
+    """A zip archive that torch.save did not write; says what it holds."""
+
+
 class Type(NamedTuple):
     """A type of numbers: PyTorch's, and NumPy's of the stored bytes."""
 
@@ -228,7 +232,10 @@ def read_pytorch(path: Path) -> object:
 def _read_archive(data: mmap) -> object:
     with zipfile.ZipFile(data) as archive:
         members = {member.filename: member for member in archive.infolist()}
-    (name,) = (name for name in members if name.endswith("/data.pkl"))
+    pickles = [name for name in members if name.endswith("/data.pkl")]
+    if not pickles and members:
+        raise OtherArchiveError(f"a zip archive of other files ({next(iter(members))[:60]!r}, …)")
+    (name,) = pickles
     folder = name.removesuffix("data.pkl")
     if f"{folder}byteorder" in members:
         order = _stored(data, members[f"{folder}byteorder"])

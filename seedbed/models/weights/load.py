@@ -1,7 +1,10 @@
 """Published checkpoints → the parameters of a network, by name and shape."""
 
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +65,9 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
             and fc7 of the whole VGG-16 have.
 
     Raises:
-        UserError: if the file cannot be read, has no tensor of the network's backbone or not all
-            of them, or if a tensor has the wrong shape. The network is unchanged then.
+        UserError: if the file cannot be read, has no tensor of the network's backbone, not all of
+            them, or those of a deeper one, or if a tensor has the wrong shape. The network is
+            unchanged then.
 
     """
     tensors = read_tensors(path)
@@ -78,6 +82,8 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
             f"weights {path} hold this network several times, as {prefixes[0]}* and"
             f" {prefixes[1]}*; keep one of them"
         )
+    backbone = {sources[name].name for name in required_names(state) if name in sources}
+    _check_depth(tensors, backbone, path)
     _check_input(model, tensors, sources, prefixes[0], path)
     values = {name: _convert(tensors, source, state[name]) for name, source in sources.items()}
     if new_head == "partial":
@@ -118,6 +124,34 @@ def _check_backbone(placed: Collection[str], required: Sequence[str], path: str 
             f"weights {path} lack {absent[0]} of this network's backbone (tensors missing:"
             f" {len(absent)}); choose the network they were made for"
         )
+
+
+def _check_depth(tensors: Collection[str], used: Collection[str], path: str | Path) -> None:
+    """Refuse a deeper network, such as ResNet-152 for ResNet-101: its blocks have the same names.
+
+    Args:
+        tensors: names of the file's tensors, in its order.
+        used: names of those in the backbone.
+        path: the file.
+
+    """
+    rows = Counter(pattern for name in used for pattern in _without_a_number(name))
+    end = max((place for place, name in enumerate(tensors) if name in used), default=0)
+    further = [
+        name
+        for name in islice(tensors, end)  # what follows the whole backbone is a head's
+        if name not in used and any(rows[pattern] > 1 for pattern in _without_a_number(name))
+    ]
+    if further:
+        raise UserError(
+            f"weights {path} are a deeper network's: this one has no {further[0]} (tensors too"
+            f" many: {len(further)}); choose the network they were made for"
+        )
+
+
+def _without_a_number(name: str) -> list[str]:
+    """A name with each of its numbers replaced by "#", one at a time."""
+    return [f"{name[: n.start()]}#{name[n.end() :]}" for n in re.finditer(r"\d+", name)]
 
 
 def _check_input(

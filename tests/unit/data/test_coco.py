@@ -178,6 +178,50 @@ def test_train_images_without_a_class_can_be_kept_as_background(files):
     assert chosen.labels["a"] == ()  # what it shows is none of the classes
 
 
+def test_one_category_id_of_two_names_is_refused(files):
+    files["train"]["categories"] += [{"id": "7", "name": "zebra "}]  # the same pair
+    assert read(files).table.names == ("zebra", "cow")
+    files["train"]["categories"] += [{"id": "7", "name": "yak"}]
+    with pytest.raises(
+        UserError, match=r"^category 7 of .*train\.json is 'zebra' and 'yak': renum"
+    ):
+        read(files)
+    files["train"]["categories"].pop()
+    files["val"]["categories"] += [{"id": "one", "name": "horse"}]
+    with pytest.raises(UserError, match=r"^category one of .*val\.json is 'zebra' and 'horse'"):
+        read(files)
+
+
+FRACTIONS = [[[0.1, 0.2, 0.6, 0.2, 1, 0.9]], [0, 0, 1, 0, 1, 1], [[0.2, 0.2], [0.9, 0.2], [1, 1]]]
+
+
+@pytest.mark.parametrize("size", [{}, {"height": None, "width": None}])
+def test_polygons_in_fractions_of_the_image_are_refused(files, size):
+    for photo in files["train"]["images"]:
+        photo |= size
+    files["train"]["annotations"] = [thing(1, 3, found) for found in FRACTIONS]
+    with pytest.raises(
+        UserError, match=r"^the coordinates of all polygons in .*train\.json are at"
+    ):
+        read(files)
+    files["train"]["annotations"].append(thing(2, 7, box(0, 0, 3, 1)))
+    mask = read(files).mask("a", SIZE)  # in pixels: small objects
+    assert mask.shape == SIZE
+
+
+def test_polygons_of_tiny_images_may_end_within_a_pixel(files):
+    for photo in files["train"]["images"]:
+        photo |= {"height": 2, "width": 3}
+    files["train"]["annotations"] = [thing(1, 3, box(0, 0, 1, 1))]
+    assert np.count_nonzero(read(files).mask("a", (2, 3))) == 1
+
+
+@pytest.mark.parametrize("segmentation", [None, [], [[]], [[0, 0, 1, 1]], runs(EDGES)])
+def test_what_has_no_coordinates_has_no_fractions(files, segmentation):
+    files["train"]["annotations"] = [thing(1, 3, segmentation)]
+    assert read(files).labels["a"] == (1,)
+
+
 def test_names_of_categories_have_plain_blanks(files):
     files["train"]["categories"][0]["name"] = "\u200bplains\u00a0 zebra"
     assert read(files).table.names == ("plains zebra", "cow")
@@ -200,6 +244,19 @@ def test_another_category_is_void_and_an_image_of_none_is_background(files):
     assert not source.mask("c", SIZE).any() and source.labels["c"] == ()
     entry, _ = decode(source, files["folder"], "c")
     assert entry.has_mask and entry.labels == ()
+
+
+def test_a_file_without_a_labelled_train_image_is_named(files):
+    files["train"]["annotations"] = []
+    with pytest.raises(UserError, match=r"train\.json gives none of its images a class: label"):
+        read(files, keep_negatives=True)
+    assert read(files, keep_negatives=True, classes=["cow"]).labels["a"] == ()
+
+
+def test_a_very_long_name_of_a_category_is_refused_with_its_file(files):
+    files["train"]["categories"][0]["name"] = "x" * 10_001
+    with pytest.raises(UserError, match=r"train\.json: 'xxx.* has 10001 characters"):
+        read(files)
 
 
 def test_chosen_classes_are_numbered_as_given(files):
@@ -252,6 +309,23 @@ def test_names_that_leave_the_folder_are_refused(files, name):
     files["train"]["images"][2]["file_name"] = name
     (line,) = problems_of(files)
     assert line.startswith(f"{name!r} in train.json is not the name of a file in ")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jpg", "/".join(["x" * 99] * 99)])
+def test_names_that_are_too_long_for_a_file_are_refused(files, name):
+    files["train"]["images"][2]["file_name"] = name
+    (line,) = problems_of(files)
+    assert line.startswith("'xxx") and "…' in train.json is not the name of a file in " in line
+    files["train"]["images"][2]["file_name"] = f"https://host/{'x' * 300}/c.jpg"
+    assert problems_of(files) == []  # the end is the file's
+
+
+@pytest.mark.parametrize("name", ["data:image/png;base64,iVBO", "DATA:,x/a.jpg", "x" * 10_001])
+def test_images_within_the_file_are_refused(files, name):
+    files["train"]["images"][2]["file_name"] = name
+    with pytest.raises(UserError, match=r"^the file_name of image 3 in .*train\.json, '") as caught:
+        read(files)
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(

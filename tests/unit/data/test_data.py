@@ -309,6 +309,12 @@ class TestClassTable:
             with pytest.raises(UserError, match="classes"):
                 ClassTable.of(names, keep_order=True)
 
+    def test_no_class_and_a_class_twice_have_their_own_lines(self):
+        with pytest.raises(UserError, match=r"^classes: the list is empty: name one or more$"):
+            ClassTable.of([])
+        with pytest.raises(UserError, match=r"^classes: 'cat' is named twice: take one"):
+            ClassTable.of(["dog", "cat", "cat"])
+
     def test_labels(self):
         assert ANIMALS.labels_of([12, 8, 8, 15], Path("f")) == (1, 2)
         assert ANIMALS.labels_named(["dog", "person"], Path("f")) == (2,)

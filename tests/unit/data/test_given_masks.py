@@ -130,3 +130,32 @@ def test_masks_of_a_folder_are_checked_together_at_the_end(tmp_path):
     assert next(masks).tolist() == [[0, 255, 255, 0]]
     with pytest.raises(UserError, match="no class: say which values are classes"):
         next(masks)
+
+
+def given(tmp_path, ids, label_source="annotations", coding=None):
+    """Read a mask of each id; their images show a cat and a dog in turn."""
+    entries = [ImageEntry(str(k), "", 1, 4, (1 + k % 2,), "train", False, "") for k in range(4)]
+    for entry, k in zip(entries, ids, strict=True):
+        write_mask(tmp_path / f"{entry.id}.png", np.uint8([[0, k, k, 255]]))
+    index = Index(TABLE.classes, tuple(entries), label_source, mask_coding=coding)
+    masks = read_given_masks(tmp_path, entries, index, workers=1)
+    return [int(mask[0, 1]) for mask in masks]
+
+
+def test_given_masks_of_other_ids_than_the_data_sets_are_refused(tmp_path):
+    assert given(tmp_path, [8, 12, 8, 12]) == [1, 2, 1, 2]
+    with pytest.raises(UserError) as caught:
+        given(tmp_path, [1, 2, 1, 2])  # as predict_images writes them
+    assert str(caught.value) == (
+        f"{tmp_path}/0.png and all masks beside it hold 1, 2, and the ids of the classes are "
+        "8 (cat), 12 (dog): write the ids of the data set, as predict_images does with --ids source"
+    )
+
+
+def test_given_masks_that_contradict_the_labels_are_refused(tmp_path):
+    with pytest.raises(UserError, match="and none would with 8 as dog, 12 as cat: write"):
+        given(tmp_path, [12, 8, 12, 8])
+    assert given(tmp_path, [12, 8, 12, 8], "annotations, shuffled") == [2, 1, 2, 1]
+    named = MaskCoding(values={0: 0, 8: 8, 12: 12})
+    assert given(tmp_path, [12, 8, 12, 8], coding=named) == [2, 1, 2, 1]
+    assert given(tmp_path, [12, 12, 8, 12]) == [2, 2, 1, 2]  # one may be wrong

@@ -177,6 +177,132 @@ def test_other_tables_are_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("filename,class_id", "{},{}"),
+        ("image,categoryId", "{},{}"),
+        ("image,Label ID", "{},{}"),
+        ("image,target", "{},{}"),
+        ("image,width,split,Unnamed: 0,y", "{},8,train,5,{}"),
+        ("image_id,bbox,category_id", '{},"[1, 2]",{}'),
+        ("image,sex,target", "{},1,{}"),
+        ("image,target,class_id", "{},7,{}"),
+    ],
+)
+def test_a_column_of_the_numbers_of_classes_is_no_flag(tmp_path, header, row):
+    table = f"{header}\n{row.format('a', 0)}\n{row.format('b', 1)}\n"
+    assert labels_of(tmp_path, table) == {"a": ("0",), "b": ("1",)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"image": "a", "category_id": 0}, {"image": "b", "category_id": 1}]',
+        '{"a": {"category_id": 0}, "b": {"category_id": 1}}',
+        '{"a": [{"class_id": 0, "score": 1}], "b": [{"class_id": 1}]}',
+    ],
+)
+def test_numbers_of_classes_in_json_are_no_flags(tmp_path, text):
+    assert labels_of(tmp_path, text) == {"a": ("0",), "b": ("1",)}
+
+
+def test_columns_with_the_name_of_labels_come_before_those_of_numbers(tmp_path):
+    expected = {"a": ("cat",), "b": ("dog",)}
+    assert labels_of(tmp_path, "image,label_id,label\na,0,cat\nb,1,dog\n") == expected
+    assert labels_of(tmp_path, "image,class_id,label_1\na,0,cat\nb,1,dog\n") == expected
+    letters = "image,x,y\na,1,0\nb,0,1\n"  # a column for each class
+    assert labels_of(tmp_path, letters) == {"a": ("x",), "b": ("y",)}
+
+
+OPEN = [
+    ('image,label,remark\na,cat,ok\nb,dog,"blurred\nc,dog,ok\n', 3, "'blurred'"),
+    ('image;label;remark\na;cat;ok\nb;dog;"blurred\nc;dog;"dark"\nd;dog;ok\n', 3, "'blurred'"),
+    ('sep=,\nimage,label\na,"cat\nb,dog\n', 3, "'cat'"),
+    ('label,image\n"dog,a\n"cat,b\n', 2, "'dog,a'"),
+    ('image,label\na,"two\nlines"\nb,"cat', 3, "'cat'"),
+    ('image,label\r\na,cat\r\nb,"dog\r\n', 3, "'dog'"),
+    ('image,label\ra,cat\rb,"dog\rc,dog\r', 3, "'dog"),
+    (f'image,label\na,"{"x" * 99}\nb,cat\n', 2, f"'{'x' * 30}…'"),
+    ('image,label\na,cat\nb,"', 3, "''"),
+]
+
+
+@pytest.mark.parametrize(("text", "row", "before"), OPEN)
+def test_a_quotation_mark_without_its_end_is_refused(tmp_path, text, row, before):
+    with pytest.raises(UserError) as caught:
+        rows_of(tmp_path, text)
+    place = f"row {row} of {tmp_path}/labels.csv"
+    said = str(caught.value)
+    assert said.startswith(f"{place} has a quotation mark without its end, before {before}")
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        '5" pipe', '"5"" pipe"', '"5" pipe"', '"so-called" cat', '"a" ', "''",
+        '"two\nlines"', '"two\r\nlines, and ""more"""', '"\n"', '""', '"a\n\n\nb"',
+    ],
+)  # fmt: skip
+def test_quotation_marks_within_cells_and_quoted_line_feeds_are_read(tmp_path, remark):
+    for end in ("", "\n"):
+        head, body = "image,label,remark", f"a,cat,{remark}\nb,dog,{remark}"
+        rows = rows_of(tmp_path, f"{head}\n{body}{end}").rows
+        assert [(row.image, *row.labels) for row in rows] == [("a", "cat"), ("b", "dog")]
+        assert [row.place.split()[1] for row in rows] == ["2", "3"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_line_ends_of_any_system_are_read(tmp_path, end, last):
+    lines = ["sep=;", "image;labels", 'a b.jpg;"cat"', "", "b;dog, polar bear"]
+    assert labels_of(tmp_path, end.join(lines) + end * last) == TABLE
+    records = ['{"image": "a b.jpg", "labels": ["cat"]}', "", " ",
+               '{"image": "b", "labels": "dog;polar bear"}']  # fmt: skip
+    rows = rows_of(tmp_path, end.join(records) + end * last).rows
+    assert {row.image: row.labels for row in rows} == TABLE
+    assert [row.place.split(" of ")[0] for row in rows] == ["line 1", "line 4"]
+
+
+def test_cells_that_nobody_reads_may_be_long(tmp_path):
+    long = "1 2 " * 40_000  # above the limit of Python's csv
+    table = rows_of(tmp_path, f'image,labels,runs\na,cat,"{long}"\nb,dog,\n')
+    assert [row.labels for row in table.rows] == [("cat",), ("dog",)]
+    assert table.notes[0].endswith("are not used: runs")
+    records = [{"image": "a", "labels": "cat", "runs": long, "box": [1] * 9999}]
+    assert labels_of(tmp_path, json.dumps(records)) == {"a": ("cat",)}
+    assert labels_of(tmp_path, f"image,cat,url\na,1,{long}\n") == {"a": ("cat",)}
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [("{},cat,,", "image"), ("b,{},,", "labels"), ("b,cat,{},", "split"), ("b,cat,,{}", "score")],
+)
+def test_a_long_cell_that_is_read_is_refused_with_its_row(tmp_path, row, column):
+    found = []
+    table = f"image,labels,split,score\na,cat,,\n{row.format('x' * 10_001)}\n"
+    assert labels_of(tmp_path, table, on_problem=found.append) == {"a": ("cat",)}
+    (line,) = found
+    assert line.startswith(f"row 3 of {tmp_path}/labels.csv has 10001 characters in the column ")
+    assert f"{column!r}: shorten" in line
+    labels = json.dumps([{"image": "a", "labels": ["cat", "x" * 10_001]}])
+    with pytest.raises(UserError, match=r"^record 1 of .* has 10001 characters in the column 'lab"):
+        rows_of(tmp_path, labels)
+
+
+@pytest.mark.parametrize("text", ["x" * 10_001, f"image,cat,{'x' * 10_001}\na,1,0\n"])
+def test_a_long_name_of_a_column_is_refused_in_a_short_line(tmp_path, text):
+    with pytest.raises(UserError, match=r"^row 1 of .* has a name of 10001 characters: begin") as e:
+        rows_of(tmp_path, text)
+    assert len(str(e.value)) < 300
+
+
+def test_a_wrong_value_in_a_column_of_a_class_is_shortened(tmp_path):
+    with pytest.raises(UserError, match=r"the column 'cat' of .* holds '2+…': write 0 or 1"):
+        rows_of(tmp_path, f"image,cat\na,{'2' * 20_000}\n")
+
+
 UNNAMED = [
     "image,class_0,class_1,class_2\na,1,0,0\nb,0,1,0\n",
     "image,label_1,label_2\na,1.0,\nb,0.0,1.0\n",
@@ -349,6 +475,69 @@ def test_a_folder_for_each_class(tmp_path):
     assert len(problems_of(tmp_path, classes=["dog"])) == 1
 
 
+HIDDEN = (
+    *("cat/.thumbnails/a.png", "dog/.ipynb_checkpoints/b-checkpoint.png", "cat/sub/@eaDir/x/y.png"),
+    *("__MACOSX/cat/z.png", ".hidden/w.png", "cat/._a.png", "#recycle/old/v.png"),
+)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_hidden_folders_and_those_that_systems_make_are_left_out(tmp_path, above):
+    for place, seed in {"cat/a.png": 0, "dog/b.png": 1, "dog/sub/c.png": 2}.items():
+        add(tmp_path / f"images/{above}{place}", seed)
+    for place in HIDDEN:
+        add(tmp_path / f"images/{above}{place}", 9)
+        add(tmp_path / f"images/{place}", 9) if place[0] in "._#" else None
+    (tmp_path / f"images/{above}annotations/old").mkdir(parents=True)
+    (tmp_path / "images/val/annotations/old").mkdir(parents=True)
+    source = source_of(tmp_path)
+    assert source.table.names == ("cat", "dog")
+    assert source.labels == {"a": (1,), "b": (2,), "c": (2,)}
+    assert set(source.splits.values()) == {"train"}
+
+
+def test_a_hidden_folder_above_all_images_hides_none(tmp_path):
+    add(tmp_path / ".data/@eaDir/images/cat/a.png")
+    (tmp_path / "images").symlink_to(tmp_path / ".data/@eaDir/images")
+    assert source_of(tmp_path).labels == {"a": (1,)}
+    options = {"keep_negatives": False, "on_problem": raise_problem}
+    assert folder_source(tmp_path / ".data/@eaDir/images", **options).labels == {"a": (1,)}
+
+
+def test_a_folder_beside_splits_is_refused(tmp_path):
+    for place, seed in {"train/cat/a.png": 0, "train/dog/b.png": 1, "test/1.png": 2}.items():
+        add(tmp_path / "images" / place, seed)
+    assert set(source_of(tmp_path, keep_negatives=True).splits.values()) == {"train", "test"}
+    (tmp_path / "images/test/1.png").rename(tmp_path / "images/train/cat/1.png")
+    (tmp_path / "images/annotations").mkdir()
+    (tmp_path / "images/annotations/a.txt").write_text("cat")
+    assert source_of(tmp_path).labels == {"a": (1,), "b": (2,), "1": (1,)}
+    add(tmp_path / "images/unsorted/d.png", 3)
+    add(tmp_path / "images/val/cat/e.png", 4)
+    with pytest.raises(UserError, match=r"images has folders in train and val, .* 'unsorted', no"):
+        source_of(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    for place, seed in {"train/a.png": 0, "bus/b.png": 1, "bus/red/c.png": 2}.items():
+        add(tmp_path / "images" / place, seed)
+    source = source_of(tmp_path)
+    assert source.table.names == ("bus", "train")
+    assert source.labels == {"a": (2,), "b": (1,), "c": (1,)}
+
+
+def test_folders_of_splits_and_classes_may_be_links(tmp_path):
+    for place, seed in {"cats/a.png": 0, "dogs/b.png": 1, "held out/cats/c.png": 2}.items():
+        add(tmp_path / "kept" / place, seed)
+    (tmp_path / "images/train").mkdir(parents=True)
+    (tmp_path / "images/test").symlink_to(tmp_path / "kept/held out")
+    for name in ("cats", "dogs"):
+        (tmp_path / "images/train" / name).symlink_to(tmp_path / "kept" / name)
+    source = source_of(tmp_path)
+    assert source.labels == {"a": (1,), "b": (2,), "c": (1,)}
+    assert source.splits == {"a": "train", "b": "train", "c": "test"}
+
+
 def test_an_image_in_two_class_folders_has_both_labels(tmp_path):
     for name in ("cat", "dog"):
         add(tmp_path / f"images/{name}/a.png", seed=0)
@@ -448,6 +637,35 @@ def test_cls_labels_of_one_image_twice_are_refused(tmp_path):
     np.save(path, {2007000032: np.zeros(20), "2007_000032": np.ones(20)}, allow_pickle=True)
     with pytest.raises(UserError, match=r"2007_000032 is in .* twice"):
         read_cls_labels(path, ClassTable.of(["cat"]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html><p>404</p></html>",
+        "<annotations><annotation><object><name>cat</name></object></annotation></annotations>",
+        "<Annotation/>",
+        "<annotation xmlns='http://host/'><object><name>cat</name></object></annotation>",
+    ],
+)
+def test_another_xml_file_is_no_annotation_without_a_class(tmp_path, text):
+    path = tmp_path / "a.xml"
+    path.write_text(text)
+    with pytest.raises(
+        UserError, match=r"a\.xml is no annotation of VOC's, as it holds <.*> and not"
+    ):
+        read_annotation(path)
+    path.write_text("<annotation><segmented>1</segmented></annotation>")
+    assert read_annotation(path) == set()
+
+
+def test_deleted_objects_are_no_labels(tmp_path):
+    path = tmp_path / "a.xml"
+    objects = [f"<object><name>{name}</name>{more}</object>" for name, more in
+               (("cat", "<deleted>0</deleted>"), ("dog", "<deleted> 1 </deleted>"), ("cow", ""),
+                ("", "<deleted>1</deleted>"), ("yak", "<deleted/>"))]  # fmt: skip
+    path.write_text(f"<annotation>{''.join(objects)}</annotation>")
+    assert read_annotation(path) == {"cat", "cow", "yak"}
 
 
 def test_names_in_annotations_have_plain_blanks(tmp_path):

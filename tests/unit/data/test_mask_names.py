@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from seedbed.data.mask_check import misnumbered, only_void, palettes_that_differ
+from seedbed.data.mask_check import (
+    only_void,
+    palette_problems,
+    palettes_read_in_two_ways,
+    palettes_that_differ,
+)
 from seedbed.data.mask_names import MaskNames, read_labelmap
 from seedbed.formats.mask_coding import MaskForm
 from seedbed.runtime.errors import UserError
@@ -70,15 +75,18 @@ def test_an_index_has_one_colour_in_all_masks():
     assert problem.startswith("the palettes of masks differ: index 0 is (255, 0, 0) in b and (0,")
 
 
-def test_labels_show_that_masks_have_other_numbers():
-    labels = {"a": (1,), "b": (1, 2), "c": (3,), "d": (2,)}
-    right = {"a": form("a", 0, 1), "b": form("b", 0, 1, 255), "c": form("c", 0, 3)}
-    assert misnumbered(right, labels, [1, 2, 3]) == []
-    assert misnumbered({**right, "d": form("d", 0, 3)}, labels, [1, 2, 3]) == []  # one is noise
-    from_zero = {"a": form("a", 0), "b": form("b", 0, 1), "c": form("c", 2, 255)}
-    assert "counted from 0" in misnumbered(from_zero, labels, [1, 2, 3])[0]
-    mixed = {"a": form("a", 0, 2), "c": form("c", 0, 1), "d": form("d", 0, 3)}
-    assert misnumbered(mixed, labels, [1, 2, 3])[0].startswith("none of the 3 masks (a) holds only")
-    assert misnumbered(mixed, {}, [1, 2, 3]) == []
-    others = {i: form(i, 0, k, 15) for i, k in (("a", 1), ("c", 3), ("d", 2))}
-    assert misnumbered(others, labels, [1, 2, 3]) == []  # 15 is no class of the table
+def moved(name):
+    """A mask of VOC's second colour at index 1."""
+    return MaskForm(Path(name), "palette", {0: BLACK, 1: (0, 128, 0)}, {0: 0, 1: 2}, moved=True)
+
+
+def test_palettes_of_a_folder_are_read_in_one_way():
+    own, in_place = palette("m/b", i0=BLACK, i2=RED), palette("m/c", i0=BLACK, i1=(128, 0, 0))
+    (problem,) = palette_problems([own, moved("m/a")])
+    assert problem.startswith("mask m/a is read by the colours of its palette, which stand")
+    assert "and m/b by its indices" in problem
+    assert palettes_read_in_two_ways([moved("m/a"), moved("m/b"), in_place]) == []
+    assert palettes_read_in_two_ways([own, in_place, form("m/d", 0, 2)]) == []
+    assert palettes_read_in_two_ways([own, moved("other/a")]) == []
+    grey = palette("m/d", i0=BLACK, i1=(1, 1, 1), i2=BLACK, i255=RED)  # says nothing
+    assert palettes_read_in_two_ways([moved("m/a"), grey]) == []

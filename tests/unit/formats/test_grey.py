@@ -75,3 +75,21 @@ def test_few_bits_count_in_full(tmp_path, depth):
     assert read_grey(tmp_path / "map.png").tolist() == [[1]]
     write_png(tmp_path / "map.png", (1, 1), depth, 0, bytes([0, 1 << 8 - depth]))
     assert read_grey(tmp_path / "map.png")[0, 0] == pytest.approx(1 / highest)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "RGBA"])
+def test_maps_in_colours_are_refused(tmp_path, mode):
+    picture = Image.fromarray(np.eye(4, 6, dtype=np.uint8), mode="P")
+    picture.putpalette([0, 0, 0, 128, 0, 0] + [0] * 762)
+    picture.convert(mode).save(tmp_path / "map.png")
+    with pytest.raises(UserError, match=r"map\.png has the colour \(128, 0, 0\), not only levels"):
+        read_grey(tmp_path / "map.png")
+
+
+def test_colours_that_no_pixel_has_and_a_tint_of_lossy_files_do_not_matter(tmp_path):
+    picture = Image.fromarray(np.uint8([[0, 1]]), mode="P")
+    picture.putpalette([0, 0, 0, 255, 255, 255] + [200, 0, 0] * 254)
+    picture.save(tmp_path / "map.png")
+    assert read_grey(tmp_path / "map.png").tolist() == [[0, 1]]
+    Image.new("RGB", (2, 1), (100, 110, 90)).save(tmp_path / "map.png")
+    assert read_grey(tmp_path / "map.png")[0, 0] == pytest.approx(105 / 255, abs=1 / 255)

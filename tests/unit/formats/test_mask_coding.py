@@ -45,6 +45,8 @@ def read_palette(tmp_path, indices, colours, reader):
 def test_indices_are_ids_where_the_colours_are_in_place_or_say_nothing(tmp_path, palette, reader):
     found, form = read_palette(tmp_path, [0, 1, 2, 255], palette, reader)
     assert found == [0, 1, 2, 255] and not form.moved and form.by_index
+    found, form = read_palette(tmp_path, [0, 2], palette, reader)
+    assert found == [0, 2] and form.ids == {0: 0, 2: 2} and not form.moved
 
 
 @pytest.mark.parametrize("order", [[BLACK, CAT, DOG], [DOG, BLACK, CAT], [CAT, DOG, BLACK]])
@@ -58,6 +60,34 @@ def test_colours_decide_for_own_classes_only_if_they_are_ids(tmp_path):
     first, second = VOC_PALETTE[[1, 2]]
     assert read_palette(tmp_path, [0, 1, 2], [BLACK, second, first], OWN)[0] == [0, 2, 1]
     assert read_palette(tmp_path, [0, 1, 2], [BLACK, VOC_PALETTE[4], first], OWN)[0] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("indices", [[0, 1, 2, 3], [0, 2, 3], [0, 2], [0, 1], [2], [0, 2, 255]])
+@pytest.mark.parametrize("fill", [[], [BLACK] * 252, [*[BLACK] * 251, WHITE]])
+def test_own_colours_that_are_vocs_by_chance_are_read_alike_in_all_masks(tmp_path, indices, fill):
+    """Of dark blue, red and green, VOC's 4, 1 and 2, only the last two are ids."""
+    colours = [BLACK, *VOC_PALETTE[[4, 1, 2]].tolist(), *fill]
+    colours += [BLACK] * (256 - len(colours)) * (255 in indices)
+    found, form = read_palette(tmp_path, indices, colours, MaskReader(3))
+    assert found == indices and form.by_index and not form.moved
+
+
+def test_colours_that_do_not_occur_count_too(tmp_path):
+    colours = [BLACK, *VOC_PALETTE[[1, 2, 4, 3]]]
+    reader = MaskReader(4)
+    found, form = read_palette(tmp_path, [0, 1, 2, 3, 4], colours, reader)
+    assert found == [0, 1, 2, 4, 3] and form.moved
+    found, form = read_palette(tmp_path, [0, 1, 2], colours, reader)
+    assert found == [0, 1, 2] and not form.moved and form.ids == {0: 0, 1: 1, 2: 2}
+    with pytest.raises(UserError, match=r"the colour \(0, 0, 0\) of VOC's 0 at index 1"):
+        read_palette(tmp_path, [0, 2], [RED, BLACK, BLUE], OWN)
+
+
+def test_indices_that_are_no_ids_leave_the_colours_that_occur(tmp_path):
+    first, second = VOC_PALETTE[[1, 2]]
+    colours = [BLACK, WHITE, WHITE, second, first]
+    assert read_palette(tmp_path, [0, 3, 4], colours, OWN)[0] == [0, 2, 1]
+    assert read_palette(tmp_path, [0, 1, 2], [BLACK, second, WHITE], OWN)[0] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

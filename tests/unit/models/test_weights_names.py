@@ -419,6 +419,76 @@ def test_a_smaller_network_of_the_kind(write):
     assert_not_loaded(model, write(resnet50), words)
 
 
+def deepened(tensors, further):
+    """A file's tensors with further blocks behind the last of some stages, and like these.
+
+    `further`: a part of the names of a stage's last block, and those of the blocks that follow it.
+    """
+    names = list(tensors)
+    for last, others in further.items():
+        block = [name for name in names if last in name]
+        end = names.index(block[-1]) + 1
+        names[end:end] = [name.replace(last, other) for other in others for name in block]
+    return {name: tensors.get(name, torch.zeros(1)) for name in names}
+
+
+DEEPER = {
+    "ResNet-152 of torchvision": (
+        ("torchvision", *RESNET, TORCHVISION),
+        {
+            "layer2.3.": [f"layer2.{k}." for k in range(4, 8)],
+            "layer3.22.": [f"layer3.{k}." for k in range(23, 36)],
+        },
+        r"this one has no layer2\.4\.conv1\.weight \(tensors too many: 255\)",
+    ),
+    "ResNet-152 of Caffe": (
+        ("spsm_resnet101", *RESNET, {}),
+        {"3b3_": [f"3b{k}_" for k in range(4, 8)], "4b22_": [f"4b{k}_" for k in range(23, 36)]},
+        r"this one has no res3b4_branch2a/weights \(tensors too many: 255\)",
+    ),
+    "VGG-19 of its authors": (
+        ("vgg16_20M", "vgg16_largefov", "vgg16_cam", {}),
+        {f"conv{k}_3": [f"conv{k}_4"] for k in (3, 4, 5)},
+        r"this one has no conv3_4\.weight \(tensors too many: 4\)",  # conv5_4 may be a head's
+    ),
+    "ResNet-38 of more blocks": (
+        ("psa", "resnet38_cls", "resnet38_cls", {}),
+        {"b4_5.": ["b4_6."]},
+        r"this one has no b4_6\.bn_branch2a\.weight \(tensors too many: 10\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"), [*((kind, "") for kind in DEEPER), (next(iter(DEEPER)), "net.backbone.")]
+)
+def test_a_deeper_network_of_the_kind(write, kind, prefix):
+    (layout, source, name, options), further, words = DEEPER[kind]
+    tensors = deepened(thinly_published(layout, source), further)
+    path = write({prefix + key: values for key, values in tensors.items()})
+    assert_not_loaded(scrambled(name, 5, **options), path, words.replace("no ", f"no {prefix}"))
+
+
+def test_what_is_no_block_of_the_backbone_may_have_its_names(write):
+    """A head's convolutions after the backbone, another network beside it, and single layers."""
+    tensors = thinly_published("torchvision", "resnet101_deeplab")
+    model = blank("resnet101_deeplab", **TORCHVISION)
+    head = {"conv2.weight": torch.zeros(1), "bn2.weight": torch.zeros(1)}
+    others = {"layer5.0.conv1.weight": torch.zeros(1), "layer4.3.conv1.weight": torch.zeros(1)}
+    beside = {f"other.{name}": torch.zeros(1) for name in ("layer3.23.conv1.weight", "conv7")}
+    report = load_weights(model, write({**beside, **head, **tensors, **others}))
+    extras = set(EXTRAS["torchvision"])
+    assert set(report.unused) == {*head, *others, *beside, *extras}
+
+
+def test_heads_of_vgg_in_caffe_may_continue_its_numbers(write):
+    tensors = thinly_published("vgg16_20M", "vgg16_largefov")
+    head = {f"conv{block}_{k}.weight": torch.zeros(1) for block in (6, 7) for k in (1, 2)}
+    model = blank("vgg16_cam")
+    report = load_weights(model, write({**tensors, **head, "fc8.weight": torch.zeros(1)}))
+    assert set(report.unused) == {*FC67, *head, "fc8.weight"}
+
+
 def test_a_backbone_without_an_end(aspp, write):
     tensors = thinly_published("dsrg", "vgg16_aspp", 5)
     del tensors["conv5_3.bias"]

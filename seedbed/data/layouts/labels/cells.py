@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Sequence
 
-from seedbed.data.layouts.labels.columns import PRESENCE, key_of
+from seedbed.data.layouts.labels.columns import LABEL_ID, PRESENCE, key_of
 from seedbed.data.text import plain_name, plain_text
 
 Cell = str | tuple[str, ...]  # text to be split, or labels that are certain
@@ -25,7 +25,10 @@ ABSENT = re.compile(
     r"[-+]?(0+[.,]?0*|[.,]0+)(e[-+]?[0-9]+)?%?|false|f|no|n|absent|negative", re.IGNORECASE
 )
 NO_NAMES = {"and", "or", "nan", "none", "null", "n/a"}
-KEYS = ("choices", "labels", "label", "classes", "class", "tags", "tag", "category", "name")
+KEYS = (
+    *("choices", "labels", "label", "classes", "class", "tags", "tag", "category", "name"),
+    *LABEL_ID,
+)
 
 
 def split_column(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seedbed.data.text import plain_name
+from seedbed.data.text import MAX_LENGTH, plain_name
 
 # Of several such columns the first in this order is taken.
 IMAGE = (
@@ -16,6 +16,7 @@ LABEL = (  # one class in a cell
     *("label", "class", "category", "tag", "class_name", "classname", "label_name", "labelname"),
     *("class_label", "category_name"),
 )
+LABEL_ID = ("class_id", "classid", "category_id", "categoryid", "label_id", "labelid")
 LABELS = ("labels", "classes", "categories", "tags", "class_names", "label_names")
 NUMBERED = re.compile("(label|class|category|tag)_?[0-9]+")
 SPLIT = ("split", "subset", "set", "partition", "phase", "data_split", "dataset_split")
@@ -60,7 +61,9 @@ class Columns:
 
 
 def key_of(name: str) -> str:
-    """A column's name in lower case with "_" between words."""
+    """A column's name in lower case with "_" between words; a very long one as it is."""
+    if len(name) > MAX_LENGTH:
+        return name
     return re.sub(r"[\s_-]+", "_", plain_name(name).casefold())
 
 
@@ -76,6 +79,8 @@ def find_columns(header: Sequence[str]) -> Columns | None:
     image = next((keys.index(name) for name in IMAGE if name in keys), None)
     labels = [place for place, key in enumerate(keys) if key in (*LABEL, *LABELS)]
     numbered = [place for place, key in enumerate(keys) if NUMBERED.fullmatch(key)]
+    if not labels and not numbered:
+        labels = _labels_of_other_names(keys)
     splits = [place for place, key in enumerate(keys) if key in SPLIT]
     is_val = next((keys.index(name) for name in IS_VAL if name in keys), None)
     if image is None or len(set(named)) < len(named) or len(labels) > 1 or len(splits) > 1:
@@ -96,3 +101,14 @@ def find_columns(header: Sequence[str]) -> Columns | None:
         is_val=is_val,
         others=others,
     )
+
+
+def _labels_of_other_names(keys: Sequence[str]) -> list[int]:
+    """The column of one class in a cell, often its number, where none has a name of LABEL.
+
+    "y" can also be a coordinate, or a letter as a class: it counts if no other column is unknown.
+    """
+    found = [keys.index(name) for name in (*LABEL_ID, "target") if name in keys]
+    known = (*IMAGE, *SPLIT, *IS_VAL, *MEASURES, *PRESENCE)
+    unknown = [k for k in keys if k and k not in known and not k.startswith("unnamed:")]
+    return found[:1] or ([keys.index("y")] if unknown == ["y"] else [])

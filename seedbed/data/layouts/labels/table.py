@@ -24,7 +24,7 @@ from seedbed.data.layouts.labels.columns import (
 )
 from seedbed.data.layouts.labels.grid import Grid, read_grid
 from seedbed.data.source import OnProblem
-from seedbed.data.text import count_with_examples, plain_name
+from seedbed.data.text import MAX_LENGTH, count_with_examples, plain_name, shortened
 from seedbed.runtime.errors import UserError
 
 BITS = {"1": True, "true": True, "0": False, "false": False, "": False}
@@ -59,8 +59,8 @@ def read_label_table(path: Path, *, classes: Sequence[str] | None, on_problem: O
     Args:
         path: the table.
         classes: names of the classes, if they are given; they are never split.
-        on_problem: called for rows with too many cells, another split, a doubtful label or one of
-            an absent class, which are left out.
+        on_problem: called for rows with too many cells or a very long one that is read, another
+            split, a doubtful label or one of an absent class, which are left out.
 
     Raises:
         UserError: if the file is not such a table, or its labels are vectors of 0 and 1 without
@@ -74,7 +74,8 @@ def read_label_table(path: Path, *, classes: Sequence[str] | None, on_problem: O
         raise UserError(
             f"{grid.header_place} is {found!r}: write image,labels or image,labels,split"
         )
-    grid = _present_rows(_whole_rows(grid, on_problem), columns, on_problem)
+    grid = _short_rows(_whole_rows(grid, on_problem), columns, on_problem)
+    grid = _present_rows(grid, columns, on_problem)
     if columns.labels:
         _check_names(grid, columns, path)
         notes = _unused(grid, columns, path)
@@ -108,6 +109,29 @@ def _whole_rows(grid: Grid, on_problem: OnProblem) -> Grid:
             rows.append([*cells, *[""] * width][:width])
             places.append(place)
     return Grid(grid.header, grid.header_place, rows, places)
+
+
+def _short_rows(grid: Grid, columns: Columns, on_problem: OnProblem) -> Grid:
+    """The grid without rows that have a very long cell in a column of names."""
+    read = {columns.image, *columns.labels, columns.split, columns.is_val} - {None}
+    read |= {place for place in columns.others if key_of(grid.header[place]) in PRESENCE}
+    rows, places = [], []
+    for cells, place in zip(grid.rows, grid.places, strict=True):
+        longest = max(read, key=lambda k: _length(cells[k]))
+        if (length := _length(cells[longest])) > MAX_LENGTH:
+            on_problem(
+                f"{place} has {length} characters in the column {grid.header[longest]!r}: shorten "
+                "the name or label"
+            )
+        else:
+            rows.append(cells)
+            places.append(place)
+    return Grid(grid.header, grid.header_place, rows, places)
+
+
+def _length(cell: Cell) -> int:
+    """The length of a cell's text, or of the longest label in it."""
+    return len(cell) if isinstance(cell, str) else max(map(len, cell), default=0)
 
 
 def _present_rows(grid: Grid, columns: Columns, on_problem: OnProblem) -> Grid:
@@ -198,8 +222,8 @@ def _one_hot(grid: Grid, columns: Columns, path: Path) -> tuple[list[tuple[str, 
         else:
             wrong = grid.rows[values.index(None)][place] if values else ""
             raise UserError(
-                f"the column {name!r} of {path} holds {wrong!r}: write 0 or 1 in the column of a "
-                "class, or name the column of the classes labels"
+                f"the column {name!r} of {path} holds {shortened(str(wrong))!r}: write 0 or 1 in "
+                "the column of a class, or name the column of the classes labels"
             )
     if not chosen:
         raise UserError(f"{path} has no column of labels: write image,labels or image,labels,split")
