@@ -3,15 +3,18 @@
 Class ids here are the data set's own (see `seedbed.data.classes`): 0 background, 255 void.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from seedbed.formats.mask_files import Colour, MaskFile, read_mask_file
 from seedbed.formats.palette import VOC_PALETTE, VOID
 from seedbed.runtime.errors import UserError
+
+T = TypeVar("T", int, Colour)
 
 BLACK = (0, 0, 0)
 VOC_IDS = {tuple(colour): k for k, colour in enumerate(VOC_PALETTE.tolist())}
@@ -43,8 +46,8 @@ class MaskCoding:
 
     @property
     def value_of(self) -> np.ndarray:
-        """The value of each class id, (256,) uint16; of several, the first."""
-        return _inverse(self.values_and_void, 0, np.uint16)
+        """The value of each class id, (256,) uint16; of several the first, of none a free one."""
+        return np.array(_inverse(self.values_and_void, range(1 << 16)), dtype=np.uint16)
 
     @property
     def values_and_void(self) -> Mapping[int, int]:
@@ -56,8 +59,8 @@ class MaskCoding:
 
     @property
     def colour_of(self) -> np.ndarray:
-        """The colour of each class id, (256, 3) uint8; VOC's for an id without one."""
-        return _inverse(self.colours, VOC_PALETTE, np.uint8)
+        """The colour of each class id, (256, 3) uint8; one of VOC's that is free if it has none."""
+        return np.array(_inverse(self.colours, VOC_IDS), dtype=np.uint8)
 
     def to_json(self) -> dict[str, list]:
         """The coding in JSON's types: a list [value, id] or [r, g, b, id] for each entry."""
@@ -196,15 +199,11 @@ class MaskReader:
         return by_index
 
 
-def _inverse(
-    meaning: Mapping[int, int] | Mapping[Colour, int], default: int | np.ndarray, dtype: type
-) -> np.ndarray:
-    """Values or colours by class id."""
-    by_id = np.zeros((256, *np.shape(next(iter(meaning)))), dtype=dtype)
-    by_id[:] = default
-    for value, k in reversed(meaning.items()):
-        by_id[k] = value
-    return by_id
+def _inverse(meaning: Mapping[T, int], all_codes: Iterable[T]) -> list[T]:
+    """The value or colour of each class id, 0 to 255; ids without one get one that means no id."""
+    named = {k: code for code, k in reversed(meaning.items())}
+    free = (code for code in all_codes if code not in meaning)
+    return [named[k] if k in named else next(free) for k in range(256)]
 
 
 def _distinct(values: np.ndarray) -> list[int]:

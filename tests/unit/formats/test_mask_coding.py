@@ -227,6 +227,20 @@ def test_16_bit_masks_with_alpha_are_not_read_by_their_upper_bits(tmp_path, colo
         read_mask(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("values", [{0: 0, 255: 8, 1: 1}, {2: 8}, {0: 8, 300: 1}])
+def test_a_class_without_a_value_is_written_as_one_that_means_nothing_else(values):
+    written = MaskCoding(values=values).value_of.tolist()
+    assert len(set(written)) == 256
+    assert {value: written.index(value) for value in values} == values
+
+
+def test_a_class_without_a_colour_is_written_in_one_that_means_nothing_else():
+    red, black = tuple(VOC_PALETTE[1].tolist()), (0, 0, 0)
+    written = list(map(tuple, MaskCoding.of_colours({red: 8, black: 12}).colour_of.tolist()))
+    assert len(set(written)) == 256
+    assert written.index(red) == 8 and written.index(black) == 12
+
+
 def test_a_coding_survives_json():
     for coding in (MaskCoding(values={0: 0, 255: 1}), MaskCoding.of_colours({RED: 1})):
         assert MaskCoding.from_json(coding.to_json()) == coding
