@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from seedbed.data.file_names import image_id_of
-from seedbed.data.text import compose
+from seedbed.data.text import MAX_LENGTH, compose
 from seedbed.runtime.errors import UserError
 
 SUFFIX = re.compile(r"\.\w{3,5}(?=\s)")
@@ -14,14 +14,20 @@ IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list, stripped, in NFC, without blank ones."""
+    """The lines of a list, stripped, in NFC, without blank ones.
+
+    Raises UserError if it cannot be read, is not UTF-8 or has a very long line.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UserError(f"cannot read the list {path}: {error}; save it as UTF-8") from error
     except OSError as error:
         raise UserError(f"cannot read the list {path}: {error}; put it there") from error
-    return [compose(line.strip()) for line in lines if line.strip()]
+    lines = [line.strip() for line in lines if line.strip()]
+    if (longest := max(map(len, lines), default=0)) > MAX_LENGTH:
+        raise UserError(f"the list {path} has a line of {longest} characters: write one per image")
+    return [compose(line) for line in lines]
 
 
 def read_list(path: Path) -> list[str]:

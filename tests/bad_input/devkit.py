@@ -100,6 +100,12 @@ def _(bad: Bad) -> None:
     assert [entry.id for entry in index.split("train")] == ["t2", "t1"]
 
 
+@case("a list with a very long line")
+def _(bad: Bad) -> str:
+    bad.make_devkit().listing("train_aug").write_text(f"t1\n{'x' * 10_001}\n")
+    return bad.not_converted()
+
+
 @case("a list with paths")
 def _(bad: Bad) -> str:
     lines = "/JPEGImages/t1.jpg /SegmentationClassAug/t1.png\n"
@@ -194,6 +200,15 @@ def _(bad: Bad) -> str:
     for image_id in ("t1", "t2"):
         bad.annotate(image_id, "<annotation/>")
     return bad.not_converted({**CONVERT, **NEGATIVES})
+
+
+@case("an object with a very long name")
+def _(bad: Bad) -> str:
+    name = "x" * 10_001
+    bad.make_devkit().annotate(
+        "t2", f"<annotation><object><name>{name}</name></object></annotation>"
+    )
+    return bad.not_converted()
 
 
 @case("an object without a name")

@@ -130,7 +130,7 @@ def rows_of_table(
 ) -> tuple[dict[str, tuple[Row, Path]], list[str]]:
     """The row and the file of every image id of a table, and remarks."""
     photos = files_of(images, IMAGES)
-    if labels.suffix == ".npy":
+    if labels.suffix.lower() == ".npy":
         table = rows_of_vectors(labels, photos, classes)
     else:
         table = read_label_table(labels, classes=classes, on_problem=on_problem)

@@ -33,7 +33,10 @@ def read_annotation(path: Path) -> set[str]:
             "<annotation>: correct it, or get it again"
         )
     objects = [e for e in root.findall("object") if (e.findtext("deleted") or "").strip() != "1"]
-    names = {plain_name(element.findtext("name") or "") for element in objects}
+    try:
+        names = {plain_name(element.findtext("name") or "") for element in objects}
+    except UserError as error:  # a very long name
+        raise UserError(f"{path}: {error}") from None
     if "" in names:
         raise UserError(f"an object in {path} has no name: give it its class")
     return names
