@@ -48,16 +48,6 @@ def save_own_mask(path: Path, mask: np.ndarray, coding: MaskCoding | None) -> No
         save_mask(path, mask, VOC_PALETTE if coding is None else coding.colour_of)
 
 
-def read_given_mask(
-    folder: Path | MatchedFolder,
-    entry: ImageEntry,
-    table: ClassTable,
-    coding: MaskCoding | None = None,
-) -> np.ndarray:
-    """Read an image's mask as class ids (H, W) uint8, see `read_given_masks`."""
-    return _read(entry, folder=folder, table=table, coding=coding)[0]
-
-
 def read_given_masks(
     folder: Path | MatchedFolder, entries: Sequence[ImageEntry], index: Index, workers: int
 ) -> Iterator[np.ndarray]:

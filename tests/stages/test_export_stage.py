@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seedbed.data.classes import ClassInfo, ClassTable
-from seedbed.data.given_masks import kept_images, read_given_mask
+from seedbed.data.classes import ClassInfo
+from seedbed.data.given_masks import kept_images, read_given_masks
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.grey import read_grey
 from seedbed.formats.group_wsss import read_attention
@@ -89,7 +89,8 @@ def test_attention_has_a_picture_for_each_class(call):
 def test_masks_are_in_source_ids_and_voc_colours(call, array):
     path = call("masks", {"a": (array, {})}) / "a.png"
     assert read_mask(path).tolist() == [[0, 8, 15, 255]]
-    assert read_given_mask(path.parent, entry("a"), ClassTable(CLASSES)).tolist() == MASK.tolist()
+    index = Index(CLASSES, (entry("a"),), "annotations")
+    assert next(read_given_masks(path.parent, index.images, index, 1)).tolist() == MASK.tolist()
     with Image.open(path) as picture:
         assert picture.mode == "P" and picture.getpalette() == VOC_PALETTE.ravel().tolist()
 

@@ -11,7 +11,6 @@ from seedbed.data.given_masks import (
     export_source_masks,
     kept_images,
     mask_folder,
-    read_given_mask,
     read_given_masks,
 )
 from seedbed.data.index import ImageEntry, Index
@@ -25,6 +24,12 @@ ENTRY = ImageEntry("a", "a.jpg", 1, 4, (1,), "train", False, "")
 OURS, VOCS = [[0, 1, 2, 255]], [[0, 8, 12, 255]]
 
 
+def read_one(folder, entry, table, coding=None):
+    """The mask of one image, without what is checked of all together."""
+    index = Index(table.classes, (entry,), "annotations", mask_coding=coding)
+    return next(read_given_masks(folder, [entry], index, workers=1))
+
+
 def test_round_trip(tmp_path):
     with write_maps(tmp_path / "masks.h5") as maps:
         maps.put("a", np.uint8(OURS))
@@ -32,7 +37,7 @@ def test_round_trip(tmp_path):
     with Image.open(tmp_path / "masks/a.png") as picture:
         assert picture.mode == "P" and len(picture.getpalette()) == 768
     assert read_mask(tmp_path / "masks/a.png").tolist() == VOCS
-    assert read_given_mask(tmp_path / "masks", ENTRY, TABLE).tolist() == OURS
+    assert read_one(tmp_path / "masks", ENTRY, TABLE).tolist() == OURS
     assert Maps(tmp_path / "masks.h5")["a"].tolist() == OURS
     assert [path.name for path in (tmp_path / "masks").iterdir()] == ["a.png"]
 
@@ -40,12 +45,12 @@ def test_round_trip(tmp_path):
 def test_grey_and_colour_masks_are_read_too(tmp_path):
     for pixels in (np.uint8(VOCS), VOC_PALETTE[VOCS]):
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        assert read_given_mask(tmp_path, ENTRY, TABLE).tolist() == OURS
+        assert read_one(tmp_path, ENTRY, TABLE).tolist() == OURS
 
 
 def test_classes_of_voc_that_are_not_in_the_index_become_void(tmp_path):
     write_mask(tmp_path / "a.png", np.uint8([[15, 0, 8, 8]]))
-    assert read_given_mask(tmp_path, ENTRY, TABLE).tolist() == [[255, 0, 1, 1]]
+    assert read_one(tmp_path, ENTRY, TABLE).tolist() == [[255, 0, 1, 1]]
 
 
 @pytest.mark.parametrize(
@@ -59,12 +64,12 @@ def test_classes_of_voc_that_are_not_in_the_index_become_void(tmp_path):
 def test_a_mask_that_does_not_fit_is_named(tmp_path, values, message):
     write_mask(tmp_path / "a.png", np.uint8(values))
     with pytest.raises(UserError, match=message):
-        read_given_mask(tmp_path, ENTRY, TABLE)
+        read_one(tmp_path, ENTRY, TABLE)
 
 
 def test_a_missing_mask_is_named(tmp_path):
     with pytest.raises(UserError, match=r"a\.png"):
-        read_given_mask(tmp_path, ENTRY, TABLE)
+        read_one(tmp_path, ENTRY, TABLE)
 
 
 def test_kept_images_are_the_lists_or_those_with_a_mask(tmp_path):
@@ -93,7 +98,7 @@ def test_what_is_left_out_of_a_training_is_counted(tmp_path, capsys):
         f"1 masks in {tmp_path} belong to no train image: other.png",
         "2 train images are left out of this training: d, e",
     ]
-    assert read_given_mask(folder, entries[0], TABLE).tolist() == OURS
+    assert read_one(folder, entries[0], TABLE).tolist() == OURS
     listing = tmp_path / "list.txt"
     listing.write_text("/JPEGImages/B 1.jpg /proxy/B 1.png\ntür.JPG\nval.jpg\nd\ne\n")
     assert kept_images(entries, folder, listing) == {"tür", "B 1", "d", "e"}
@@ -112,12 +117,12 @@ def test_masks_are_exported_as_the_data_set_has_them(tmp_path, coding):
     with write_maps(tmp_path / "masks.h5") as maps:
         maps.put("a", np.uint8(OURS))
     export_source_masks(tmp_path / "masks.h5", tmp_path / "masks", TABLE, coding)
-    assert read_given_mask(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
+    assert read_one(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
     with Image.open(tmp_path / "masks/a.png") as picture:
         picture.load()
     if coding.colours:  # as an editor saves them
         picture.convert("RGB").save(tmp_path / "masks/a.png")
-        assert read_given_mask(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
+        assert read_one(tmp_path / "masks", ENTRY, TABLE, coding).tolist() == OURS
 
 
 def test_masks_of_a_folder_are_checked_together_at_the_end(tmp_path):
