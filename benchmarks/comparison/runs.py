@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.figures.runs import TARGETS, current_commit, make_run
+from benchmarks.figures.runs import RECORD, TARGETS, current_commit, make_run
 from seedbed.formats.tables import read_tsv, write_text, write_tsv
 from seedbed.report.environment import device_name
 from seedbed.runtime.devices import kind_of_device
@@ -149,7 +149,7 @@ class Project:
         """Write `seed_file`, and copy the run with the recipe's own seed to begin from.
 
         What is recorded beside the copied results tells Snakemake that only the last round has
-        changed.
+        changed. The scores are not copied: until this run has its own, it has none.
         """
         original = Experiment(experiment.system, experiment.saliency)
         unmoved = Project(self.data, self.cores, self.overlays)
@@ -159,7 +159,7 @@ class Project:
         if not source.is_dir():
             raise UserError(f"{source}: make this run before others with seeds of their own")
         if not target.exists():
-            shutil.copytree(source, target)
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*TARGETS, RECORD))
 
 
 def seed_overlay(config: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -133,6 +133,22 @@ def test_other_seeds_begin_from_a_copy_of_the_run(monkeypatch):
     assert ".500 (.500 .500)" in Path("docs/comparison.md").read_text()
 
 
+def test_a_run_with_another_seed_has_no_scores_before_it_is_finished(monkeypatch):
+    """It begins as a copy, whose scores would be taken for its own."""
+
+    def make_run(folder, command, record):
+        if folder.name.endswith("-seed-1"):
+            raise UserError("interrupted")
+        write_run(folder)
+
+    monkeypatch.setattr(runs, "make_run", make_run)
+    with pytest.raises(SystemExit, match="spsm-seed-1: not finished"):
+        main(["--systems", "spsm", "--saliencies", "u2net", "--seeds", "1"])
+    assert Path("results/voc-animals-u2net-spsm-seed-1/benchmarks/train/0.tsv").is_file()
+    main(["--write-only"])
+    assert [row["seed"] for row in read_tsv(FIGURES)] == [""]
+
+
 def test_another_seed_trains_the_last_round_alone(tmp_path_factory, tmp_path):
     finished = finished_run(tmp_path_factory.getbasetemp())
     project = shutil.copytree(finished, tmp_path / "project")
