@@ -53,10 +53,10 @@ def make_cues(
         foreground_saliency: least saliency of a foreground cell; 0 = no condition.
 
     Returns:
-        (C, grid, grid) bool. A class of the image left without a cell gets that where its map is
-        highest (background: where saliency is lowest) and which is not the only cell of another
-        class, as every class has one in SEC's cues. Only a map that is the same everywhere, such
-        as a CAM of zeros, gives none, because it does not tell where the class is.
+        (C, grid, grid) bool. As in SEC's cues, background and every class of the image have at
+        least one cell: a class left with none gets the cell of its highest map (background: of the
+        lowest saliency) that is not the only cell of another class. The exception is a map that is
+        the same everywhere, such as a CAM of zeros: it does not show where the class is.
 
     Raises:
         ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or

@@ -31,7 +31,10 @@ class PathvarSettings(Block):
 
 
 class RunSettings(Block):
-    """Where and how the run works. Trainings differ at most as docs/reliability.md says."""
+    """Where and how the run works.
+
+    Results stay the same, but for how a training rounds and cuts its batches: docs/reliability.md.
+    """
 
     data: PathText = Field(
         "data",
