@@ -1,11 +1,12 @@
-"""The table of docs/comparison.md, from the figures of docs/comparison.tsv."""
+"""The tables of docs/comparison.md, from the figures of docs/comparison.tsv."""
 
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.comparison.figures import Figures, update
-from benchmarks.comparison.runs import CEILING, Project
+from benchmarks.comparison.runs import CEILING, SALIENCIES, Project
 from benchmarks.figures.pages import filled
 from benchmarks.figures.text import listed, mean_of, number, paragraph, table
 from seedbed.formats.tables import write_text
@@ -41,20 +42,38 @@ HEADER = ("system", "saliency", *BEFORE.values(), *LAST.values(), "of ceiling", 
 
 
 def write_page(root: Path, project: Project) -> None:
-    """Add the finished runs to the figures, and write the table into the page."""
+    """Add the finished runs to the figures, and write the tables into the page."""
     figures = update(root / FIGURES, project)
     page = root / PAGE
-    text = filled(page.read_text(encoding="utf-8"), {"comparison": block(figures)}, PAGE.name)
-    write_text(page, text)
+    blocks = {"final-scores": final_scores(figures), "comparison": all_scores(figures)}
+    write_text(page, filled(page.read_text(encoding="utf-8"), blocks, PAGE.name))
 
 
-def block(figures: Sequence[Figures]) -> str:
+def final_scores(figures: Sequence[Figures]) -> str:
+    """The last score on val and the minutes of each system, the best first, the bound last."""
+    scores: dict[str, list[float | None]] = {}
+    minutes: dict[str, list[str]] = {}
+    for runs in grouped(figures):
+        system, saliency = runs[0]["system"], runs[0]["saliency"]
+        column = int(saliency == SALIENCIES[1])
+        means = scores.setdefault(system, [None, None])
+        means[column] = fmean(values(runs, BOUNDED))
+        minutes.setdefault(system, ["", ""])[column] = minutes_of(runs[0])
+    best_first = sorted(
+        scores,
+        key=lambda system: (system == CEILING, -max(filter(None, scores[system]))),
+    )
+    rows = [
+        [NAMES[system], *map(number, scores[system]), ", ".join(filter(None, minutes[system]))]
+        for system in best_first
+    ]
+    return table(("system", "without learned saliency", "with U²-Net", "minutes"), rows)
+
+
+def all_scores(figures: Sequence[Figures]) -> str:
     """Where the figures are from, and a row for each system and saliency."""
     bound = next((value(run, BOUNDED) for run in figures if run["system"] == CEILING), None)
-    rows = [
-        row(list(runs), bound)
-        for _, runs in itertools.groupby(figures, lambda run: (run["system"], run["saliency"]))
-    ]
+    rows = [row(runs, bound) for runs in grouped(figures)]
     lists, commits, commands = (
         listed(f"`{text}`" for text in different(figures, column))
         for column in ("train list", "commit", "command")
@@ -72,16 +91,28 @@ def row(runs: Sequence[Figures], bound: float | None) -> list[str]:
     first = runs[0]
     last = {column: values(runs, column) for column in LAST}
     shares = [score / bound for score in last[BOUNDED]] if bound else []
-    seconds, megabytes = value(first, "seconds"), value(first, "megabytes")
+    megabytes = value(first, "megabytes")
     return [
         NAMES[first["system"]],
         first["saliency"],
         *(number(value(first, column)) for column in BEFORE),
         *map(mean_of, last.values()),
         mean_of(shares),
-        number(seconds and seconds / 60, 0),
+        minutes_of(first),
         number(megabytes and megabytes / 1000, 1),
     ]
+
+
+def grouped(figures: Sequence[Figures]) -> list[list[Figures]]:
+    """The runs of each system and saliency, which differ in the seed of the last round."""
+    groups = itertools.groupby(figures, lambda run: (run["system"], run["saliency"]))
+    return [list(runs) for _, runs in groups]
+
+
+def minutes_of(run: Figures) -> str:
+    """The time of all jobs of a run, in minutes; empty where it is not known."""
+    seconds = value(run, "seconds")
+    return number(seconds and seconds / 60, 0)
 
 
 def value(run: Figures, column: str) -> float | None:

@@ -21,7 +21,7 @@ from benchmarks.comparison.runs import (
     experiments_of,
     seed_overlay,
 )
-from benchmarks.comparison.tables import FIGURES, HEADER, block, write_page
+from benchmarks.comparison.tables import FIGURES, HEADER, all_scores, final_scores, write_page
 from benchmarks.figures.runs import RECORD
 from seedbed.formats.tables import read_tsv, write_tsv
 from seedbed.runtime.errors import UserError
@@ -184,7 +184,7 @@ def test_the_table_has_a_row_for_each_finished_run():
     write_run(Path("results/voc-animals-dsrg"), 0.5, cam=0.25, seeds=0.125)
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7, cam=0.9)
     write_run(Path("results/voc-animals-psa"), 0.5, cam=0.25, pseudo_labels=0.375)
-    text = block(update(FIGURES, PROJECT))
+    text = all_scores(update(FIGURES, PROJECT))
     assert cells(text, "DSRG") == [
         *("DSRG", "training-free", ".250", ".125", "", "", "", ""),
         *(".300 (.250 .350)", ".600 (.500 .700)", ".300 (.250 .350)", ".600 (.500 .700)"),
@@ -205,7 +205,7 @@ def test_seeds_of_a_run_that_was_made_again_do_not_count():
     write_run(Path("results/voc-animals-dsrg-seed-1"), 0.7)
     write_run(Path("results/voc-animals-dsrg"), 0.5)
     os.utime("results/voc-animals-dsrg-seed-1/quality.tsv", ns=(1, 1))
-    assert cells(block(update(FIGURES, PROJECT)), "DSRG")[9] == ".500"
+    assert cells(all_scores(update(FIGURES, PROJECT)), "DSRG")[9] == ".500"
 
 
 def test_figures_of_runs_that_are_not_there_stay():
@@ -219,9 +219,9 @@ def test_figures_of_runs_that_are_not_there_stay():
     systems = [row["system"] for row in after]
     assert systems == ["ceiling", "dsrg", "dsrg", "spsm", "psa"]
     assert [row["seed"] for row in after] == ["", "", "1", "", ""]
-    assert cells(block(after), "SPSM")[9] == ".600"
-    assert cells(block(after), "DSRG")[9] == ".600 (.500 .700)"
-    assert cells(block(after), "PSA")[12] == ".500"
+    assert cells(all_scores(after), "SPSM")[9] == ".600"
+    assert cells(all_scores(after), "DSRG")[9] == ".600 (.500 .700)"
+    assert cells(all_scores(after), "PSA")[12] == ".500"
 
 
 def test_a_run_that_was_made_again_replaces_all_seeds():
@@ -234,9 +234,22 @@ def test_a_run_that_was_made_again_replaces_all_seeds():
     assert float(row["val: last round + crf"]) == 0.3
 
 
-def test_the_table_of_the_page_is_that_of_the_figures():
-    text = block(read_tsv(ROOT / FIGURES))
-    assert text in (ROOT / "docs/comparison.md").read_text()
+def test_the_tables_of_the_page_are_those_of_the_figures():
+    figures = read_tsv(ROOT / FIGURES)
+    page = (ROOT / "docs/comparison.md").read_text()
+    assert all_scores(figures) in page and final_scores(figures) in page
+
+
+def test_final_scores_have_the_best_system_first_and_the_bound_last():
+    runs = {"ceiling": 0.9, "dsrg": 0.5, "dsrg-seed-1": 0.7, "psa": 0.625, "u2net-dsrg": 0.75}
+    for name, score in runs.items():
+        write_run(Path(f"results/voc-animals-{name}"), score)
+    rows = final_scores(update(FIGURES, PROJECT)).splitlines()[2:]
+    assert rows == [
+        "| DSRG | .600 | .750 | 2, 2 |",
+        "| PSA | .625 | | 2 |",
+        "| ground-truth masks | .900 | | 2 |",
+    ]
 
 
 def test_without_a_finished_run_nothing_is_written():
