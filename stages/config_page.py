@@ -27,6 +27,8 @@ INTRODUCTION = """\
 Written by `python -m stages.config_page`: change `stages/settings/`, not this page. The same
 command writes `config.schema.json`, which editors use for completion and checks.
 
+One section for each block of a config file, in the order of the pipeline: search for the key.
+
 `config.yaml` is the default run. Recipes given by `--configfile` replace it. Later files lie over
 earlier ones, and `--config 'seeds={grid: 41}'` lies over all files: blocks are merged key by key;
 lists, `rounds` too, are replaced whole; a block that names another `kind` replaces the block below
@@ -34,9 +36,9 @@ it; and a block that names another `network` drops the `options` below it. A fil
 `overlay_of: config.yaml` can only be used after the file that it names. A file without `pathvars`
 writes where the files before it write; in one with `pathvars`, `{results}` is that folder.
 
-The defaults below hold where no file gives a key. They are those of the method's own paper or
-release. What belongs to no paper has the plain value, and what only an experiment can say has none.
-A block is needed only if a job of the run uses it.
+The defaults below hold where no file gives a key. A default is the value of the method's own paper
+or release. A key that no paper defines has the neutral value; a key that depends on the experiment
+has no default and must be given. A block is needed only if a job of the run uses it.
 
 Files and folders that are read are relative to `run.data`, unless their paths are absolute. A
 stage run by hand takes its block as JSON: `python -m stages.seeds --params '{"grid": 41}'`."""
@@ -174,11 +176,11 @@ def _takes(key: Schema, places: dict[str, str]) -> str:
         return f"{count}, {least}each {_takes(items[0], places)}"
     names = {
         "boolean": "`true` or `false`",
-        "integer": "whole number",
+        "integer": "integer",
         "null": "`null`",
         "number": "number",
-        "object": "keys and values",
-        "string": "text",
+        "object": "mapping",
+        "string": "string",
     }
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {key[name]}" for name, sign in signs.items() if name in key]

@@ -1,9 +1,9 @@
 """Settings of every stage: defaults, bounds, meaning and source, one file a subject.
 
-A default is the value of the method's own paper or release. What belongs to no paper has the plain
-value: no augmentation but the flip, SGD with momentum 0.9 and weight decay 5e-4, one scale. What
-only an experiment can say has none: network, iterations, batch, crop and learning rate. Nothing
-here imports PyTorch.
+A default is the value of the method's own paper or release. A key that no paper defines has the
+neutral value: no augmentation but the flip, SGD with momentum 0.9 and weight decay 5e-4, one scale.
+A key that depends on the experiment has no default: network, iterations, batch, crop and learning
+rate. Nothing here imports PyTorch.
 """
 
 from stages.settings.affinity import AffinityScoreSettings, AffinitySettings, RandomWalkSettings

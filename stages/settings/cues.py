@@ -82,7 +82,7 @@ class SeedSettings(Block):
         "fg_over_bg", description="which class a cell with several cues is given"
     )
     foreground_saliency: Fraction = Field(
-        0.0, description="least saliency of a cell with a foreground cue; 0: no condition"
+        0.0, description="minimum saliency of a foreground cue; 0: no condition"
     )
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ class AuditSettings(Block):
         0.2, description="background score that class activation maps compete with"
     )
     saliency_threshold: Fraction = Field(
-        0.5, description="least saliency of a foreground pixel in the control saliency × tags"
+        0.5, description="minimum saliency of a foreground pixel in the control saliency × tags"
     )
     label_confidence: Fraction = Field(
         0.7, description="probability of the given label where a CRF starts from labels"
@@ -43,7 +43,7 @@ class ReportSettings(Block):
     """The HTML page that shows the run."""
 
     images: Count = Field(
-        1500, description="largest number of images per split, evenly spaced from worst to best"
+        1500, description="maximum number of images per split, evenly spaced from worst to best"
     )
     side: Annotated[int, Field(ge=32)] = Field(
         320, description="longer side of a picture, in pixels"

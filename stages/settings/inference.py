@@ -39,7 +39,7 @@ class CRFSettings(Block):
     stride: Count = Field(
         1,
         description="2: only every second pixel of every second row sends messages, in half the"
-        " time and with slightly different results; at most either standard deviation in pixels",
+        " time and with slightly different results; must not exceed either standard deviation",
     )
 
     @model_validator(mode="after")

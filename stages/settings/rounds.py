@@ -73,16 +73,16 @@ class SelectionSettings(Block):
     """Selection of high-quality pixels and masks (a reconstruction of SPSM, Zhou et al. 2018)."""
 
     threshold: Fraction = Field(
-        0.55, description="least quality of a mask that is kept (SPSM: 0.55, ResNet-101: 0.8)"
+        0.55, description="minimum quality of a mask that is kept (SPSM: 0.55, ResNet-101: 0.8)"
     )
     minimum_per_class: Annotated[int, Field(ge=0)] = Field(
         30, description="number of masks of each class to keep even if their quality is lower"
     )
     foreground_confidence: Fraction = Field(
-        0.85, description="least probability of a foreground pixel that is kept"
+        0.85, description="minimum probability of a foreground pixel that is kept"
     )
     background_confidence: Fraction = Field(
-        0.95, description="least probability of a background pixel that is kept"
+        0.95, description="minimum probability of a background pixel that is kept"
     )
     witness_foreground_saliency: Fraction = Field(
         0.5, description="saliency of this value or more confirms foreground"
@@ -105,7 +105,7 @@ class SelectionSettings(Block):
     )
     harmonic: Fraction = Field(
         0.3,
-        description="first masks: least harmonic mean of attention and saliency of a foreground"
+        description="first masks: minimum harmonic mean of attention and saliency of a foreground"
         " pixel",
     )
     attention: Fraction = Field(
@@ -150,8 +150,8 @@ class RoundSettings(TrainingSettings):
     loss_stride: Count = Field(1, description="take the loss at every n-th pixel")
     label_sampling: Resampling = Field(
         "half_pixel",
-        description="how masks are resized at that stride, best as predict.map_resampling;"
-        " corner_aligned: every n-th pixel, for a crop of 8 n + 1 at stride 8",
+        description="how masks are resized at that stride; should match predict.map_resampling;"
+        " corner_aligned takes every n-th pixel and needs a crop of 8 n + 1 at stride 8",
     )
     dsrg: DSRGSettings = Field(DSRGSettings(), description="method dsrg")
     selection: SelectionSettings = Field(SelectionSettings(), description="supervise: selected")

@@ -85,16 +85,16 @@ class ViewSettings(Block):
         (1.0, 1.0), description="range of the random zoom factor; [1, 1]: no zoom"
     )
     rotate: Annotated[float, Field(ge=0, le=180)] = Field(
-        0.0, description="largest random rotation in either direction, in degrees"
+        0.0, description="maximum random rotation in either direction, in degrees"
     )
     flip: bool = Field(True, description="flip horizontally with probability 0.5")
     jitter: Fraction = Field(
         0.0,
-        description="largest relative change of brightness, contrast and saturation, in random"
+        description="maximum relative change of brightness, contrast and saturation, in random"
         " order, as torchvision's ColorJitter",
     )
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.0, description="largest change of hue, as a fraction of the colour circle"
+        0.0, description="maximum change of hue, as a fraction of the colour circle"
     )
     padding: Literal["image_mean", "network_mean", "black"] = Field(
         "network_mean",
@@ -301,9 +301,9 @@ class TrainingSettings(Block):
     )
     accumulation: Count = Field(
         1,
-        description="number of equal parts that a batch is computed in, and batch norm normalises"
-        " over: on a GPU in turn, which saves memory, on a CPU beside each other by the"
-        " `run.compute_threads`, which is faster than to share every operation",
+        description="number of equal parts in which a batch is computed; batch norm normalises over"
+        " a part. On a GPU the parts run one after another, which saves memory; on a CPU in"
+        " parallel on `run.compute_threads` threads, which is faster than sharing every operation",
     )
     precision: Precision = "float32"
     view: View = WarpView()

@@ -41,17 +41,17 @@ def test_the_committed_files_are_up_to_date(name, make):
 @pytest.mark.parametrize(
     ("place", "row"),
     [
-        ("pathvars", "| `results` | text | `results` | folder of the run |"),
-        ("seeds", "| `grid` | whole number ≥ 1 | `41` |"),
-        ("convert.coco", "| `images` | text | must be given | folder of the train images |"),
+        ("pathvars", "| `results` | string | `results` | folder of the run |"),
+        ("seeds", "| `grid` | integer ≥ 1 | `41` |"),
+        ("convert.coco", "| `images` | string | must be given | folder of the train images |"),
         ("run", "| `device` | `auto`, `cpu` or `cuda` | `auto` |"),
-        ("training", "| `batch` | whole number ≥ 1 | must be given |"),
+        ("training", "| `batch` | integer ≥ 1 | must be given |"),
         ("training", "| `view` | block [training.view](#trainingview) | `{kind: warp}` |"),
         ("training.view", "| `flip` | `true` or `false` | `true` |"),
         ("training.view", "| `hue` | number ≥ 0 and ≤ 0.5 | `0` |"),
         ("training.view", "| `scale` | 2 values, each number > 0 | `[1, 1]` |"),
-        ("training.view", "| `long_side` | `null` or 2 values, each whole number ≥ 1 | `null` |"),
-        ("training.schedule", "| `every` | whole number ≥ 1 | must be given |"),
+        ("training.view", "| `long_side` | `null` or 2 values, each integer ≥ 1 | `null` |"),
+        ("training.schedule", "| `every` | integer ≥ 1 | must be given |"),
         (
             "affinity",
             "| `schedule` | block [training.schedule](#trainingschedule) | `{kind: poly}` |",
