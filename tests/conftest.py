@@ -3,8 +3,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from hypothesis import settings
 
 from seedbed.training.samples import Batch
+
+# No time limit for an example: a busy machine is no failure.
+settings.register_profile("seedbed", deadline=None)
+settings.load_profile("seedbed")
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
+from seedbed.data.index import Index
 from seedbed.formats.tables import read_tsv
+from seedbed.runtime.errors import UserError
 from stages.audit import audit
 from stages.chain_options import ChainOptions
 from stages.settings import AuditSettings, CRFSettings
@@ -47,3 +50,30 @@ def test_every_artefact_is_scored_in_the_order_of_the_chain(tmp_path):
 def test_a_step_that_a_recipe_lacks_has_no_row(tmp_path):
     rows = run_audit(tmp_path, write_run(tmp_path), "refined")
     assert {row["step"] for row in rows} == {"predictions + crf"}
+
+
+def test_thresholds_and_lists_are_those_of_the_settings(tmp_path, monkeypatch):
+    Index((), (), "annotations").save(tmp_path / "index.json")
+    given = {}
+
+    def score_steps(*_, **options):
+        given.update(options)
+        raise UserError("enough")
+
+    monkeypatch.setattr("stages.audit.audit_steps", lambda _, **kw: given.update(kw) or [None])
+    monkeypatch.setattr("stages.audit.score_steps", score_steps)
+    thresholds = {"cam_background": 0.31, "saliency_threshold": 0.62, "tuning_every": 9}
+    with pytest.raises(UserError, match="enough"):
+        audit(
+            index=tmp_path / "index.json",
+            truth=tmp_path / "truth.h5",
+            output=tmp_path / "quality.tsv",
+            settings=AuditSettings(**thresholds, label_confidence=0.83),
+            crf=CRFSettings(iterations=4).model_dump_json(),
+            data=tmp_path,
+            workers=1,
+            chain=ChainOptions(),
+        )
+    crf = given.pop("crf")
+    assert given == thresholds
+    assert (crf.data, crf.params["iterations"], crf.label_confidence) == (tmp_path, 4, 0.83)

@@ -126,3 +126,10 @@ def test_missing_inputs_are_named(project):
     project.images = (entry("c", has_mask=False), entry("v", "val"))
     with pytest.raises(UserError, match="no train image has a mask"):
         project.run()
+
+
+def test_parts_for_tuning_are_scored_separately(project):
+    """Of the whole train list: every second image, a and c, but c has no mask."""
+    rows = project.run(cams=[project.folder / "cam.h5"], tuning_every=2)
+    lists = [(row["list"], row["images"]) for row in rows[::60]]
+    assert lists == [("train", "2"), ("train (for tuning)", "1"), ("train (held out)", "1")]

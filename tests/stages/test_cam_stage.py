@@ -90,8 +90,13 @@ def test_missing_files_and_weights_are_refused(made, folder, tmp_path):
         made()
 
 
-@pytest.mark.parametrize("resampling", ["antialias", "half_pixel"])
-def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resampling):
+@pytest.mark.parametrize(
+    ("resampling", "flip", "precision"),
+    [("antialias", True, "float32"), ("half_pixel", False, "bfloat16")],
+)
+def test_options_of_the_multi_scale_inference(
+    made, tmp_path, monkeypatch, resampling, flip, precision
+):
     network = SimpleNamespace(
         preprocess=lambda images: images, maps=lambda images: images, least_side=1
     )
@@ -109,11 +114,10 @@ def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resam
     pixels[0, 0], pixels[1, 2] = (200, 100, 0), (100, 0, 0)
     for entry in IMAGES:
         Image.fromarray(pixels).save(tmp_path / entry.path)
-    found = made(weights=tmp_path / "w.pt", resampling=resampling, scales=[1.0, 2.0], size=9)
+    shared = {"scales": [1.0, 2.0], "size": 9, "flip": flip, "precision": precision}
+    found = made(weights=tmp_path / "w.pt", resampling=resampling, **shared)
     assert found["a"].tolist() == [[[255, 0, 0], [0, 0, 127]], [[255, 0, 0], [0, 0, 0]]]
-    options = {"scales": [1.0, 2.0], "flip": True, "size": 9, "resampling": resampling}
-    options["precision"] = "float32"
-    assert shown == [MultiScale(**options)] * 2
+    assert shown == [MultiScale(**shared, resampling=resampling)] * 2
 
 
 def test_map_resampling_is_passed_on(made, tmp_path, monkeypatch):

@@ -71,6 +71,14 @@ def test_images_of_the_split_with_a_ground_truth_mask_are_scored(call):
     assert train["iou"] == {"background": 0, "cat": 0, "person": None}
 
 
+def test_the_variant_of_the_settings_leads(call):
+    report, metrics, _ = call(MASKS, TRUTH, variant="tf")
+    figures = read_strict_json(metrics)
+    assert figures["variant"] == "tf"
+    assert figures["miou"] == pytest.approx((2 / 3.001 + 1 / 1.001 + 1 / 2.001) / 3)
+    assert report.read_text().startswith(f"mIoU {figures['miou']:.4f}\n")
+
+
 def test_the_same_masks_give_the_same_bytes(call):
     first, second = call(MASKS, TRUTH), call(MASKS, TRUTH, "again")
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]

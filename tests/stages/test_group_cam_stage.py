@@ -11,6 +11,7 @@ from seedbed.formats.maps import Maps, write_maps
 from seedbed.models import build
 from seedbed.models.weights import save_network
 from seedbed.runtime.errors import UserError
+from stages import group_cam as stage
 from stages.group_cam import group_cam
 from stages.settings import GroupCamSettings
 
@@ -96,3 +97,19 @@ def test_the_source_is_that_of_the_settings(made, tmp_path):
     assert (accumulated == 255).all()
     assert (both == np.maximum(accumulated, network)).all()
     assert network.shape == (2, 2, 4)
+
+
+@pytest.mark.parametrize("source", ["network", "both", "accumulated"])
+def test_the_pass_of_the_network_is_the_settings_one(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: (weights, device, kind))
+    entries = [ImageEntry("a", "a.png", 2, 4, (1, 3), "train", True, "")]
+    settings = {"groups": 5, "size": 24, "seed": 7, "precision": "bfloat16"}
+    weights, cpu = tmp_path / "w.pt", torch.device("cpu")
+    chosen = GroupCamSettings(**settings, source=source, power=0.5)
+    maps = stage.attention_maps(entries, weights, tmp_path / "k.h5", 3, chosen, tmp_path, cpu)
+    assert maps.power == 0.5 and (maps.accumulated is None) == (source == "network")
+    found = maps.network_pass
+    assert (found is None) == (source == "accumulated")
+    if found:
+        assert {name: getattr(found, name) for name in settings} == settings
+        assert found.network == (weights, cpu, "group") and found.group_size == 3

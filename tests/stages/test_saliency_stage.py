@@ -44,6 +44,27 @@ def photos(tmp_path):
     return tmp_path
 
 
+def test_maps_are_computed_from_as_many_superpixels_as_the_settings_say(photos, monkeypatch):
+    asked = []
+
+    def record(image, *, superpixels):
+        asked.append((image.shape, superpixels))
+        return np.full(image.shape[:2], 0.6, np.float32)
+
+    monkeypatch.setattr(stages.saliency, "compute_saliency", record)
+    saliency(
+        index=photos / "index.json",
+        shard="1-of-1",
+        output=photos / "out.h5",
+        settings=SaliencySettings(superpixels=77),
+        data=photos,
+        workers=1,
+    )
+    assert asked == [((9 + number, 12, 3), 77) for number in range(3)]
+    maps = Maps([photos / "out.h5"])
+    assert all((found == 153).all() for found in maps.values()) and len(maps) == 3
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_maps_of_a_network_do_not_depend_on_the_workers(photos, workers):
     pytest.importorskip("onnx")

@@ -1,5 +1,6 @@
 """The targets of a round, from artefacts of a few pixels computed by hand."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -12,7 +13,7 @@ from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.masks import read_mask, write_mask
 from seedbed.formats.tables import read_tsv
 from seedbed.runtime.errors import UserError
-from stages.settings import SelectionSettings, TargetSettings
+from stages.settings import CRFSettings, SelectionSettings, TargetSettings
 from stages.targets import targets
 
 DEFAULTS = SelectionSettings()
@@ -123,6 +124,29 @@ def test_first_proposals_say_which_backend_solved_the_crf(make, tmp_path):
     found = make("selected", saliency="saliency.h5", attention="attention.h5")
     assert found.file_attributes()["crf_backend"] == resolve_backend("auto")
     assert "crf_backend" not in make("selected", **SELECTED_FROM).file_attributes()
+
+
+def test_first_proposals_by_hand(make, tmp_path):
+    """Pixel by pixel without a CRF: both agree on dog, on cat, neither, background, unsure."""
+    cat, dog = [0, 255, 0, 0, 0], [255, 0, 140, 0, 0]
+    salient = [255, 255, 120, 0, 40]
+    images = [replace(entry, width=5, labels=(1, 2)) for entry in IMAGES]
+    Index(CLASSES, tuple(images), "annotations").save(tmp_path / "index.json")
+    with (
+        write_maps(tmp_path / "attention.h5", levels=255) as attention,
+        write_maps(tmp_path / "grey.h5", levels=255) as saliency,
+    ):
+        for name in "ab":
+            Image.new("RGB", (5, 1)).save(tmp_path / f"{name}.png")
+            attention.put(name, np.uint8([[cat], [dog]]))
+            saliency.put(name, np.uint8([salient]))
+    still = {"crf": CRFSettings(iterations=0)}
+    inputs = {"saliency": "grey.h5", "attention": "attention.h5"}
+    found = make("selected", SelectionSettings(**still), **inputs)
+    assert found["a"].tolist() == [[2, 1, 255, 0, 255]]
+    # The third is dog where less saliency is enough, and the last background.
+    lax = SelectionSettings(**still, witness_foreground_saliency=0.4, drop=0.2)
+    assert make("selected", lax, **inputs)["b"].tolist() == [[2, 1, 2, 0, 0]]
 
 
 def test_missing_mask_is_named(make, tmp_path):

@@ -151,7 +151,12 @@ def test_a_checkpoint_belongs_to_settings_and_inputs(folder, monkeypatch):
         run(folder, train_affinity, {**settings, **changed}, **files)
     (folder / "scores2.h5").write_bytes((folder / "scores1.h5").read_bytes())
     run(folder, train_affinity, settings, **files)
-    assert digests[0] == digests[1] and len(set(digests)) == 3
+    spec = stage.NetworkSpec(
+        name="cells_affinity", options={}, classes=["background", "cat"], precision="float32"
+    )
+    spec.save(folder / "i.pt", cells_network(1))
+    run(folder, train_affinity, settings, initial="i.pt", **files)
+    assert digests[0] == digests[1] and len(set(digests)) == 4
 
 
 @pytest.mark.parametrize("crop", [64, 76, 452])

@@ -3,7 +3,10 @@
 import numpy as np
 import torch
 
+from seedbed.data.index import ImageEntry
 from seedbed.formats.maps import Maps
+from seedbed.models import build
+from seedbed.training.objectives.group import Accumulation
 from stages import train_group as group_stage
 from stages.settings import GroupSettings
 
@@ -56,3 +59,16 @@ def test_partners_are_drawn_as_the_settings_say(project, monkeypatch):
     brief = {**SHORT, "iterations": 1, "batch": 1, "partner_draws": 7}
     project(group_stage.train_group, GroupSettings(**brief), maps=project.folder / "maps.h5")
     assert asked == [7]
+
+
+def test_the_objective_is_the_settings_one():
+    """Of six images, in groups whose firsts are two a step: epochs begin at 0, 3 and 6."""
+    entries = [ImageEntry(name, "", 40, 36, (1, 2), "train", True, "") for name in "abcdef"]
+    chosen = {"accumulate_from_epoch": 1, "accumulate_score": 0.3, "before_weight": 0.6}
+    chosen |= {"iterations": 9, "batch": 2, "group_size": 4}
+    settings = GroupSettings(**{**SHORT, **chosen})
+    objective = group_stage.make_objective(settings, entries, 3, build("tiny_group", 2))
+    assert objective.accumulation == Accumulation(first_step=3, last_epoch_step=6, min_score=0.3)
+    assert (objective.group_size, objective.before_weight) == (4, 0.6)
+    assert objective.accumulator.min_score == 0.3
+    assert objective.accumulator.maps(5, (1, 2)).shape == (2, 8, 8)

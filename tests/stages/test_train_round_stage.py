@@ -7,16 +7,18 @@ from PIL import Image
 
 from seedbed.data.images import read_image
 from seedbed.data.index import Index
-from seedbed.formats.maps import Maps
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.overlay import cue_preview, overlay
+from seedbed.formats.tables import write_tsv
 from seedbed.models import build
 from seedbed.models.weights import save_network
+from seedbed.runtime.errors import UserError
 from seedbed.training import previews
 from seedbed.training.network import train_network
 from seedbed.training.previews import GAP
 from seedbed.training.sampler import Request
 from stages.settings import RoundSettings
-from stages.train_round import make_preview, train_round
+from stages.train_round import make_objective, make_preview, train_round
 from tests.support.training_helpers import CROPPED, SHORT
 
 torch.set_num_threads(1)
@@ -135,3 +137,46 @@ def test_seeds_are_trained_on_as_the_port_does(project):
     settings = RoundSettings(supervise="seeds", method="dsrg", dsrg=growing, **warped)
     _, rows = project(train_round, settings, cues=project.folder / "cues.h5")
     assert float(rows[-1]["constraint_loss"]) > 0
+
+
+def test_a_round_is_trained_on_the_images_that_are_kept(project, monkeypatch):
+    """The others have a target too: a later round may select them."""
+    trained_on = []
+
+    def record(model, objective, samples, *_, log, save, **__):
+        trained_on.append([entry.id for entry in samples.entries])
+        write_tsv(log, [])
+        save(model)
+
+    monkeypatch.setattr("stages.train_round.train_network", record)
+    settings = RoundSettings(**MASKED, **CROPPED)
+    path = project.folder / "selected.h5"
+    for kept in ("ac", "b", "abc"):
+        with write_maps(path) as maps:
+            for name in "abc":
+                maps.put(name, np.zeros((40, 36), np.uint8), kept=name in kept)
+        project(train_round, settings, targets=path)
+    project(train_round, settings, targets=project.folder / "targets.h5")  # which does not say
+    assert trained_on == [["a", "c"], ["b"], ["a", "b", "c"], ["a", "b", "c"]]
+    with write_maps(path) as maps:
+        for name in "abc":
+            maps.put(name, np.zeros((40, 36), np.uint8), kept=False)
+    with pytest.raises(UserError, match=r"no train image has a target: lower .*threshold"):
+        project(train_round, settings, targets=path)
+
+
+@pytest.mark.parametrize(
+    ("dsrg", "classes", "noted"),
+    [
+        ({}, 3, True),
+        ({}, 21, False),
+        ({"train_unary": "logprob"}, 3, False),
+        ({"grow_on": "softmax"}, 3, False),
+    ],
+)
+def test_flooding_is_noted_where_seeds_grow_on_the_crf_of_p(capsys, dsrg, classes, noted):
+    settings = RoundSettings(**GROWN, **SHORT, dsrg={**dsrg, "constraint_weight": 0.7})
+    objective = make_objective(settings, classes)
+    assert ("seeds flood the images" in capsys.readouterr().err) == noted
+    assert objective.constraint_weight == 0.7
+    assert objective.grow_on == settings.dsrg.grow_on

@@ -2,10 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
+from seedbed.data.index import Index
+from seedbed.formats.maps import write_maps
+from seedbed.formats.tables import write_tsv
 from seedbed.models import build
+from seedbed.models.weights import save_network
 from seedbed.runtime.errors import UserError
 from seedbed.training.network import NetworkSpec
 from seedbed.training.optimisation import (
@@ -19,7 +24,10 @@ from seedbed.training.optimisation import (
     Step,
 )
 from seedbed.training.views import CropView, WarpView
-from stages.settings import TrainingSettings
+from stages.settings import ClassifierSettings, GroupSettings, RoundSettings, TrainingSettings
+from stages.train_classifier import train_classifier
+from stages.train_group import train_group
+from stages.train_round import train_round
 from stages.training_run import make_network, make_optimisation, make_view
 from tests.support.training_helpers import SHORT
 
@@ -134,3 +142,58 @@ def test_a_new_head_does_not_take_the_files_weights(tmp_path):
     same = {name for name in whole if torch.equal(whole[name], new_head[name])}
     assert {name for name in whole if name.startswith("features.")} <= same
     assert "head.classes.weight" not in same
+
+
+@pytest.mark.parametrize(
+    ("stage", "make_settings", "kind", "classes"),
+    [
+        (train_classifier, ClassifierSettings, "cls", ["cat", "dog"]),
+        (train_group, GroupSettings, "group", ["cat", "dog"]),
+        (train_round, RoundSettings, "seg", ["background", "cat", "dog"]),
+    ],
+)
+def test_a_checkpoint_belongs_to_settings_code_and_inputs(
+    project, monkeypatch, stage, make_settings, kind, classes
+):
+    """What a training goes on from was made from the same; and its samples have its seed."""
+    found = []
+
+    def record(model, objective, samples, *_, checkpoint, log, save, **__):
+        found.append((checkpoint.digest, samples.seed))
+        write_tsv(log, [])
+        save(model)
+
+    monkeypatch.setattr(f"{stage.__module__}.train_network", record)
+    name, weights = f"tiny_{kind}", project.folder / "initial.pt"
+    inputs = {"targets": project.folder / "targets.h5"} if kind == "seg" else {}
+    of_round = {"supervise": "pseudo_labels"} if kind == "seg" else {}
+    outputs = {"maps": project.folder / "maps.h5"} if kind == "group" else {}
+
+    def digest(*, seed=0, **others):
+        settings = make_settings(**{**SHORT, "network": name, "crop": 32}, **of_round, seed=seed)
+        project(stage, settings, initial=weights, **inputs, **outputs, **others)
+        assert found[-1][1] == seed
+        return found[-1][0]
+
+    def other_weights(seed):
+        torch.manual_seed(seed)
+        network = build(name, len(classes))
+        save_network(weights, network, name, len(classes), {}, classes)
+
+    def other_index():
+        index = Index.load(project.folder / "index.json")
+        dataclasses.replace(index, images=index.images[:2]).save(project.folder / "index.json")
+
+    other_weights(0)
+    digests = [digest(), digest(seed=1), digest(code="changed")]
+    assert digest() == digests[0]
+    other_weights(1)
+    digests.append(digest())
+    other_index()
+    digests.append(digest())
+    for path in inputs.values():
+        with write_maps(path) as maps:
+            for image_id in "ab":
+                maps.put(image_id, np.zeros((40, 36), np.uint8))
+        digests.append(digest())
+    assert len(set(digests)) == len(digests)

@@ -130,6 +130,7 @@ def test_more_workers_ask_for_more_memory(project):
 
 def test_a_further_attempt_asks_for_more(project):
     first, third = resources(project), resources(project, "--attempt", "3")
+    assert first and first.keys() == third.keys()
     for path, wants in first.items():
         assert third[path]["mem_mb"] == 4 * wants["mem_mb"], path
         assert third[path]["runtime"] == 3 * wants["runtime"], path

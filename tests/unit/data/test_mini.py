@@ -43,7 +43,7 @@ def test_classes_are_six_in_alphabetical_order():
     assert list(CLASSES) == sorted(set(CLASSES))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_a_scene_agrees_with_itself(number):
     scene = scene_of(number)
@@ -57,7 +57,7 @@ def test_a_scene_agrees_with_itself(number):
         assert len(np.unique(scene.mask[scene.instances == instance])) == 1
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_a_void_ring_parts_all_regions_and_is_thin(number):
     scene = scene_of(number)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from seedbed.data.index import ImageEntry
+from seedbed.evaluation import common_crf
 from seedbed.evaluation.audit_steps import audit_steps, seed_mask
 from seedbed.evaluation.chain import ChainFiles
 from seedbed.evaluation.common_crf import CommonCRF
@@ -74,8 +75,8 @@ def test_the_control_gives_salient_pixels_to_the_strongest_tag(tmp_path, crf):
         cams=[stored(tmp_path / "c.h5", cams)],
         saliency=[stored(tmp_path / "s.h5", np.uint8([[255, 128, 255, 127]]))],
     )
-    for step in list(audit_steps(files, **THRESHOLDS, crf=crf(0)))[2:]:
-        assert step.mask(entry).tolist() == [[2, 5, 2, 0]]
+    steps = list(audit_steps(files, **THRESHOLDS, crf=crf(0)))[2:]
+    assert [step.mask(entry).tolist() for step in steps] == 2 * [[[2, 5, 2, 0]]]
 
 
 def test_the_control_with_crf_joins_pixels_of_one_colour(tmp_path, crf):
@@ -110,3 +111,17 @@ def test_pseudo_labels_are_a_step_with_and_without_crf(tmp_path, crf):
 
 def test_hard_labels_survive_a_crf_without_iterations(crf):
     assert crf(0).refine_labels(ENTRY, np.uint8([[2, 0, 2, 0]])).tolist() == [[2, 0, 2, 0]]
+
+
+def test_the_rest_of_a_labels_probability_is_shared_by_the_other_classes(crf, monkeypatch):
+    """0.7 for the label and 0.15 for either of the two others; where it is void, 1/3 each."""
+    shares = []
+    monkeypatch.setattr(
+        common_crf,
+        "dense_crf",
+        lambda image, unary, params: shares.append(np.exp(-unary)) or -unary,
+    )
+    mask = crf(0).refine_labels(replace(ENTRY, labels=(2, 5)), np.uint8([[0, 2, 5, 255]]))
+    assert mask[0, :3].tolist() == [0, 2, 5]
+    expected = [[0.7, 0.15, 0.15], [0.15, 0.7, 0.15], [0.15, 0.15, 0.7], [1 / 3] * 3]
+    np.testing.assert_allclose(shares[0][:, 0].T, expected, rtol=1e-5)

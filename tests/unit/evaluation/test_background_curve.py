@@ -27,7 +27,7 @@ def curve_by_masks(images, num_classes, variant):
     variant=st.sampled_from(VARIANTS),
     dtype=st.sampled_from([np.uint8, np.float16, np.float32, np.float64]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_curve_is_the_mean_iou_of_the_masks_at_each_threshold(seed, variant, dtype):
     rng = np.random.default_rng(seed)
     images = []

@@ -8,8 +8,9 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
+from seedbed.evaluation import plots
 from seedbed.evaluation.fonts import DEFAULT, families_for
-from seedbed.evaluation.plots import plot_confusion
+from seedbed.evaluation.plots import plot_background_curves, plot_confusion
 
 
 def test_a_class_name_may_hold_any_text(tmp_path):
@@ -71,3 +72,36 @@ def test_class_names_without_a_font_are_shown_as_numbers(tmp_path, fonts):
     assert numbers != drawn(path, ["background", "1", "dog"])  # which has no legend
     fonts.append(make_font(tmp_path / "a.ttf", "Cats", "猫"))
     assert numbers != drawn(path, ["background", "猫", "dog"])
+
+
+@pytest.fixture
+def axes(monkeypatch, tmp_path):
+    """The axes that a function draws, which is called with a path first."""
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+
+    def draw(function, *arguments):
+        function(tmp_path / "a.png", *arguments)
+        return figures[-1].axes[0]
+
+    yield draw
+    for figure in figures:
+        plots.plt.close(figure)
+
+
+def test_a_row_of_the_confusion_matrix_is_what_became_of_a_class(axes):
+    drawn = axes(plot_confusion, np.array([[6, 2, 0], [0, 1, 3]]), ["ground", "cat"])
+    np.testing.assert_allclose(drawn.images[0].get_array(), [[0.75, 0.25, 0], [0, 0.25, 0.75]])
+    cells = {text.get_position()[::-1]: text.get_text() for text in drawn.texts}
+    assert [cells[place] for place in np.ndindex(2, 3)] == ["75", "25", "0", "0", "25", "75"]
+    assert [tick.get_text() for tick in drawn.get_xticklabels()] == ["ground", "cat", "void"]
+    assert [tick.get_text() for tick in drawn.get_yticklabels()] == ["ground", "cat"]
+    assert (drawn.get_xlabel(), drawn.get_ylabel()) == ("predicted", "true")
+
+
+def test_the_best_point_of_a_curve_is_marked(axes):
+    curve = np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.6, 0.5])
+    line, star = axes(plot_background_curves, {"train": curve}, "note").lines
+    np.testing.assert_array_equal(line.get_xydata(), np.transpose(curve))
+    assert star.get_xydata().tolist() == [[0.2, 0.6]]
+    assert star.get_label() == "train: best 0.6000 at 0.20, note"

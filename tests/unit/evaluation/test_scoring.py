@@ -71,6 +71,8 @@ def test_a_row_by_hand():
     assert row["miou"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 2) / 3)
     assert row["miou_labelled"] == pytest.approx((1 / 3 + 1 / 2 + 1 / 2) / 3)
     assert row["coverage"] == pytest.approx(5 / 6)
+    assert row["precision"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+    assert row["recall"] == pytest.approx((1 / 2 + 1 / 2 + 1 / 2) / 3)
     assert row["foreground_precision"] == pytest.approx(2 / 3)
     assert row["foreground_recall"] == pytest.approx(2 / 4)
     assert (row["round"], row["step"], row["iou y"]) == (1, "s", pytest.approx(1 / 2))

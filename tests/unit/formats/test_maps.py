@@ -269,7 +269,7 @@ def test_palette_is_vocs():
     assert len(np.unique(VOC_PALETTE, axis=0)) == 256
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_masks_survive_the_png(tmp_path_factory, mask):
     path = tmp_path_factory.mktemp("mask") / "a.png"

@@ -11,6 +11,7 @@ from seedbed.inference.probabilities import (
     Fusion,
     PredictionOptions,
     class_probabilities,
+    found_classes,
     fuse_logits,
 )
 from seedbed.inference.segmentation import Segmenter
@@ -237,3 +238,12 @@ def test_only_probable_and_kept_classes_are_stored():
     mask = segmenter.mask(image, "a", None)
     assert mask.dtype == np.uint8 and (mask == 1).all()
     assert (segmenter.mask(image, "a", [4]) == 4).all()
+
+
+def test_a_class_is_stored_that_reaches_five_hundredths_at_some_pixel():
+    probabilities = torch.zeros(4, 2, 2)
+    probabilities[0] = 0.9
+    probabilities[1, 1, 0], probabilities[2] = 0.05, 0.0499
+    stored, classes = found_classes(probabilities, ())
+    assert classes == [0, 1] and stored[1].tolist() == np.float16([[0, 0], [0.05, 0]]).tolist()
+    assert found_classes(probabilities, (3,))[1] == [0, 1, 3]

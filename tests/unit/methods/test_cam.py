@@ -10,6 +10,7 @@ def test_maps_are_normalised_separately():
     expected = torch.tensor([[[0, 0.5, 1]], [[0, 0, 0]], [[1, 0, 0.25]]])
     torch.testing.assert_close(normalise_cam(maps), expected, atol=1e-5, rtol=0)
     assert normalise_cam(torch.tensor([[1.0]])).item() < 1
+    torch.testing.assert_close(normalise_cam(torch.tensor([[1e-5]])), torch.tensor([[0.5]]))
 
 
 def test_positive_parts_are_resized_and_summed():

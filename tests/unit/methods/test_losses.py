@@ -31,3 +31,12 @@ def test_classification_loss_by_hand():
     scores, labels = torch.tensor([[0.0, 3.0]]), torch.tensor([[1, 0]], dtype=torch.uint8)
     expected = (math.log(2) + math.log(1 + math.exp(3))) / 2
     assert classification_loss(scores, labels).item() == pytest.approx(expected)
+
+
+def test_cross_entropy_counts_each_labelled_pixel_of_the_batch_alike():
+    """One pixel of the first image, at 1/4, and three of the second, at 1/2."""
+    logits = torch.zeros(2, 2, 1, 3)
+    logits[0, 0] = math.log(3)
+    target = torch.tensor([[[1, 255, 255]], [[0, 1, 1]]])
+    loss = masked_cross_entropy(logits, target).item()
+    assert loss == pytest.approx((math.log(4) + 3 * math.log(2)) / 4)

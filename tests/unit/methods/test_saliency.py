@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
+from seedbed.methods import saliency as module
 from seedbed.methods.saliency import (
+    _guided_filter,
     background_contrast,
     background_probability,
     geodesic_distance,
@@ -69,7 +71,7 @@ def test_a_constant_image_has_no_saliency(shape):
         assert not saliency(np.full((*shape, 3), colour, np.uint8)).any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays.arrays(
         np.uint8,
@@ -148,3 +150,34 @@ def test_minimise_cost_by_hand():
     assert np.allclose(alone, [1, 0.25])
     tied = minimise_cost(np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([[0.0, 1], [1, 0]]))
     assert np.allclose(tied, [2 / 3, 1 / 3])  # (1+1) s0 - s1 = 1, (1+1) s1 - s0 = 0
+
+
+def test_the_guided_filter_by_windows():
+    rng = np.random.default_rng(0)
+    image, values = rng.integers(0, 256, (7, 9, 3)).astype(np.uint8), rng.random((7, 9))
+
+    def mean(x):  # of 5 x 5 pixels: a radius of .2 of 9 is 2
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, 2, mode="edge"), (5, 5))
+        return windows.mean((2, 3))
+
+    grey = image.mean(2) / 255
+    covariance = mean(grey * values) - mean(grey) * mean(values)
+    slope = covariance / (mean(grey**2) - mean(grey) ** 2 + 0.01)
+    expected = mean(slope) * grey + mean(mean(values) - slope * mean(grey))
+    np.testing.assert_allclose(_guided_filter(values, image, 0.2), expected, atol=1e-9)
+
+
+def test_the_map_is_the_minimum_of_the_cost(monkeypatch):
+    """Before the guided filter: contrast, five times background, and 0.1 + likeness as t."""
+    monkeypatch.setattr(module, "_guided_filter", lambda values, image, radius: values)
+    image, _ = disc(40, 50, 10)
+    regions = segment(image, 40, 20.0)
+    colour = np.linalg.norm(regions.lab[:, None] - regions.lab, axis=2)
+    distance = geodesic_distance(colour, regions.adjacent, regions.border)
+    background = background_probability(distance, regions.border, 10.0)
+    contrast = background_contrast(colour, regions.centres, background, 0.25)
+    contrast = (contrast - contrast.min()) / np.ptp(contrast)
+    likeness = np.where(regions.adjacent, 0.1 + np.exp(-((colour / 10) ** 2) / 2), 0)
+    values = minimise_cost(contrast, 5 * background, likeness)[regions.labels]
+    expected = (values - values.min()) / np.ptp(values)
+    np.testing.assert_allclose(compute_saliency(image, superpixels=40), expected, atol=1e-5)

@@ -141,7 +141,7 @@ def test_a_map_that_is_the_same_everywhere_gives_no_cell(rule):
     assert drawn(cues) == [". . .", ". 5 .", ". . ."]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), rule=st.sampled_from(RULES), count=st.integers(0, 4))
 def test_exactly_the_classes_of_the_image_have_cells(seed, rule, count):
     rng = np.random.default_rng(seed)

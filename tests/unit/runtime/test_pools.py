@@ -200,5 +200,6 @@ def test_determinism_is_switched_on_and_off(monkeypatch):
     torch.backends.cudnn.benchmark = before
 
 
-def test_available_cpus():
-    assert 1 <= available_cpus() <= (os.cpu_count() or 1)
+def test_available_cpus_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 6})
+    assert available_cpus() == 3

@@ -14,6 +14,7 @@ from torch import nn
 from seedbed.crf import DenseCRFGrid
 from seedbed.training.objectives import dsrg
 from stages.settings import DSRGSettings
+from tests.unit.crf.test_backends import OURS
 
 torch.set_num_threads(1)
 
@@ -102,7 +103,7 @@ def released(images, logits, tags, cues):
     return grown, *both
 
 
-@pytest.mark.parametrize("backend", ["native", "torch"])
+@pytest.mark.parametrize("backend", OURS)
 def test_a_step_is_that_of_the_release(inputs, make_batch, monkeypatch, backend):
     images, logits, tags, cues = inputs
     grown, seed, constraint = released(images[:, ::-1], logits, tags, cues)

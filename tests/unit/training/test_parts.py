@@ -15,7 +15,7 @@ from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.loop import train
 from seedbed.training.optimisation import make_optimizer, parameter_groups
-from seedbed.training.parts import PartResult, add_pairwise
+from seedbed.training.parts import PartComputer, PartResult, add_pairwise
 from seedbed.training.processes import SINGLE_PROCESS
 from tests.support.training_helpers import Collector, adamw, optimisation, sgd
 
@@ -114,6 +114,40 @@ def test_statistics_count_iterations_not_parts(run):
     assert int.from_bytes(state["layers.5.num_batches_tracked"], "little") == 0
 
 
+class Drops(nn.Module):
+    """Dropout alone, of a weight a feature."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.dropout = nn.Parameter(torch.ones(64)), Dropout(0.5)
+
+    def forward(self, images):
+        return self.dropout(self.scale.expand(len(images), 64))
+
+
+class Draws(Collector):
+    """Collects what dropout leaves of a part's first image."""
+
+    def __call__(self, model, batch, step):
+        left = model(batch.images)
+        self.pending.append(tuple(left[0].tolist()))
+        return {"loss": left.sum()}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_draws_differ_by_seed_iteration_and_part(make_batch, threads):
+    """Else all parts, or all iterations, would drop the same features."""
+    parts = make_batch(torch.zeros(4, 3, 2, 2)).split(2)
+
+    def draws(seed, step, first=0):
+        options = {"precision": "float32", "threads": threads, "device": CPU, "seed": seed}
+        compute = PartComputer(Drops().train(), Draws(), parts=2, **options)
+        return [draw for result in compute(parts, step, first) for draw in result.collected]
+
+    assert draws(0, 0) == draws(0, 0)
+    assert len({*draws(0, 0), *draws(0, 0, first=2), *draws(0, 1), *draws(1, 0)}) == 8
+
+
 def test_the_seed_of_a_generator_decides_the_draws():
     layer, draws = Dropout(0.5).train(), []
     for seed in (1, 1, 2):
@@ -189,6 +223,7 @@ def test_a_machine_without_bfloat16_says_so(monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["tiny_cls", "tiny_seg", "mobilenet_v2_cls", "mobilenet_v2_seg"])
 def test_networks_compute_in_bfloat16(name):
+    torch.manual_seed(0)
     model = build(name, 3).eval()
     images = torch.rand(1, 3, 64, 64) * 255
     with torch.no_grad():

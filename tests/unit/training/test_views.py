@@ -36,7 +36,7 @@ def test_flip_mirrors_about_half_of_the_samples(make_samples, noise):
     assert 10 < sum(bool(sample.mirrored) for sample in seen) < 30
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(20, 60), st.integers(20, 60), st.integers(0, 1000))
 def test_a_crop_that_fits_stays_inside_and_keeps_its_aspect(height, width, seed):
     view = crop_view(20, scale=(1.0, 2.0))

@@ -84,7 +84,7 @@ def pairs_by_loops(labels):
     size=st.tuples(st.integers(5, 9), st.integers(9, 12)),
     batch=st.sampled_from([(), (2,), (2, 1)]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_pair_labels_equal_literal_loops(seed, size, batch):
     rng = torch.Generator().manual_seed(seed)
     values = torch.tensor([0, 0, 1, 2, 255], dtype=torch.uint8)

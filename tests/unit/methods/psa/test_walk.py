@@ -81,7 +81,7 @@ def test_the_number_of_steps_matters():
     beta=st.sampled_from([0.5, 1.0, 8.0]),
     steps=st.integers(0, 12),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_the_power_of_the_dense_matrix(seed, size, beta, steps):
     affinities, scores = random_case(seed, size)
     found = random_walk(affinities.double(), scores.double(), beta=beta, steps=steps)
