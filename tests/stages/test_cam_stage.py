@@ -93,7 +93,7 @@ def test_missing_files_and_weights_are_refused(made, folder, tmp_path):
 @pytest.mark.parametrize("resampling", ["antialias", "half_pixel"])
 def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resampling):
     network = SimpleNamespace(
-        preprocess=lambda images: images, maps=lambda images: images, least_side=1
+        preprocess=lambda images: images, maps=lambda images: images, min_side=1
     )
     monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
     shown = []
@@ -118,7 +118,7 @@ def test_options_of_the_multi_scale_inference(made, tmp_path, monkeypatch, resam
 
 def test_map_resampling_is_passed_on(made, tmp_path, monkeypatch):
     coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
-    network = SimpleNamespace(least_side=1)
+    network = SimpleNamespace(min_side=1)
     monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
     monkeypatch.setattr(stage, "multi_scale", lambda network, image, options, device: [coarse])
     for entry in IMAGES:

@@ -59,10 +59,9 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
     Args:
         model: the network.
         path: the checkpoint, see `read_tensors`.
-        new_head: leave the parts after the backbone that start from random values as they are,
-            even if the file has them, and even if it has them for another number of classes.
-            "partial": leave those after the backbone that have another shape in the file, as fc6
-            and fc7 of the whole VGG-16 have.
+        new_head: False: the file must fit. True: keep the randomly initialised layers after the
+            backbone, whatever the file holds for them. "partial": keep only those whose shape in
+            the file differs, such as fc6 and fc7 of the full VGG-16.
 
     Raises:
         UserError: if the file cannot be read, has no tensor of the network's backbone, not all of
