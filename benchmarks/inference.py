@@ -22,7 +22,8 @@ from benchmarks.pairs import compare
 from benchmarks.targets import Target, verdicts
 from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
-from seedbed.formats.maps import Maps, quantise, write_maps
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex

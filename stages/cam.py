@@ -12,7 +12,9 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import write_maps
 from seedbed.formats.psa import read_cam
 from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
 from seedbed.inference.precision import note_emulation

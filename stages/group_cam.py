@@ -12,9 +12,10 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.lists import shard_of
 from seedbed.data.text import count_with_examples
 from seedbed.formats.group_wsss import read_attention
-from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.group_maps import GroupMaps, GroupNetworkPass, fuse_sources
 from seedbed.inference.precision import note_emulation
 from seedbed.methods.group_wsss.partners import GroupIndex

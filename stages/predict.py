@@ -9,7 +9,8 @@ import torch
 
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.maps import write_maps
 from seedbed.inference.multiscale import check_input_sizes
 from seedbed.inference.precision import note_emulation
 from seedbed.inference.probabilities import PredictionOptions, class_probabilities

@@ -9,7 +9,8 @@ import torch
 
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.precision import autocast, note_emulation
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk

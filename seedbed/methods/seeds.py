@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seedbed.formats.maps import fractions
+from seedbed.formats.levels import fractions
 from seedbed.methods.resampling import resize
 
 # Decimals kept of interpolated values. Rounding errors (about 1e-15) must not decide whether a

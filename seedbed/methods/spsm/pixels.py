@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
-from seedbed.formats.maps import fractions
+from seedbed.formats.levels import fractions
 from seedbed.formats.masks import VOID
 from seedbed.methods.spsm.masks import (
     Proposal,
