@@ -13,7 +13,7 @@ from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.levels import fractions
 from seedbed.formats.maps import Maps, write_maps
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.formats.tables import write_tsv
 from seedbed.inference.refine import crf_labels
 from seedbed.methods.group_wsss.pseudo_labels import saliency_guided

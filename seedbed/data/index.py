@@ -10,7 +10,7 @@ import numpy as np
 
 from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.formats.mask_coding import MaskCoding
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 

@@ -6,7 +6,7 @@ from itertools import groupby
 from seedbed.data.text import count_with_examples
 from seedbed.formats.mask_coding import BLACK, VOC_IDS, MaskForm
 from seedbed.formats.mask_files import Colour
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 MAX_SHOWN = 12  # values or colours in a line
 WORDS = {"grey": "values", "palette": "indices", "RGB": "colours"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from seedbed.data.mask_check import listed, of_each_folder
 from seedbed.data.renumbering import Ids, find_renumbering
 from seedbed.formats.mask_coding import MaskForm
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 FEW = 3  # masks that do not fit by chance
 BY_CHANCE = 4  # of so many misfits a renumbering may leave one

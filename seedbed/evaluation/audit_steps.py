@@ -14,7 +14,7 @@ from seedbed.evaluation.chain import REFINED, ChainFiles, Step, pseudo_label_ste
 from seedbed.evaluation.common_crf import CommonCRF
 from seedbed.formats.levels import fractions
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.methods.psa.pseudo_labels import argmax_labels
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from seedbed.evaluation.metrics import ConfusionMatrix
 from seedbed.formats.levels import fractions
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 
 def background_curve(

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from seedbed.data.mini.animals import CLASSES
 from seedbed.data.mini.scenes import Scene, draw_scene
-from seedbed.formats.masks import VOID, write_mask
+from seedbed.formats.masks import write_mask
+from seedbed.formats.palette import VOID
 from seedbed.formats.tables import write_text
 from seedbed.runtime.atomic import atomic_folder
 

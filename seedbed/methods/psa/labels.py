@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.methods.psa.pairs import inner_cells, pair_offsets
 from seedbed.methods.psa.walk import pool_to_grid
 

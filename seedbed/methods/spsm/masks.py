@@ -13,7 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 CLASS_AREA = 0.005  # fraction of the image from which a class counts as covered
 FOREGROUND_AREA = 0.01, 0.9  # range of a plausible fraction of foreground; outside it, quality 0

@@ -12,7 +12,7 @@ import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.formats.levels import fractions
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.methods.spsm.masks import (
     Proposal,
     agreement,

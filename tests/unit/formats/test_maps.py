@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from seedbed.formats.maps import Maps, write_maps
-from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.formats.masks import read_mask, write_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import read_tsv, write_json, write_text, write_tsv
 from seedbed.runtime import atomic as atomic_module
 from seedbed.runtime.atomic import atomic, atomic_folder

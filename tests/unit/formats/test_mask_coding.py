@@ -7,7 +7,8 @@ from PIL import Image
 
 from seedbed.data.images import read_image
 from seedbed.formats.mask_coding import MaskCoding, MaskReader
-from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.formats.masks import read_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.errors import UserError
 from tests.bad_input.images import write_png
 
