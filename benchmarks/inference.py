@@ -24,7 +24,7 @@ from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.levels import quantise
 from seedbed.formats.maps import Maps, write_maps
-from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
+from seedbed.inference.probabilities import MIN_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image
@@ -125,7 +125,7 @@ def literal_predict(
             image = read_entry(data, entry)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
             probabilities = fuse_logits(logits, SIZE, fusion)
-            stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
+            stored = probabilities.amax((1, 2)) >= MIN_PROBABILITY
             stored[[0, *TAGS]] = True
             maps.put(entry.id, probabilities[stored].half().numpy())
 

@@ -30,7 +30,7 @@ from seedbed.runtime.pools import device_map
 from stages.command import Device, Workers, run_stage
 from stages.settings import PredictImagesSettings
 
-LEAST_TILE = 64
+MIN_TILE = 64
 
 
 def predict_images(
@@ -216,9 +216,9 @@ def check_tiling(
     """
     if tile is None:
         return None
-    if tile < LEAST_TILE or not 0 <= overlap <= tile // 2:
+    if tile < MIN_TILE or not 0 <= overlap <= tile // 2:
         raise UserError(
-            f"--tile {tile} --overlap {overlap}: give tiles of {LEAST_TILE} pixels or more, and an "
+            f"--tile {tile} --overlap {overlap}: give tiles of {MIN_TILE} pixels or more, and an "
             "overlap of at most half of that"
         )
     if settings.size is not None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.formats.weights.files import read_tensors
 from seedbed.models.network import Network
 from seedbed.models.weights.names import (
-    Source,
+    TensorSource,
     find_prefixes,
     find_sources,
     is_counter,
@@ -97,7 +97,7 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
     )
 
 
-def _convert(tensors: Mapping[str, Tensor], source: Source, parameter: Tensor) -> Tensor:
+def _convert(tensors: Mapping[str, Tensor], source: TensorSource, parameter: Tensor) -> Tensor:
     """A tensor of the file in PyTorch's axes; a matrix becomes a 1x1 convolution if needed."""
     values = source.convert(tensors[source.name])
     return values[..., None, None] if (*values.shape, 1, 1) == parameter.shape else values
@@ -156,7 +156,7 @@ def _without_a_number(name: str) -> list[str]:
 def _check_input(
     model: Network,
     tensors: Collection[str],
-    sources: Mapping[str, Source],
+    sources: Mapping[str, TensorSource],
     prefix: str,
     path: str | Path,
 ) -> None:
@@ -190,7 +190,10 @@ def _check_input(
 
 
 def _check_shapes(
-    values: Mapping[str, Tensor], sources: Mapping[str, Source], model: Network, path: str | Path
+    values: Mapping[str, Tensor],
+    sources: Mapping[str, TensorSource],
+    model: Network,
+    path: str | Path,
 ) -> None:
     state = model.state_dict()
     for name, value in values.items():
