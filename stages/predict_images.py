@@ -17,7 +17,7 @@ from seedbed.formats.masks import write_mask
 from seedbed.formats.overlay import OverlayRows, write_overlay
 from seedbed.formats.pictures import TooManyPixelsError
 from seedbed.inference.onnx_export import export_onnx
-from seedbed.inference.precision import note_emulation
+from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.inference.probabilities import PredictionOptions
 from seedbed.inference.segmentation import Segmenter
 from seedbed.inference.tiles import ALIGNMENT, Tiling
@@ -64,7 +64,7 @@ def predict_images(
     photos = photos_in(images, skip=out)
     print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
     place = pick_device(device)
-    note_emulation(place, settings.precision)
+    warn_slow_bfloat16(place, settings.precision)
     predictor = Predictor(
         Segmenter(
             model=model.to(place),

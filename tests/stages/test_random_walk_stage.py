@@ -45,7 +45,7 @@ class Colours:
 @pytest.fixture
 def colours(monkeypatch):
     network = Colours()
-    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
+    monkeypatch.setattr(stage, "load_network_cached", lambda weights, device, kind: network)
     return network
 
 
