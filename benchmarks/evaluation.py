@@ -1,7 +1,7 @@
 """Scoring masks against a mask a class: `python -m benchmarks.evaluation`.
 
 Theirs counts truth, prediction and hits of each class from boolean masks, as the evaluators used
-with PSA and SEAM do. 60 made-up masks of 375 x 500 pixels for each process; both count the same.
+with PSA and SEAM do. 60 synthetic masks of 375 x 500 pixels for each process; both count the same.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """How costs grow with pixels, labels and images: `python -m benchmarks.growth`; prints a table.
 
 One quantity is doubled again and again, the others stay; the last column is the slope of the line
-through the logarithms, 1 where twice as much costs twice as much. One thread, made-up inputs,
+through the logarithms, 1 where twice as much costs twice as much. One thread, synthetic inputs,
 medians of a few turns.
 """
 

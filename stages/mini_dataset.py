@@ -1,4 +1,4 @@
-"""Write the made-up data set of the default run: a VOC devkit and an SBD release."""
+"""Write the synthetic data set of the default run: a VOC devkit and an SBD release."""
 
 from pathlib import Path
 from typing import Annotated

@@ -25,7 +25,7 @@ def make_batch() -> Callable[..., Batch]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A gigabyte of made-up weights is not kept, unlike other temporary files."""
+    """A gigabyte of synthetic weights is not kept, unlike other temporary files."""
     if not hasattr(session.config, "workerinput"):
         factory = session.config._tmp_path_factory
         shutil.rmtree(factory.getbasetemp() / "published", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The stages from a made-up data set to the score, without Snakemake, on both devices."""
+"""The stages from a synthetic data set to the score, without Snakemake, on both devices."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The five kinds of training, each with a made-up batch: what the rows compute steps of."""
+"""The five kinds of training, each with a synthetic batch: what the rows compute steps of."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

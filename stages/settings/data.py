@@ -1,4 +1,4 @@
-"""The data set: made up, or read from disk."""
+"""The data set: synthetic, or read from disk."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -43,7 +43,7 @@ MaskColours = Annotated[
 
 
 class MiniSettings(Block):
-    """The made-up data set of the default run. Its random seed is part of its folder's name."""
+    """The synthetic data set of the default run. Its random seed is part of its folder's name."""
 
     train: Count = Field(240, description="number of train images")
     val: Count = Field(80, description="number of val images")

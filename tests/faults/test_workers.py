@@ -55,7 +55,7 @@ def two_cpus(monkeypatch):
 
 
 def make_data(folder: Path) -> Path:
-    """A made-up data set of six train images with its index; gives the index."""
+    """A synthetic data set of six train images with its index; gives the index."""
     root, index = folder / "mini-0", folder / "dataset/index.json"
     mini = MiniSettings(train=6, val=2, size=64).model_dump_json()
     run_stage(mini_dataset, ["--params", mini, "--root", str(root), "--seed", "0"])

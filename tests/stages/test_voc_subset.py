@@ -1,4 +1,4 @@
-"""The data set of voc-animals from a made-up VOC and SBD."""
+"""The data set of voc-animals from a synthetic VOC and SBD."""
 
 from pathlib import Path
 

@@ -49,7 +49,7 @@ def weights_of(content: dict[str, Any]) -> set[str]:
 
 
 def cut(content: dict[str, Any]) -> dict[str, Any]:
-    """The recipe on a handful of made-up scenes, two iterations a training, 64 pixels a side."""
+    """The recipe on a handful of synthetic scenes, two iterations a training, 64 pixels a side."""
     small = {name: brief(content[name]) for name in TRAININGS if name in content}
     if "affinity" in content:
         small["affinity"]["crop"] = AFFINITY_SIDE

@@ -1,4 +1,4 @@
-"""The made-up data set on disk: a VOC 2012 devkit and an SBD release."""
+"""The synthetic data set on disk: a VOC 2012 devkit and an SBD release."""
 
 from collections.abc import Iterator
 from pathlib import Path

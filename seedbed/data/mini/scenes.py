@@ -1,4 +1,4 @@
-"""Scenes of made-up animals: heads are small and distinctive, bodies look alike between classes."""
+"""Scenes of synthetic animals: heads are small and distinctive, bodies alike between classes."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Saliency by U²-Net, on made-up networks with its input and output."""
+"""Saliency by U²-Net, on synthetic networks with its input and output."""
 
 import sys
 
