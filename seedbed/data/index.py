@@ -15,7 +15,7 @@ from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
-SHUFFLED = ", shuffled"  # ends the source of labels that were dealt anew at random
+SHUFFLED = ", shuffled"  # suffix of `label_source` when the labels were permuted
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 

@@ -64,11 +64,11 @@ def colours_that_misfit(
 
     See `misnumbered` for the arguments.
     """
-    moved = {i: form for i, form in forms.items() if form.moved}
+    by_colour = {i: form for i, form in forms.items() if form.read_by_colour}
     pairs = [
         (colours, indices, colours.misfits(classes) - indices.misfits(classes))
         for colours, indices in zip(
-            _labelled(moved, labels), _labelled(moved, labels, by_index=True), strict=True
+            _labelled(by_colour, labels), _labelled(by_colour, labels, by_index=True), strict=True
         )
     ]
     if sum(worse for _, _, worse in pairs) <= 0:
