@@ -101,9 +101,10 @@ class Network(nn.Module):
             self.register_buffer(name, buffer, persistent=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Normalise RGB uint8 images (N, 3, H, W); returns float32 of the same shape.
+        """Normalise RGB uint8 images (N, 3, H, W) on the network's device; returns float32.
 
-        The result is in channels_last memory format, which makes training on a CPU a third faster.
+        The result has the same shape, in channels_last memory format, which makes training on a CPU
+        a third faster.
         """
         ordered = images.flip(1) if self.preprocessing.bgr else images
         scaled = (ordered.float() / self.preprocessing.scale - self.mean) / self.std
