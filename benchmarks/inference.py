@@ -22,13 +22,14 @@ from benchmarks.pairs import compare
 from benchmarks.targets import Target, verdicts
 from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
-from seedbed.formats.maps import Maps, quantise, write_maps
-from seedbed.inference.probabilities import LEAST_PROBABILITY, Fusion, fuse_logits
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.inference.probabilities import MIN_PROBABILITY, Fusion, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image
 from seedbed.models import build
-from seedbed.models.weights import network_on, save_network
+from seedbed.models.weights import load_network_cached, save_network
 from seedbed.runtime.pools import available_cpus
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.sampler import batch_requests
@@ -102,7 +103,7 @@ def literal_cam(
 ) -> None:
     """Class activation maps one forward pass after the other."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU, "cls"), [c - 1 for c in TAGS]
+    model, tagged = load_network_cached(weights, CPU, "cls"), [c - 1 for c in TAGS]
     with write_maps(output, levels=255) as maps:
         for entry in entries:
             image = read_entry(data, entry)
@@ -118,13 +119,13 @@ def literal_predict(
     """Probabilities one forward pass after the other."""
     fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
-    model = network_on(weights, CPU, "seg")
+    model = load_network_cached(weights, CPU, "seg")
     with write_maps(output) as maps:
         for entry in entries:
             image = read_entry(data, entry)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
             probabilities = fuse_logits(logits, SIZE, fusion)
-            stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
+            stored = probabilities.amax((1, 2)) >= MIN_PROBABILITY
             stored[[0, *TAGS]] = True
             maps.put(entry.id, probabilities[stored].half().numpy())
 
@@ -135,7 +136,7 @@ def literal_groups(
 ) -> None:
     """Maps of images in groups, every group through the whole network."""
     torch.set_num_threads(CPUS)
-    model, tagged = network_on(weights, CPU, "group"), [c - 1 for c in TAGS]
+    model, tagged = load_network_cached(weights, CPU, "group"), [c - 1 for c in TAGS]
     groups = GroupIndex([entry.labels for entry in entries], draws=None)
     side = (settings.size, settings.size)
     with write_maps(output, levels=255) as maps:

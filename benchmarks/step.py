@@ -1,9 +1,9 @@
 """What CRF, growing and losses cost of a DSRG step: `python -m benchmarks.step`.
 
-The published step on synthetic images and cues: VGG-16 on crops of 321 pixels, CRF and growing on its
-41 x 41 grid with 21 classes, SGD. Its counterpart is the same network's forward and backward pass
-under a loss of one operation; what the step takes longer is the share. On a GPU: `--device cuda
---batch 20`, in mixed precision as the training is.
+The published step on synthetic images and cues: VGG-16 on crops of 321 pixels, CRF and growing on
+its 41 x 41 grid with 21 classes, SGD. Its counterpart is the same network's forward and backward
+pass under a loss of one operation; what the step takes longer is the share. On a GPU: `--device
+cuda --batch 20`, in mixed precision as the training is.
 """
 
 import argparse

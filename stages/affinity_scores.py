@@ -13,7 +13,9 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, quantise, shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.psa import read_scores
 from seedbed.methods.psa.walk import with_background
 from seedbed.runtime.errors import UserError

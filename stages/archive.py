@@ -8,7 +8,8 @@ from typing import Annotated
 
 from seedbed.data.index import Index
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOID, write_mask
+from seedbed.formats.masks import write_mask
+from seedbed.formats.palette import VOID
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress

@@ -12,13 +12,15 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import write_maps
 from seedbed.formats.psa import read_cam
 from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_scale
-from seedbed.inference.precision import note_emulation
+from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.models.network import Network
-from seedbed.models.weights import network_on
+from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import device_map, ordered_map
@@ -63,7 +65,8 @@ def computed_maps(
     workers: int,
 ) -> Iterator[np.ndarray]:
     """Yield the maps that the classifier gives for each image."""
-    model = network_on(weights, device, "cls")  # loaded before the workers fork: they share it
+    # Loaded before the workers fork, so that they share it.
+    model = load_network_cached(weights, device, "cls")
     options = MultiScale(
         scales=settings.scales,
         flip=settings.flip,
@@ -71,7 +74,7 @@ def computed_maps(
         resampling=settings.resampling,
         precision=settings.precision,
     )
-    note_emulation(device, settings.precision)
+    warn_slow_bfloat16(device, settings.precision)
     check_input_sizes(entries, model, options)
     work = partial(activation_maps, model=model, options=options, settings=settings, device=device)
     return device_map(lambda entry: read_entry(data, entry), work, entries, device, workers)

@@ -9,7 +9,8 @@ import numpy as np
 from seedbed.crf import resolve_backend
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.refine import crf_labels, restrict_to_labels
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Split, Workers, run_stage

@@ -17,7 +17,8 @@ from seedbed.data.coco_exchange import coco_content
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.labelme import labelme_content
 from seedbed.formats.group_wsss import write_attention
-from seedbed.formats.maps import Maps, quantise
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import Maps
 from seedbed.formats.masks import write_mask
 from seedbed.formats.psa import write_cam, write_scores
 from seedbed.formats.tables import write_text

@@ -12,13 +12,14 @@ from seedbed.data.classes import ClassTable
 from seedbed.data.file_names import MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.lists import shard_of
 from seedbed.data.text import count_with_examples
 from seedbed.formats.group_wsss import read_attention
-from seedbed.formats.maps import Maps, shard_of, write_maps
+from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.group_maps import GroupMaps, GroupNetworkPass, fuse_sources
-from seedbed.inference.precision import note_emulation
+from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.methods.group_wsss.partners import GroupIndex
-from seedbed.models.weights import network_on
+from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
@@ -68,10 +69,10 @@ def attention_maps(
 ) -> GroupMaps:
     """The maps of `settings.source`: accumulated while training, of a separate pass, or both."""
     network_pass = None
-    note_emulation(device, settings.precision)
+    warn_slow_bfloat16(device, settings.precision)
     if settings.source != "accumulated":
         network_pass = GroupNetworkPass(
-            network_on(weights, device, "group"),
+            load_network_cached(weights, device, "group"),
             device,
             GroupIndex([entry.labels for entry in entries], draws=None),
             group_size=group_size,

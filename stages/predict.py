@@ -9,12 +9,13 @@ import torch
 
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import shard_of, write_maps
+from seedbed.data.lists import shard_of
+from seedbed.formats.maps import write_maps
 from seedbed.inference.multiscale import check_input_sizes
-from seedbed.inference.precision import note_emulation
+from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.inference.probabilities import PredictionOptions, class_probabilities
 from seedbed.models.network import Network
-from seedbed.models.weights import network_on
+from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.pools import device_map
 from stages.command import Data, Device, Split, Workers, run_stage
@@ -37,8 +38,9 @@ def predict(
     """Write, for each image, the probabilities of the classes that reach 0.05 at some pixel."""
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
-    model = network_on(weights, place, "seg")  # loaded before the workers fork: they share it
-    note_emulation(place, settings.precision)
+    # Loaded before the workers fork, so that they share it.
+    model = load_network_cached(weights, place, "seg")
+    warn_slow_bfloat16(place, settings.precision)
     options = PredictionOptions(**settings.model_dump())
     check_input_sizes(entries, model, options)
     work = partial(probabilities, model=model, options=options, device=place)

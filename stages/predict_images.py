@@ -17,7 +17,7 @@ from seedbed.formats.masks import write_mask
 from seedbed.formats.overlay import OverlayRows, write_overlay
 from seedbed.formats.pictures import TooManyPixelsError
 from seedbed.inference.onnx_export import export_onnx
-from seedbed.inference.precision import note_emulation
+from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.inference.probabilities import PredictionOptions
 from seedbed.inference.segmentation import Segmenter
 from seedbed.inference.tiles import ALIGNMENT, Tiling
@@ -30,7 +30,7 @@ from seedbed.runtime.pools import device_map
 from stages.command import Device, Workers, run_stage
 from stages.settings import PredictImagesSettings
 
-LEAST_TILE = 64
+MIN_TILE = 64
 
 
 def predict_images(
@@ -64,7 +64,7 @@ def predict_images(
     photos = photos_in(images, skip=out)
     print(*photos.notes, sep="\n", end="\n" if photos.notes else "")
     place = pick_device(device)
-    note_emulation(place, settings.precision)
+    warn_slow_bfloat16(place, settings.precision)
     predictor = Predictor(
         Segmenter(
             model=model.to(place),
@@ -216,9 +216,9 @@ def check_tiling(
     """
     if tile is None:
         return None
-    if tile < LEAST_TILE or not 0 <= overlap <= tile // 2:
+    if tile < MIN_TILE or not 0 <= overlap <= tile // 2:
         raise UserError(
-            f"--tile {tile} --overlap {overlap}: give tiles of {LEAST_TILE} pixels or more, and an "
+            f"--tile {tile} --overlap {overlap}: give tiles of {MIN_TILE} pixels or more, and an "
             "overlap of at most half of that"
         )
     if settings.size is not None:

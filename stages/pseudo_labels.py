@@ -11,8 +11,9 @@ from seedbed.crf import resolve_backend
 from seedbed.data.given_masks import export_source_masks, mask_folder, read_given_masks
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, fractions, write_maps
-from seedbed.formats.masks import VOID
+from seedbed.formats.levels import fractions
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.palette import VOID
 from seedbed.formats.tables import write_tsv
 from seedbed.inference.refine import crf_labels
 from seedbed.methods.group_wsss.pseudo_labels import saliency_guided

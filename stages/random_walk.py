@@ -9,11 +9,12 @@ import torch
 
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import Maps, shard_of, write_maps
-from seedbed.inference.precision import autocast, note_emulation
+from seedbed.data.lists import shard_of
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.inference.precision import autocast, warn_slow_bfloat16
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk
-from seedbed.models.weights import network_on
+from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.pools import ordered_map
 from stages.command import Data, Device, Workers, run_stage
@@ -35,7 +36,7 @@ def random_walk(
     """Write the scores of background and of each image's own classes."""
     entries = shard_of(Index.load(index).split("train"), shard)
     place = pick_device(device)
-    note_emulation(place, settings.precision)
+    warn_slow_bfloat16(place, settings.precision)
     work = partial(
         walk_image, cams=Maps(cams), weights=weights, data=data, settings=settings, device=place
     )
@@ -58,7 +59,7 @@ def walk_image(
     """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
     if not entry.labels:
         return np.ones((1, entry.height, entry.width), dtype=np.float16)
-    model = network_on(weights, device, "affinity")
+    model = load_network_cached(weights, device, "affinity")
     image = torch.from_numpy(read_entry(data, entry)).to(device).permute(2, 0, 1)[None]
     with autocast(device, settings.precision):
         affinities = model.affinities(

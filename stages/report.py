@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from seedbed.data.index import SPLITS, ImageEntry, Index
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import read_tsv, write_text
 from seedbed.report.charts import LineChart, line_chart
 from seedbed.report.columns import mask_columns, picture_columns

@@ -10,8 +10,10 @@ import numpy as np
 from seedbed.data.file_names import IMAGES, MASKS, MatchedFolder
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
+from seedbed.data.lists import shard_of
 from seedbed.formats.grey import read_grey
-from seedbed.formats.maps import quantise, shard_of, write_maps
+from seedbed.formats.levels import quantise
+from seedbed.formats.maps import write_maps
 from seedbed.inference.learned_saliency import learned_saliency
 from seedbed.methods.saliency import saliency as compute_saliency
 from seedbed.runtime.errors import UserError

@@ -18,7 +18,7 @@ from seedbed.data.given_masks import (
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.formats.tables import write_tsv
 from seedbed.methods.spsm.masks import Proposal, select_images
 from seedbed.methods.spsm.pixels import PixelThresholds, initial_proposal, refined_proposal

@@ -173,7 +173,7 @@ def devkit_paths(data_set):
 def devkit_lists(data_set):
     """The lists of a VOC devkit, and SBD's where train_aug is made of them.
 
-    Only those of a made-up data set need not be there yet.
+    Only those of a synthetic data set need not be there yet.
     """
     names = [data_set.train_list, data_set.val_list, *filter(None, [data_set.test_list])]
     if DRAWING and not is_mini(data_set):

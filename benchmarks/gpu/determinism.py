@@ -18,7 +18,7 @@ from benchmarks.gpu.trainings import (
     Training,
     make,
 )
-from seedbed.training.determinism import be_deterministic
+from seedbed.training.determinism import set_deterministic
 
 STEPS = 3
 
@@ -36,7 +36,7 @@ def trained(case: Case, setup: Setup) -> tuple[Training, list[Tensor]]:
 
 def twice(setup: Setup, *, case: Case) -> Outcome:
     """Two trainings with deterministic algorithms, and the time of a step with and without."""
-    be_deterministic(True)
+    set_deterministic(True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         _, first = trained(case, setup)
@@ -47,7 +47,7 @@ def twice(setup: Setup, *, case: Case) -> Outcome:
     named = {str(w.message).split(" does not have")[0] for w in caught}
     named = {name for name in named if len(name) < 80}
     slow = 1000 * setup.seconds(training.step, 5, 1)
-    be_deterministic(False)
+    set_deterministic(False)
     fast = 1000 * setup.seconds(training.step, 5, 2)
     text = f"{differing} of {len(first)} tensors differ; {slow:.1f} ms a step, else {fast:.1f} ms"
     if named:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from benchmarks.gpu.rows import Outcome, Row, Setup, relative_difference
 from benchmarks.gpu.trainings import RESNET38, RESNET101, Case, make, optimisation
 from seedbed.training.checkpoint import Checkpoint
-from seedbed.training.determinism import be_deterministic
+from seedbed.training.determinism import set_deterministic
 from seedbed.training.loop import train
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.samples import Batch
@@ -23,7 +23,7 @@ WITHOUT_MEMORY = Case("masks", "vgg16_largefov", 321, 16, ("squeezenet1_0_seg", 
 
 def step(setup: Setup, *, case: Case) -> Outcome:
     """Time of a step and the most memory that its tensors took."""
-    be_deterministic(False)
+    set_deterministic(False)
     training = make(case, setup)
     seconds = setup.seconds(training.step, 5, 2)
     if setup.device.type != "cuda":
@@ -76,7 +76,7 @@ def peak_bytes(setup: Setup, accumulation: int) -> int:
 
 def out_of_memory(setup: Setup) -> Outcome:
     """A training with room for half a batch against one that was told to halve it."""
-    be_deterministic(True)
+    set_deterministic(True)
     objective = MaskObjective("half_pixel")
     if setup.device.type == "cuda":
         whole, half = (peak_bytes(setup, parts) for parts in (1, 2))

@@ -7,7 +7,7 @@ from benchmarks.gpu.rows import Outcome, Row, Setup
 from benchmarks.gpu.trainings import DSRG, Training, make
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss
-from seedbed.training.determinism import be_deterministic
+from seedbed.training.determinism import set_deterministic
 
 SHARE = 0.15
 
@@ -44,7 +44,7 @@ class Parts:
 
 def shares(setup: Setup) -> Outcome:
     """Milliseconds of the step, of the network alone and of the other parts."""
-    be_deterministic(False)
+    set_deterministic(False)
     training = make(DSRG, setup)
     parts = Parts(training)
     calls = {

@@ -41,10 +41,9 @@ def dense_crf(
     position and colour, each normalised symmetrically: D^-1/2 K D^-1/2, where the diagonal matrix D
     holds K's row sums. This is pydensecrf's default.
 
-    The kernels are approximated on a lattice (Adams et al. 2010) that does not treat all channels
-    alike: another order of the same channels changes some labels. All backends keep the order that
-    is given, as pydensecrf does. Seedbed gives RGB at full size, as the test scripts of DSRG, and
-    BGR in DSRG's training, as both of its programs.
+    The kernels are approximated on a lattice (Adams et al. 2010), which treats the image's channels
+    differently, so permuting them (RGB or BGR) changes some labels. No backend reorders them. For
+    published results: RGB at full size (DSRG's test scripts), BGR on DSRG's training grid.
 
     Args:
         image: uint8 (H, W, 3), RGB by convention, or a list of images.
@@ -64,8 +63,8 @@ def dense_crf(
 
     Raises:
         ValueError: an unknown, missing or out-of-range parameter, or a stride for `pydensecrf`,
-            which has none; a wrong shape; an image that is
-            not uint8; an energy that is not finite; a standard deviation too small for the image.
+            which has none; a wrong shape; an image that is not uint8; an energy that is not finite;
+            a standard deviation too small for the image.
         UserError: the C++ module is asked for and missing, or was built from other sources.
 
     """
@@ -76,7 +75,8 @@ def dense_crf(
     if not isinstance(unary, list | tuple) or len(unary) != len(image):
         raise ValueError(f"unary must be a list of {len(image)}, one for each image")
     jobs = [(*pair, parameters, backend) for pair in zip(image, unary, strict=True)]
-    return map_images(_posterior, jobs, resolve_backend(backend))
+    device = unary[0].device if unary and isinstance(unary[0], torch.Tensor) else None
+    return map_images(_posterior, jobs, resolve_backend(backend, device))
 
 
 def _posterior(image: Array, unary: Array, params: CRFParameters, backend: Backend) -> Array:

@@ -9,8 +9,9 @@ from seedbed.crf.inputs import check_inputs, check_shapes, to_numpy
 from seedbed.crf.meanfield import mean_field
 from seedbed.crf.parameters import CRFParameters
 
-# Of a batch whose lattices are of a fixed size on a GPU: 30 grids of 81 × 81. In larger ones most
-# of the possible vertices would be missing, and computing takes longer than waiting.
+# Largest batch, in cells, for which the lattice has a fixed size on a GPU: 30 grids of 81 × 81. In
+# larger ones most possible vertices do not occur, and computing them all takes longer than reading
+# their number back.
 MAX_FIXED_PIXELS = 200_000
 
 
@@ -20,9 +21,9 @@ class DenseCRFGrid:
     Spatial standard deviations are in cells of the grid: the caller divides those of the full
     image by the network's output stride.
 
-    On a GPU a batch of up to 200 000 cells is solved without reading anything back to the host, but
-    for the first one of a shape. For this all channels are computed, absent ones too, and energies
-    that are not finite are no error: the posterior of such a cell, and of those around, is NaN.
+    On a GPU a batch of up to 200 000 cells is solved without reading anything back to the host,
+    except for the first batch of each shape. All channels are then computed, absent ones too, and a
+    non-finite energy is no error: the posterior of that cell and of its neighbourhood is NaN.
 
     Args:
         backend: as in `dense_crf`.

@@ -49,7 +49,8 @@ def check_shapes(image: Array, unary: Array, params: CRFParameters, batch: int =
         raise ValueError(f"image must be uint8, not {image.dtype}")
     size = tuple(image.shape[-3:-1])
     if unary.ndim != image.ndim or unary.shape[-3] == 0 or tuple(unary.shape[-2:]) != size:
-        raise ValueError(f"unary must have the shape (C, *{size}), not {tuple(unary.shape)}")
+        wanted = f"(C, {size[0]}, {size[1]})"
+        raise ValueError(f"unary must have the shape {wanted}, not {tuple(unary.shape)}")
     for kernel, extents in zip(("gaussian", "bilateral"), params.extents(*size), strict=True):
         try:
             vertex_keys(extents, batch)

@@ -87,8 +87,8 @@ class Lattice:
             fixed_size: whether there is a number for every key, distinct or not.
 
         Returns:
-            Where each distinct key begins in `keys`; of the numbers left over, if `fixed_size`, the
-            number of keys.
+            Start of each distinct key in `keys`, int64. With `fixed_size` there are len(keys)
+            entries; unused ones hold len(keys).
 
         """
         first = torch.ones_like(keys, dtype=torch.bool)
@@ -280,7 +280,10 @@ def neighbours(keys: Tensor, step: int) -> Tensor:
 
 
 def bag_offsets(weights: Tensor) -> Tensor:
-    """Where the rows of weights (B, K) begin when flattened: `weighted_sums` takes them often."""
+    """Start of each row of weights (B, K) in the flattened array, int32 (B,).
+
+    These are the `offsets` of `weighted_sums`.
+    """
     count, width = weights.shape
     return torch.arange(0, count * width, width, dtype=torch.int32, device=weights.device)
 

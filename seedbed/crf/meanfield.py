@@ -29,8 +29,9 @@ def mean_field(
         images: uint8 (N, H, W, 3).
         unary: energies float32 (N, C, H, W); a channel of +inf takes no part.
         params: kernels and number of iterations.
-        asynchronous: whether the host must not wait for the device, as inside a training step; the
-            lattices are then of a fixed size, see `Lattice`. But for the first batch of a shape.
+        asynchronous: avoid every synchronisation with the device, as inside a training step; the
+            lattices then have a fixed size (see `Lattice`). The first batch of each shape still
+            synchronises.
 
     """
     batch, channels, height, width = unary.shape

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from seedbed.data.file_names import image_id_of
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.text import compose
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.runtime.errors import UserError
 
 BACKGROUND_NAMES = ("_background_", "background")

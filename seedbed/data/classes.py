@@ -13,7 +13,7 @@ import numpy as np
 
 from seedbed.data.text import is_printable
 from seedbed.formats.mask_coding import MaskCoding, MaskReader
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.runtime.errors import UserError
 
 WHOLE_NUMBER = re.compile("[0-9]{1,9}")

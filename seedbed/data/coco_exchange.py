@@ -12,7 +12,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.data.layouts.coco_file import read_instances
 from seedbed.data.layouts.coco_images import AnnotatedImage
 from seedbed.data.layouts.coco_masks import draw_mask
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.runtime.errors import UserError
 
 

@@ -16,7 +16,8 @@ from seedbed.data.source import check_size, threaded_map
 from seedbed.data.text import count_with_examples
 from seedbed.formats.maps import Maps
 from seedbed.formats.mask_coding import MaskCoding, MaskForm
-from seedbed.formats.masks import VOC_PALETTE, save_mask, save_values
+from seedbed.formats.masks import save_mask, save_values
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress

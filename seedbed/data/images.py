@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.pictures import FORMATS, open_picture, remedy_of
@@ -144,7 +145,7 @@ def refuse_deep_planes(image: Image.Image, path: Path) -> None:
     """Raise UserError for a TIFF of planes of 16 bits, whose bytes Pillow takes for pixels of 8."""
     if image.mode not in ("RGB", "RGBA", "CMYK") or is_deep(raw_mode(image)):
         return
-    bits = image.tag_v2.get(258, 8) if getattr(image, "format", None) == "TIFF" else 8
+    bits = image.tag_v2.get(Tag.BitsPerSample, 8) if getattr(image, "format", None) == "TIFF" else 8
     if max(bits if isinstance(bits, tuple) else (bits,)) > 8:
         raise UserError(
             f"image {path} stores the planes of its 16-bit colours apart: save it with interleaved "

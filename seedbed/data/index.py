@@ -10,12 +10,12 @@ import numpy as np
 
 from seedbed.data.classes import ClassInfo, ClassTable
 from seedbed.formats.mask_coding import MaskCoding
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
-SHUFFLED = ", shuffled"  # ends the source of labels that were dealt anew at random
+SHUFFLED = ", shuffled"  # suffix of `label_source` when the labels were permuted
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 

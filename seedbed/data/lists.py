@@ -1,13 +1,16 @@
-"""Lists of images, as VOC and DSRG have them."""
+"""Lists of images, as VOC and DSRG have them, and shards of a list."""
 
 import re
 from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from seedbed.data.file_names import image_id_of
 from seedbed.data.text import MAX_LENGTH, compose
 from seedbed.runtime.errors import UserError
+
+Item = TypeVar("Item")
 
 SUFFIX = re.compile(r"\.\w{3,5}(?=\s)")
 IMAGE_ID = re.compile(r"(?!\.)[^\s/\\\x00-\x1f\x7f]+")
@@ -93,3 +96,12 @@ def image_numbers(train: Sequence[str], input_list: Path | None) -> dict[str, in
         if image_id not in listed:
             raise UserError(f"train image {image_id} is not in {input_list}: give the whole list")
     return {image_id: listed[image_id] for image_id in train}
+
+
+def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
+    """The items of shard "k-of-n": every n-th one, starting with the k-th (k counts from 1)."""
+    match = re.fullmatch(r"([0-9]+)-of-([0-9]+)", shard)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count:
+        raise UserError(f"shard {shard!r} is none: write it as 3-of-16, from 1-of-16 to 16-of-16")
+    return list(items[number - 1 :: count])

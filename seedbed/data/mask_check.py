@@ -6,7 +6,7 @@ from itertools import groupby
 from seedbed.data.text import count_with_examples
 from seedbed.formats.mask_coding import BLACK, VOC_IDS, MaskForm
 from seedbed.formats.mask_files import Colour
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 MAX_SHOWN = 12  # values or colours in a line
 WORDS = {"grey": "values", "palette": "indices", "RGB": "colours"}
@@ -33,7 +33,7 @@ def mask_notes(forms: Iterable[MaskForm]) -> list[str]:
     """Remarks on masks that are read in an unusual way or may be wrong."""
     return count_with_examples(
         "palette masks are read by their colours, which stand at other indices",
-        (form.path.name for form in forms if form.moved),
+        (form.path.name for form in forms if form.read_by_colour),
     )
 
 
@@ -74,7 +74,7 @@ def palettes_that_differ(forms: Iterable[MaskForm]) -> list[str]:
 def palettes_read_in_two_ways(forms: Iterable[MaskForm]) -> list[str]:
     """A problem if colours decide in one palette of a folder, and only indices can in another."""
     for same in of_each_folder(forms):
-        by_colour = next((form for form in same if form.moved), None)
+        by_colour = next((form for form in same if form.read_by_colour), None)
         by_index = next((form for form in same if form.by_index and _has_own_colours(form)), None)
         if by_colour and by_index:
             return [

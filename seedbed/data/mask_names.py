@@ -9,7 +9,7 @@ from seedbed.data.lists import read_lines
 from seedbed.data.text import count_with_examples, plain_name
 from seedbed.formats.mask_coding import MaskCoding
 from seedbed.formats.mask_files import Colour
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.runtime.errors import UserError
 
 ENTRY = re.compile(r"(.+?)\s*:\s*(\d{1,3})\s*,\s*(\d{1,3})\s*,\s*(\d{1,3})\s*(:.*)?")

@@ -7,7 +7,7 @@ from pathlib import Path
 from seedbed.data.mask_check import listed, of_each_folder
 from seedbed.data.renumbering import Ids, find_renumbering
 from seedbed.formats.mask_coding import MaskForm
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 FEW = 3  # masks that do not fit by chance
 BY_CHANCE = 4  # of so many misfits a renumbering may leave one
@@ -64,11 +64,11 @@ def colours_that_misfit(
 
     See `misnumbered` for the arguments.
     """
-    moved = {i: form for i, form in forms.items() if form.moved}
+    by_colour = {i: form for i, form in forms.items() if form.read_by_colour}
     pairs = [
         (colours, indices, colours.misfits(classes) - indices.misfits(classes))
         for colours, indices in zip(
-            _labelled(moved, labels), _labelled(moved, labels, by_index=True), strict=True
+            _labelled(by_colour, labels), _labelled(by_colour, labels, by_index=True), strict=True
         )
     ]
     if sum(worse for _, _, worse in pairs) <= 0:

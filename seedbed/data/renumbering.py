@@ -1,4 +1,4 @@
-"""What number each class would have to have in masks that do not fit the labels of their images."""
+"""Find the renumbering of classes under which masks best fit their images' labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -24,7 +24,7 @@ from seedbed.runtime.errors import UserError
 
 BATCH = 256  # images whose masks are in memory at once
 OnProblem = Callable[[str], None]
-Decoded = tuple[ImageEntry, np.ndarray | None]
+EntryAndMask = tuple[ImageEntry, np.ndarray | None]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -111,7 +111,7 @@ def check_masks(source: Source, on_problem: OnProblem) -> None:
 
 def decode_all(
     source: Source, data: Path, workers: int, on_problem: OnProblem
-) -> Iterator[Decoded]:
+) -> Iterator[EntryAndMask]:
     """Decode all images and masks in order, with `workers` threads (decoders release the GIL)."""
     for result in threaded_map(partial(_try_decode, source, data), list(source.splits), workers):
         if isinstance(result, UserError):
@@ -129,14 +129,14 @@ def threaded_map(
             yield from pool.map(function, items[start : start + BATCH])
 
 
-def _try_decode(source: Source, data: Path, image_id: str) -> Decoded | UserError:
+def _try_decode(source: Source, data: Path, image_id: str) -> EntryAndMask | UserError:
     try:
         return decode(source, data, image_id)
     except UserError as error:
         return error
 
 
-def decode(source: Source, data: Path, image_id: str) -> Decoded:
+def decode(source: Source, data: Path, image_id: str) -> EntryAndMask:
     """Decode an image and its mask.
 
     An image without labels gets the classes of its mask.

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -13,9 +12,9 @@ from seedbed.data.classes import VOC_CLASSES, ClassTable
 from seedbed.data.images import read_image
 from seedbed.data.layouts.devkit import Devkit
 from seedbed.data.layouts.voc import read_annotation, read_sbd_mask
+from seedbed.data.layouts.voc_writer import VocObject, write_annotation, write_list
 from seedbed.data.source import check_size
 from seedbed.formats.masks import read_mask, save_mask
-from seedbed.formats.tables import write_text
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 
@@ -76,8 +75,7 @@ def write_subset(
         (folder / name).mkdir(parents=True)
     for split, name in (("train", "train_aug"), ("val", "val")):
         ids = [original.id for original in originals if original.split == split]
-        listing = folder / "ImageSets" / "Segmentation" / f"{name}.txt"
-        write_text(listing, "".join(f"{image_id}\n" for image_id in ids))
+        write_list(folder / "ImageSets" / "Segmentation" / f"{name}.txt", ids)
     work = partial(write_image, folder=folder, table=table, side=side)
     return sum(ordered_map(work, originals, workers))
 
@@ -99,7 +97,8 @@ def write_image(original: Original, *, folder: Path, table: ClassTable, side: in
     photo.save(folder / "JPEGImages" / f"{original.id}.jpg", quality=QUALITY)
     small = Image.fromarray(kept).resize(size, Image.Resampling.NEAREST)
     save_mask(folder / MASKS[original.split] / f"{original.id}.png", np.asarray(small))
-    write_text(folder / "Annotations" / f"{original.id}.xml", annotation(original.id, size, wanted))
+    path = folder / "Annotations" / f"{original.id}.xml"
+    write_annotation(path, size, map(VocObject, wanted))
     return len(wanted) < len(names) or not np.array_equal(kept, mask)
 
 
@@ -112,18 +111,3 @@ def reduced(width: int, height: int, side: int) -> tuple[int, int]:
     """Width and height of an image whose longer side has become `side`; the other is rounded."""
     longer = max(width, height)
     return tuple(max(1, round(length * side / longer)) for length in (width, height))
-
-
-def annotation(image_id: str, size: tuple[int, int], names: Sequence[str]) -> str:
-    """VOC's XML of an image, with its size (width, height) and classes but without boxes."""
-    root = ElementTree.Element("annotation")
-    ElementTree.SubElement(root, "folder").text = "VOC2012"
-    ElementTree.SubElement(root, "filename").text = f"{image_id}.jpg"
-    sizes = ElementTree.SubElement(root, "size")
-    for key, value in zip(("width", "height", "depth"), (*size, 3), strict=True):
-        ElementTree.SubElement(sizes, key).text = str(value)
-    for name in names:
-        found = ElementTree.SubElement(root, "object")
-        ElementTree.SubElement(found, "name").text = name
-    ElementTree.indent(root, "\t")
-    return ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -12,8 +12,9 @@ from skimage.transform import resize
 from seedbed.data.index import ImageEntry
 from seedbed.evaluation.chain import REFINED, ChainFiles, Step, pseudo_label_steps, round_steps
 from seedbed.evaluation.common_crf import CommonCRF
-from seedbed.formats.maps import Maps, fractions
-from seedbed.formats.masks import VOID
+from seedbed.formats.levels import fractions
+from seedbed.formats.maps import Maps
+from seedbed.formats.palette import VOID
 from seedbed.methods.psa.pseudo_labels import argmax_labels
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from seedbed.evaluation.metrics import ConfusionMatrix
-from seedbed.formats.maps import fractions
-from seedbed.formats.masks import VOID
+from seedbed.formats.levels import fractions
+from seedbed.formats.palette import VOID
 
 
 def background_curve(

@@ -10,7 +10,7 @@ import numpy as np
 from seedbed.crf import dense_crf, unary_from_probabilities
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 VARIANTS = ("voc", "dsrg", "psa", "seam", "tf")
 

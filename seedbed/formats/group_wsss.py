@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from seedbed.formats.grey import read_grey
-from seedbed.formats.maps import quantise
+from seedbed.formats.levels import quantise
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 

@@ -1,11 +1,10 @@
-"""HDF5 map files, in which stages pass on arrays of many images, and shards of image lists."""
+"""HDF5 map files: arrays of many images, by image id."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
@@ -14,7 +13,6 @@ from seedbed.formats.hdf5_sink import Hdf5Sink
 from seedbed.runtime.atomic import atomic
 from seedbed.runtime.errors import UserError
 
-Item = TypeVar("Item")
 MAX_OPEN_FILES = 32  # of one Maps: each takes 0.5 MB, and a process may have 1024 files open
 # What h5py raises for a damaged file.
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
@@ -181,8 +179,8 @@ class Maps(Mapping[str, np.ndarray]):
     def levels(self, image_id: str) -> np.ndarray:
         """A map in [0, 1] that is stored in 8 bits, as its levels: uint8, 255 = 1.
 
-        What compares a map with thresholds takes levels (see `fractions`), because float32 decides
-        ties by rounding errors.
+        What compares a map with thresholds takes levels (see `formats.levels`), because float32
+        decides ties by rounding errors.
 
         Raises:
             UserError: if the map is stored otherwise.
@@ -226,27 +224,3 @@ def _open_maps(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         raise UserError(f"cannot read the maps {path}: {error}; remake it") from error
-
-
-def quantise(fractions: np.ndarray) -> np.ndarray:
-    """Floats in [0, 1] → uint8: round(255 x)."""
-    return np.rint(np.asarray(fractions) * 255).astype(np.uint8)
-
-
-def fractions(maps: np.ndarray) -> np.ndarray:
-    """Maps in [0, 1] of either form as floats: uint8 levels → level / 255, float64; else unchanged.
-
-    A comparison of the result with a threshold is exact, ties included: quotient and threshold are
-    both the float64 nearest to their value, and 51 / 255 equals 0.2. As float32, 51 / 255 is
-    greater than the float64 0.2.
-    """
-    return maps / np.float64(255) if maps.dtype == np.uint8 else maps
-
-
-def shard_of(items: Sequence[Item], shard: str) -> list[Item]:
-    """The items of shard "k-of-n": every n-th one, starting with the k-th (k counts from 1)."""
-    match = re.fullmatch(r"([0-9]+)-of-([0-9]+)", shard)
-    number, count = map(int, match.groups()) if match else (0, 0)
-    if not 1 <= number <= count:
-        raise UserError(f"shard {shard!r} is none: write it as 3-of-16, from 1-of-16 to 16-of-16")
-    return list(items[number - 1 :: count])

@@ -87,7 +87,8 @@ class MaskForm:
         colours: the colour of each value that occurs; values are ascending.
         ids: the class id of each value that occurs.
         by_index: whether the indices of a palette decided, without a user's coding.
-        moved: whether the colours of a palette decided, as they stand at other indices.
+        read_by_colour: whether ids come from the palette's colours, because VOC's colours, or grey
+            levels, stand at other indices.
 
     """
 
@@ -96,7 +97,7 @@ class MaskForm:
     colours: Mapping[int, Colour]
     ids: Mapping[int, int]
     by_index: bool = False
-    moved: bool = False
+    read_by_colour: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,9 @@ class MaskReader:
         if known.issuperset(by_colour.values()):
             ids = {i: by_colour[i] for i in colours}
             moved = any(k != i for i, k in ids.items())
-            return MaskForm(file.path, file.kind, colours, ids, by_index=not moved, moved=moved)
+            return MaskForm(
+                file.path, file.kind, colours, ids, by_index=not moved, read_by_colour=moved
+            )
         if _are_levels(colours):
             return self._of_grey_palette(file, colours, known)
         elsewhere = [i for i, k in by_colour.items() if k != i and k in known]
@@ -189,7 +192,7 @@ class MaskReader:
         if not set(levels.values()) <= known:
             return by_index
         if not set(colours) <= known:
-            return MaskForm(file.path, file.kind, colours, levels, moved=True)
+            return MaskForm(file.path, file.kind, colours, levels, read_by_colour=True)
         if any(level != i for i, level in levels.items()):
             raise UserError(
                 f"mask {file.path} has the levels {sorted(levels.values())} at the indices "

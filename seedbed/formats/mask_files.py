@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
 from seedbed.formats.pictures import open_picture, remedy_of
 from seedbed.formats.upright import upright
@@ -15,7 +16,6 @@ LOSSY = ("JPEG", "WEBP")  # opened only to say why they cannot be used
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".webp")
 MAX_VALUE = 65535
 GREY_DEPTHS = {"1": 1, "L": 8}  # bits per pixel of Pillow's modes
-BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 Colour = tuple[int, int, int]
 
@@ -95,7 +95,7 @@ def _grey_depth(picture: Image.Image, path: Path) -> int:
         with path.open("rb") as file:
             return file.read(25)[24]  # of the header IHDR, which comes first
     if picture.format == "TIFF":
-        return max(picture.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+        return max(picture.tag_v2.get(Tag.BitsPerSample, (1,)))
     return GREY_DEPTHS.get(picture.mode, 8)
 
 

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.pictures import PNG_SIGNATURE
 from seedbed.runtime.atomic import atomic
 

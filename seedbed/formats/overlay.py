@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.atomic import atomic
 
 MAX_SIDE = 4096  # of the overlay of a large image, in pixels

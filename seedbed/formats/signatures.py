@@ -14,6 +14,8 @@ class Kind(NamedTuple):
 
 HEIC = Kind("HEIC", f"{CONVERT} (a phone's setting 'most compatible' takes JPEGs)")
 HTML = Kind("a page of HTML", "download the picture itself")
+GIT_LFS = Kind("a pointer of Git LFS", "run git lfs pull")
+GZIP = Kind("a gzip archive", "unpack it")
 # First bytes by kind; those of the formats that Pillow reads for us are here for the stages that
 # read only some of them.
 SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
@@ -37,7 +39,7 @@ SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
     (b"IIU\x00", Kind("a camera's raw file", CONVERT)),
     (b"%PDF", Kind("a PDF", "export its page as PNG")),
     (b"PK\x03\x04", Kind("a zip archive", "unpack it")),
-    (b"\x1f\x8b", Kind("a gzip archive", "unpack it")),
+    (b"\x1f\x8b", GZIP),
     (b"7z\xbc\xaf", Kind("a 7z archive", "unpack it")),
     (b"Rar!", Kind("a rar archive", "unpack it")),
     (b"\x93NUMPY", Kind("a NumPy array", "save it as PNG")),
@@ -45,7 +47,7 @@ SIGNATURES: tuple[tuple[bytes, Kind], ...] = (
         b"\x00\x05\x16\x07",
         Kind("macOS' companion of a file", "give the file itself"),
     ),
-    (b"version https://git-lfs", Kind("a pointer of Git LFS", "run git lfs pull")),
+    (b"version https://git-lfs", GIT_LFS),
     (b"<svg", Kind("SVG", "export it as PNG")),
     (b"<?xml", Kind("XML", "give the picture itself")),
     (b"<!doctype html", HTML),

@@ -12,18 +12,30 @@ from itertools import product
 from pathlib import Path
 
 from PIL import Image, TiffImagePlugin
+from PIL.ExifTags import Base as Tag
 
 from seedbed.formats.pictures import MAX_PIXELS, open_stream
 
 ROWS = 64  # of an uncompressed strip that are read at once
-WIDTH, HEIGHT, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 259, 262, 266
-ORIENTATION, STRIP_OFFSETS, ROWS_PER_STRIP, STRIP_COUNTS, PLANES = 274, 273, 278, 279, 284
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
-SAMPLES, BITS = 277, 258
-# Bits and samples per pixel, predictor, palette, kind of samples, tables of JPEG, colours of YCbCr.
-STORAGE = (BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, 292, 317, 320, 338, 339, 347, 529)
-STORAGE += (530, 531, 532)
-NONE, OLD_JPEG, YCBCR = 1, 6, 6  # values of COMPRESSION and PHOTOMETRIC
+# The tags that say how the pixels of a segment are stored.
+STORAGE = (
+    Tag.BitsPerSample,
+    Tag.Compression,
+    Tag.PhotometricInterpretation,
+    Tag.FillOrder,
+    Tag.SamplesPerPixel,
+    Tag.T4Options,
+    Tag.Predictor,
+    Tag.ColorMap,
+    Tag.ExtraSamples,
+    Tag.SampleFormat,
+    Tag.JPEGTables,
+    Tag.YCbCrCoefficients,
+    Tag.YCbCrSubSampling,
+    Tag.YCbCrPositioning,
+    Tag.ReferenceBlackWhite,
+)
+NONE, OLD_JPEG, YCBCR = 1, 6, 6  # values of Compression and PhotometricInterpretation
 
 
 @dataclass(frozen=True)
@@ -69,9 +81,9 @@ class TiffSegments:
         for tag in (tag for tag in STORAGE if tag in tags):
             own.tagtype[tag] = tags.tagtype[tag]
             own[tag] = tags[tag]
-        own[WIDTH], own[HEIGHT] = segment.width, segment.height
-        own[ROWS_PER_STRIP], own[STRIP_OFFSETS] = segment.height, 0
-        own[STRIP_COUNTS] = segment.length
+        own[Tag.ImageWidth], own[Tag.ImageLength] = segment.width, segment.height
+        own[Tag.RowsPerStrip], own[Tag.StripOffsets] = segment.height, 0
+        own[Tag.StripByteCounts] = segment.length
         content = self._bytes[segment.offset : segment.offset + segment.length]
         byteorder = "little" if order == b"II" else "big"
         head = order + (42).to_bytes(2, byteorder) + (8).to_bytes(4, byteorder)
@@ -89,10 +101,10 @@ def open_segments(path: Path, *, max_pixels: int) -> TiffSegments | None:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     picture = open_stream(content, ["TIFF"], max_pixels=max_pixels)
     tags = picture.tag_v2
-    apart = tags.get(PLANES, 1) != 1 and tags.get(SAMPLES, 1) > 1
-    if apart or tags.get(ORIENTATION, 1) != 1 or tags.get(COMPRESSION, NONE) == OLD_JPEG:
+    apart = tags.get(Tag.PlanarConfiguration, 1) != 1 and tags.get(Tag.SamplesPerPixel, 1) > 1
+    if apart or tags.get(Tag.Orientation, 1) != 1 or tags.get(Tag.Compression, NONE) == OLD_JPEG:
         return None
-    size = (tags[HEIGHT], tags[WIDTH])
+    size = (tags[Tag.ImageLength], tags[Tag.ImageWidth])
     segments = tuple(_segments_of(tags, size))
     if any(segment.height * segment.width > MAX_PIXELS for segment in segments):
         return None
@@ -104,13 +116,13 @@ def _segments_of(
 ) -> Iterator[Segment]:
     """All segments; ValueError if there are fewer than the size needs."""
     height, width = size
-    tiled = TILE_OFFSETS in tags
+    tiled = Tag.TileOffsets in tags
     if tiled:
-        rows, columns = tags[TILE_HEIGHT], tags[TILE_WIDTH]
-        offsets, lengths = tags[TILE_OFFSETS], tags[TILE_COUNTS]
+        rows, columns = tags[Tag.TileLength], tags[Tag.TileWidth]
+        offsets, lengths = tags[Tag.TileOffsets], tags[Tag.TileByteCounts]
     else:
-        rows, columns = min(tags.get(ROWS_PER_STRIP, height), height), width
-        offsets, lengths = tags[STRIP_OFFSETS], tags[STRIP_COUNTS]
+        rows, columns = min(tags.get(Tag.RowsPerStrip, height), height), width
+        offsets, lengths = tags[Tag.StripOffsets], tags[Tag.StripByteCounts]
     offsets, lengths = _tuple(offsets), _tuple(lengths)
     tops, lefts = range(0, height, rows), range(0, width, columns)
     if not len(tops) * len(lefts) == len(offsets) == len(lengths):
@@ -122,10 +134,14 @@ def _segments_of(
 
 def _cut(strip: Segment, tags: TiffImagePlugin.ImageFileDirectory_v2) -> Iterator[Segment]:
     """An uncompressed strip, which may be the whole picture, in parts of a few rows."""
-    if tags.get(COMPRESSION, NONE) != NONE or tags.get(PHOTOMETRIC) == YCBCR or not strip.length:
+    compressed = tags.get(Tag.Compression, NONE) != NONE
+    if compressed or tags.get(Tag.PhotometricInterpretation) == YCBCR or not strip.length:
         yield strip
         return
-    bits = sum(_tuple(tags.get(BITS, 1))) * (tags.get(SAMPLES, 1) if BITS not in tags else 1)
+    if Tag.BitsPerSample in tags:
+        bits = sum(_tuple(tags[Tag.BitsPerSample]))
+    else:  # one a sample
+        bits = tags.get(Tag.SamplesPerPixel, 1)
     row_bytes = (strip.width * bits + 7) // 8
     for first in range(0, strip.height, ROWS):
         rows = min(ROWS, strip.height - first)

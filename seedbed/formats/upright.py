@@ -5,9 +5,9 @@ import warnings
 
 import numpy as np
 from PIL import Image
+from PIL.ExifTags import Base as Tag
 
-ORIENTATION = 0x0112  # EXIF's tag
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and its value
+WHITE_IS_ZERO = 0  # value of PhotometricInterpretation
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,7 +35,7 @@ def upright(picture: Image.Image) -> Image.Image:
 def orientation_of(picture: Image.Image) -> int | None:
     """EXIF's orientation, 2 to 8; None if there is none, or none that can be read."""
     try:
-        value = re.fullmatch(r"\s*([2-8])[\s\0]*", str(picture.getexif().get(ORIENTATION, "")))
+        value = re.fullmatch(r"\s*([2-8])[\s\0]*", str(picture.getexif().get(Tag.Orientation, "")))
     except Exception:
         return None
     return int(value[1]) if value else None
@@ -48,4 +48,4 @@ def is_inverted(picture: Image.Image) -> bool:
     """
     tags = getattr(picture, "tag_v2", None)
     deep = picture.mode.startswith("I;16")
-    return deep and tags is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    return deep and tags is not None and tags.get(Tag.PhotometricInterpretation) == WHITE_IS_ZERO

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seedbed.data.index import ImageEntry
-from seedbed.formats.maps import quantise
+from seedbed.formats.levels import quantise
 from seedbed.inference.precision import Precision, autocast
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 SIDE = 320  # of the network's input, which the authors resize every image to
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-LEAST_LEVEL = 1e-6  # keeps a black image from a division by 0
+MIN_LEVEL = 1e-6  # keeps a black image from a division by 0
 TOLERANCE = 1e-3  # by which rounding may leave [0, 1]
 
 
@@ -56,7 +56,7 @@ class LearnedSaliency:
 
         """
         x = _resize(Image.fromarray(image), (SIDE, SIDE)).astype(np.float32)
-        x = (x / max(x.max(), LEAST_LEVEL) - MEAN) / STD
+        x = (x / max(x.max(), MIN_LEVEL) - MEAN) / STD
         batch = x.transpose(2, 0, 1)[None].astype(np.float32)
         (found,) = self.session.run([self.output], {self.input: batch})
         self._check(found)

@@ -89,9 +89,9 @@ def check_input_sizes(entries: Sequence[ImageEntry], network: Network, options: 
     """Raise UserError for the first image that is too small for the network at some scale."""
     for entry in entries:
         side = min(min(size) for size in options.input_sizes(entry.height, entry.width))
-        if side < network.least_side:
+        if side < network.min_side:
             raise UserError(
                 f"{entry.path}: shown to the network with {side} pixels a side, which needs "
-                f"{network.least_side}; enlarge the image, take it out of the data or set larger "
+                f"{network.min_side}; enlarge the image, take it out of the data or set larger "
                 "scales"
             )

@@ -2,10 +2,11 @@
 
 import contextlib
 import platform
-import sys
 from typing import Literal
 
 import torch
+
+from seedbed.runtime.errors import warn_once
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -23,14 +24,12 @@ def autocast(
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def note_emulation(device: torch.device, precision: Precision) -> None:
-    """Say that bfloat16 is slow on a device that has no instructions for it."""
+def warn_slow_bfloat16(device: torch.device, precision: Precision) -> None:
+    """Warn that bfloat16 is slow on a device that has no instructions for it."""
     if precision == "bfloat16" and not has_bfloat16(device):
-        print(
+        warn_once(
             f"precision: bfloat16: this {'GPU' if device.type == 'cuda' else 'CPU'} computes it"
-            " without instructions of its own: same results, but slower than float32",
-            file=sys.stderr,
-            flush=True,
+            " without instructions of its own: same results, but slower than float32"
         )
 
 

@@ -20,7 +20,7 @@ from seedbed.methods.regions import Region, size_of, whole_region
 from seedbed.methods.resampling import resize_part
 from seedbed.models.network import Network
 
-LEAST_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
+MIN_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ def class_probabilities(
 
 def found_classes(probabilities: Tensor, keep: Collection[int]) -> tuple[np.ndarray, list[int]]:
     """Of probabilities (C, H, W) those that `class_probabilities` returns, and their class ids."""
-    stored = probabilities.amax((1, 2)) >= LEAST_PROBABILITY
+    stored = probabilities.amax((1, 2)) >= MIN_PROBABILITY
     stored[[0, *keep]] = True
     return probabilities[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
-from seedbed.formats.maps import quantise
+from seedbed.formats.levels import quantise
 
 
 def restrict_to_labels(

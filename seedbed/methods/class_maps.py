@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 
 def stack_class_maps(

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 
 def masked_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class Part:
 
     @property
     def as_slice(self) -> slice:
-        """Of the whole axis."""
+        """The slice of the whole axis."""
         return slice(self.first, self.end)
 
     def within(self, other: "Part") -> slice:
@@ -37,11 +37,14 @@ class Part:
         return slice(self.first - other.first, self.end - other.first)
 
     def source(self, whole: int) -> "Part":
-        """The samples from which these are resized by any method, if the axis had `whole`."""
+        """Samples of the same axis at `whole` samples from which any method computes these.
+
+        They are the matching interval plus the margin of a bicubic kernel, clipped to the axis.
+        """
         if whole == self.whole:
             return self
         ratio = whole / self.whole
-        margin = 2 + math.ceil(2 * max(1.0, ratio))  # a bicubic kernel's, and half a sample
+        margin = 2 + math.ceil(2 * max(1.0, ratio))  # of a bicubic kernel, and half a sample
         first, end = math.floor(self.first * ratio), math.ceil(self.end * ratio)
         return Part(max(0, first - margin), min(whole, end + margin), whole)
 

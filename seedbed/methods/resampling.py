@@ -63,7 +63,9 @@ def resize_image(images: Tensor, size: tuple[int, int], method: str) -> Tensor:
 
 
 def resize_part(maps: Tensor, old: Region, new: Region, method: str) -> Tensor:
-    """Part of a resized map: what `resize` gives there, but for rounding, from a part of the map.
+    """Resize part of a map so that the result equals that part of the whole resized map.
+
+    They are equal up to rounding.
 
     Args:
         maps: (N, C, h, w) floating, rows and columns `old` of whole maps.
@@ -74,11 +76,17 @@ def resize_part(maps: Tensor, old: Region, new: Region, method: str) -> Tensor:
     Returns:
         (N, C, *lengths of the parts of `new`).
 
+    Raises:
+        ValueError: if `method` is none of these.
+
     """
     if old == new:
         return maps
     if all(part.is_whole for part in (*old, *new)):
         return resize(maps, size_of(new), method)
+    if method not in _SOURCES:
+        methods = ", ".join(_SOURCES)
+        raise ValueError(f"method must be one of {methods} for a part of a map, not {method!r}")
     rows = _interpolate(maps.mT.contiguous(), old[1], new[1], method).mT
     return _interpolate(rows.contiguous(), old[0], new[0], method)
 
@@ -125,7 +133,10 @@ def label_pixels(size: int, stride: int, method: str) -> Tensor:
 
 
 def _legacy(maps: Tensor, length: int) -> Tensor:
-    """Interpolate the last dimension but one linearly at i · (old length / `length`)."""
+    """Interpolate the last dimension but one linearly at i · (old length / `length`).
+
+    Positions are float32, as TensorFlow 1 computes them; `_interpolate` uses float64.
+    """
     old = maps.shape[-2]
     source = torch.arange(length, device=maps.device) * (old / length)
     above = source.long()

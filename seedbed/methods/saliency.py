@@ -24,31 +24,22 @@ from skimage.segmentation import slic
 Array = np.ndarray
 
 SLIC_ITERATIONS = 5  # ten take twice as long for nearly the same regions
+COMPACTNESS = 20.0  # of SLIC; higher values give squarer superpixels
+COLOUR_SIGMA = 10.0  # standard deviation of colour similarity, CIELAB units
+SPATIAL_SIGMA = 0.25  # standard deviation of the contrast's spatial weight, fraction of the sides
+BACKGROUND_WEIGHT = 5.0  # of the background term of the cost; the foreground term has 1
+EDGE_RADIUS = 0.015  # radius of the guided filter, fraction of the longer side
 SMOOTHNESS = 0.1  # least weight of the smoothness term between neighbours (Zhu et al.: mu)
 GUIDED_FILTER_EPSILON = 0.01  # variance of grey (0..1) below which the guided filter smooths
-LEAST_RANGE = 1e-6  # a range of values below this is rounding error
+MIN_RANGE = 1e-6  # a range of values below this is rounding error
 
 
-def saliency(
-    image: Array,
-    *,
-    superpixels: int,
-    compactness: float = 20.0,
-    colour_sigma: float = 10.0,
-    spatial_sigma: float = 0.25,
-    background_weight: float = 5.0,
-    edge_radius: float = 0.015,
-) -> Array:
+def saliency(image: Array, *, superpixels: int) -> Array:
     """Saliency map of an image.
 
     Args:
         image: RGB uint8 (H, W, 3), any size.
         superpixels: approximate number of SLIC superpixels, independent of the image's size.
-        compactness: SLIC's compactness; higher values give squarer superpixels.
-        colour_sigma: standard deviation of colour similarity, CIELAB units.
-        spatial_sigma: standard deviation of the contrast's spatial weight, fraction of the sides.
-        background_weight: weight of the background term of the cost; the foreground term has 1.
-        edge_radius: radius of the guided filter, fraction of the longer side.
 
     Returns:
         (H, W) float32 in [0, 1], min-max normalised; all 0 for an image without contrast.
@@ -59,15 +50,15 @@ def saliency(
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ValueError(f"image must be uint8 (H, W, 3), not {image.dtype} {image.shape}")
-    regions = segment(image, superpixels, compactness)
+    regions = segment(image, superpixels, COMPACTNESS)
     colour = cdist(regions.lab, regions.lab)
-    similarity = np.exp(-((colour / colour_sigma) ** 2) / 2)
+    similarity = np.exp(-((colour / COLOUR_SIGMA) ** 2) / 2)
     distance = geodesic_distance(colour, regions.adjacent, regions.border)
-    background = background_probability(distance, regions.border, colour_sigma)
-    contrast = background_contrast(colour, regions.centres, background, spatial_sigma)
+    background = background_probability(distance, regions.border, COLOUR_SIGMA)
+    contrast = background_contrast(colour, regions.centres, background, SPATIAL_SIGMA)
     smoothness = np.where(regions.adjacent, similarity + SMOOTHNESS, 0)
-    values = minimise_cost(_min_max(contrast), background_weight * background, smoothness)
-    pixels = _guided_filter(values[regions.labels], image, edge_radius)
+    values = minimise_cost(_min_max(contrast), BACKGROUND_WEIGHT * background, smoothness)
+    pixels = _guided_filter(values[regions.labels], image, EDGE_RADIUS)
     return _min_max(pixels.clip(values.min(), values.max())).astype(np.float32)
 
 
@@ -176,4 +167,4 @@ def _guided_filter(values: Array, image: Array, radius: float) -> Array:
 
 def _min_max(values: Array) -> Array:
     minimum, span = values.min(), np.ptp(values)
-    return (values - minimum) / span if span > LEAST_RANGE else np.zeros_like(values)
+    return (values - minimum) / span if span > MIN_RANGE else np.zeros_like(values)

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 
-from seedbed.formats.maps import fractions
+from seedbed.formats.levels import fractions
 from seedbed.methods.resampling import resize
 
-# Decimals kept of interpolated values, so that rounding errors (1e-15) decide no tie with a
-# threshold. Interpolated levels that differ from a threshold do so by far more: on 41 × 41 cells,
-# from one of three decimals by 2e-9.
+# Decimals kept of interpolated values. Rounding errors (about 1e-15) must not decide whether a
+# value equals a threshold; on a 41 × 41 grid, interpolated 8-bit values that truly differ from a
+# threshold of three decimals differ by at least 2e-9.
 DECIMALS = 12
 
 Conflict = Literal["fg_over_bg", "bg_over_fg", "smaller_wins", "ignore", "multi_hot"]

@@ -13,7 +13,12 @@ from seedbed.methods.regions import Region
 class Preprocessing:
     """How a network's images are normalised: (levels / scale - mean) / std for each channel.
 
-    With `bgr` the channels are in the order blue, green, red, `mean` and `std` too.
+    Attributes:
+        scale: divides the levels of 0 to 255.
+        mean: one number for each channel, in the order of the network's channels.
+        std: likewise.
+        bgr: whether the network's channels are blue, green, red; else red, green, blue.
+
     """
 
     scale: float
@@ -47,7 +52,7 @@ class Backbone:
         pretrained: whether published weights exist.
         norm: whether a head's new layers use batch normalisation.
         preprocessing: normalisation of images that the weights expect.
-        least_side: smallest side of an image in pixels.
+        min_side: smallest side of an image in pixels.
 
     """
 
@@ -62,7 +67,7 @@ class Backbone:
     pretrained: bool = True
     norm: bool = False
     preprocessing: Preprocessing = IMAGENET
-    least_side: int = 1
+    min_side: int = 1
 
 
 class Network(nn.Module):
@@ -75,7 +80,9 @@ class Network(nn.Module):
         feature_stride: pixels per cell of the backbone's last features.
         feature_scale: factor between the backbone's features and the head's input.
         preprocessing: normalisation of images, see `preprocess`.
-        least_side: smallest side of an image in pixels.
+        mean: its mean, a buffer float32 (3, 1, 1) that no file holds.
+        std: likewise.
+        min_side: smallest side of an image in pixels.
 
     """
 
@@ -85,18 +92,22 @@ class Network(nn.Module):
         self.feature_scale = backbone.scale
         self.stride = self.feature_stride = backbone.stride
         self.preprocessing = backbone.preprocessing
-        self.least_side = backbone.least_side
+        self.min_side = backbone.min_side
         self.new_parts = ("head.",) if backbone.pretrained else ("features.", "head.")
+        # Buffers, because a copy from the host to a GPU in every call would wait for it.
+        for name in ("mean", "std"):
+            values = getattr(backbone.preprocessing, name)
+            buffer = torch.tensor(values, dtype=torch.float32, device="cpu").view(3, 1, 1)
+            self.register_buffer(name, buffer, persistent=False)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """Normalise RGB uint8 images (N, 3, H, W); returns float32 of the same shape.
+        """Normalise RGB uint8 images (N, 3, H, W) on the network's device; returns float32.
 
-        The result is in channels_last memory format, which makes training on a CPU a third faster.
+        The result has the same shape, in channels_last memory format, which makes training on a CPU
+        a third faster.
         """
-        wanted = self.preprocessing
-        mean, std = (_channels(values, images.device) for values in (wanted.mean, wanted.std))
-        ordered = images.flip(1) if wanted.bgr else images
-        scaled = (ordered.float() / wanted.scale - mean) / std
+        ordered = images.flip(1) if self.preprocessing.bgr else images
+        scaled = (ordered.float() / self.preprocessing.scale - self.mean) / self.std
         return scaled.contiguous(memory_format=torch.channels_last)
 
     def extract_features(self, images: Tensor) -> Tensor:
@@ -108,20 +119,21 @@ class Network(nn.Module):
         return side
 
     def grids(self, images: Tensor) -> Sequence[Tensor]:
-        """Maps with the grids that `forward_part` has to know, that of its result first."""
+        """Feature maps (N, C, h, w) of preprocessed images (N, 3, H, W).
+
+        `forward_part` needs the region of each of their grids. The first has the grid of the
+        output.
+        """
         return [self(images)]
 
     def forward_part(self, images: Tensor, grids: Sequence[Region]) -> Tensor:
-        """`forward` of a part of preprocessed images, which begins at a multiple of all strides.
+        """`forward` for a crop of a larger image.
 
         Args:
-            images: (N, 3, h, w), of sides that `input_side` gives.
-            grids: which part of the grids of the whole images belongs to them.
+            images: preprocessed crop (N, 3, h, w) whose first row and column are multiples of all
+                strides.
+            grids: for each map of `grids`, the region of the whole image's map that the crop
+                covers; ignored by networks that interpolate nothing inside.
 
         """
         return self(images)
-
-
-def _channels(values: tuple[float, float, float], device: torch.device) -> Tensor:
-    """Float32 (3, 1, 1), filled on the device: a copy from the host would wait for a GPU."""
-    return torch.stack([torch.full((1, 1), value, device=device) for value in values])

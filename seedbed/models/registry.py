@@ -46,7 +46,7 @@ SMALL_HEADS: dict[Kind, tuple[str, ...]] = {
     "seg": ("dropout", "width", "rate", "skip"),
     "group": GROUP,
 }
-TIMM_STRIDES = (4, 8, 16, 32)  # most networks have but some of them
+TIMM_STRIDES = (4, 8, 16, 32)  # most networks support only some of these
 
 
 def _small(backbone: str, *output_strides: int) -> dict[str, NetworkInfo]:

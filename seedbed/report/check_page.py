@@ -15,8 +15,8 @@ from seedbed.data.classes import ids_in
 from seedbed.data.images import read_entry
 from seedbed.data.index import SPLITS, ImageEntry
 from seedbed.data.source import Source
-from seedbed.formats.masks import VOC_PALETTE, VOID
 from seedbed.formats.overlay import overlay
+from seedbed.formats.palette import VOC_PALETTE, VOID
 from seedbed.formats.tables import write_text
 from seedbed.report.page import render
 from seedbed.report.pictures import downsample, fit_size, resize_nearest

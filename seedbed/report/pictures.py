@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.masks import VOC_PALETTE, VOID
+from seedbed.formats.palette import VOC_PALETTE, VOID
 
 # Ids of an error map, above those of all classes, with colours that colour-blind readers can tell
 # apart (Okabe & Ito 2008).

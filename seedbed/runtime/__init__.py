@@ -1,1 +1,4 @@
-"""How it runs, never what comes out: errors, progress, whole files, GPU locks, worker processes."""
+"""Execution without influence on results.
+
+Errors, progress, atomic files, GPU locks, worker processes.
+"""

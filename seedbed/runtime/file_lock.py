@@ -2,8 +2,8 @@
 
 import errno
 import fcntl
-import functools
-import sys
+
+from seedbed.runtime.errors import warn_once
 
 # How file systems say that they have no locks, as some network disks and FUSE mounts.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -40,9 +40,3 @@ def try_lock(file: int, name: object, *, wait: bool, shared: bool = False) -> bo
             "twice at a time"
         )
     return True
-
-
-@functools.cache  # once in a process
-def warn_once(message: str) -> None:
-    """Print a warning on stderr, each message once."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)

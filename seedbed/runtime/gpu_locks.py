@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from seedbed.runtime.errors import UserError
-from seedbed.runtime.file_lock import try_lock, warn_once
+from seedbed.runtime.errors import UserError, warn_once
+from seedbed.runtime.file_lock import try_lock
 
 # Not tempfile's folder: TMPDIR may differ between jobs, whose locks would then never meet.
 FOLDER = Path("/tmp", f"seedbed-{os.getuid()}")

@@ -27,7 +27,7 @@ def progress(items: Iterable[Item], *, total: int | None = None, done: int = 0) 
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():
-        from tqdm import tqdm  # not needed in logs, nor where it is not installed
+        from tqdm import tqdm  # imported only where it draws
 
         bar = {"mininterval": 0.5, "maxinterval": 1, "dynamic_ncols": True}
         return tqdm(items, desc=name, total=total, initial=done, **bar)

@@ -5,7 +5,7 @@ import os
 import torch
 
 
-def be_deterministic(deterministic: bool) -> None:
+def set_deterministic(deterministic: bool) -> None:
     """Choose reproducible or faster algorithms on CUDA.
 
     On the CPU equal numbers of threads always give equal bytes.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.tables import write_tsv
-from seedbed.inference.precision import Precision, note_emulation
+from seedbed.inference.precision import Precision, warn_slow_bfloat16
 from seedbed.models import build
 from seedbed.models.network import Network
 from seedbed.models.registry import Option, network_info
@@ -17,7 +17,7 @@ from seedbed.models.weights import NewHead, load_weights, read_description, save
 from seedbed.runtime.devices import pick_device
 from seedbed.runtime.errors import UserError
 from seedbed.training.checkpoint import Checkpoint
-from seedbed.training.determinism import be_deterministic
+from seedbed.training.determinism import set_deterministic
 from seedbed.training.loop import train
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.optimisation import Optimisation
@@ -140,12 +140,12 @@ def train_network(
             little memory for the network.
 
     """
-    be_deterministic(execution.deterministic)
+    set_deterministic(execution.deterministic)
     with launched_process_group() as processes, _lock(checkpoint, processes):
         _check_divides(processes, optimisation.batch)
         device = pick_device(execution.device, processes)
         if processes.is_main:
-            note_emulation(device, optimisation.precision)
+            warn_slow_bfloat16(device, optimisation.precision)
         share = _Share(samples, optimisation, processes, regroup, execution.threads, device)
         with _memory_errors_explained():
             rows = train(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.methods.psa.labels import grid_labels
 from seedbed.methods.resampling import label_pixels
 from seedbed.training.warping import Placement

@@ -43,13 +43,16 @@ class RunSettings(Block):
     )
     fetch: Literal["ask", "auto", "never"] = Field(
         "ask",
-        description="what happens if something that can be fetched is missing from data (docs/data.md):"
-        " `auto` fetches it, `ask` ends the run and says how to get it, `never` names the missing file",
+        description="what happens if something that can be fetched is missing from data"
+        " (docs/data.md): `auto` fetches it, `ask` ends the run and says how to get it, `never`"
+        " names the missing file",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="device of the networks; auto: a GPU if there is one"
     )
-    shards: Count = Field(1, description="number of jobs into which each step over the images is split")
+    shards: Count = Field(
+        1, description="number of jobs into which each step over the images is split"
+    )
     compute_threads: Count = Field(2, description="number of CPU threads of a training")
     deterministic: bool = Field(
         True, description="use deterministic CUDA algorithms: the same bytes every time, but slower"

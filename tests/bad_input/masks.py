@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from stages.command import run_stage
 from stages.convert import check
 from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, WIDTH, Bad, case, pixels

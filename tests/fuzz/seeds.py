@@ -20,7 +20,7 @@ from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.cue_pickle import write_cue_pickle
 from seedbed.formats.maps import write_maps
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.psa import write_cam, write_scores
 from tests.support import caffe_writer, mxnet_writer, tensorflow_writer
 from tests.support.protobuf_writer import field

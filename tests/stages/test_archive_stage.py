@@ -8,7 +8,7 @@ from PIL import Image
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import write_maps
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.errors import UserError
 from stages.archive import archive, pack
 

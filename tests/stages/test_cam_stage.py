@@ -98,9 +98,9 @@ def test_options_of_the_multi_scale_inference(
     made, tmp_path, monkeypatch, resampling, flip, precision
 ):
     network = SimpleNamespace(
-        preprocess=lambda images: images, maps=lambda images: images, least_side=1
+        preprocess=lambda images: images, maps=lambda images: images, min_side=1
     )
-    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
+    monkeypatch.setattr(stage, "load_network_cached", lambda weights, device, kind: network)
     shown = []
     monkeypatch.setattr(
         stage,
@@ -122,8 +122,8 @@ def test_options_of_the_multi_scale_inference(
 
 def test_map_resampling_is_passed_on(made, tmp_path, monkeypatch):
     coarse = torch.tensor([[[4.0, 2.0, 0.0, 0.0]], [[0.0, 0.0, 2.0, 4.0]]])
-    network = SimpleNamespace(least_side=1)
-    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
+    network = SimpleNamespace(min_side=1)
+    monkeypatch.setattr(stage, "load_network_cached", lambda weights, device, kind: network)
     monkeypatch.setattr(stage, "multi_scale", lambda network, image, options, device: [coarse])
     for entry in IMAGES:
         Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / entry.path)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from seedbed.data.index import ClassInfo, Index
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.formats.masks import read_mask, write_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import read_tsv
 from seedbed.runtime.errors import UserError
 from stages.convert import convert

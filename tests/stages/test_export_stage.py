@@ -10,7 +10,8 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.grey import read_grey
 from seedbed.formats.group_wsss import read_attention
 from seedbed.formats.maps import write_maps
-from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.formats.masks import read_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.psa import read_cam, read_scores
 from seedbed.runtime.errors import UserError
 from stages.export import export

@@ -165,7 +165,7 @@ def test_its_affinity_labels_and_its_walk_are_background(run, monkeypatch):
     affinity_scores(cams=[cams], output=scores, settings=settings, **run.common("workers", "shard"))
     assert Maps(scores)["none"].tolist() == np.full((2, 1, *SIZE), 255).tolist()
     assert not grid_labels(*torch.from_numpy(Maps(scores).floats("none"))).any()
-    monkeypatch.setattr(walk_stage, "network_on", None)
+    monkeypatch.setattr(walk_stage, "load_network_cached", None)
     common = run.common()["data"]
     options = {"weights": None, "data": common, "settings": RandomWalkSettings(), "device": "cpu"}
     walked = walk_stage.walk_image(NONE, cams=Maps(cams), **options)

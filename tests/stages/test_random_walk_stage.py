@@ -11,9 +11,9 @@ from PIL import Image
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
+from seedbed.methods.psa.pairs import inner_cells, pair_affinities
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, pool_to_grid, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk
-from seedbed.models.heads.affinity import inner_cells, pair_affinities
 from stages import random_walk as stage
 from stages.command import run_stage
 
@@ -45,7 +45,7 @@ class Colours:
 @pytest.fixture
 def colours(monkeypatch):
     network = Colours()
-    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: network)
+    monkeypatch.setattr(stage, "load_network_cached", lambda weights, device, kind: network)
     return network
 
 

@@ -12,7 +12,9 @@ PARTS = [line.split(" | ") for line in ROWS if len(line.split(" | ")) == 5]
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("seedbed/**/*.py")))
 
 
-NOT_REBUILT = PAGE.partition("## Known differences that are not reproduced\n")[2].partition("\n## ")[0]
+NOT_REBUILT = PAGE.partition("## Known differences that are not reproduced\n")[2].partition(
+    "\n## "
+)[0]
 
 
 def test_what_is_not_rebuilt_has_its_recipes_and_its_size():

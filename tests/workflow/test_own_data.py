@@ -1,4 +1,4 @@
-"""The same synthetic scenes as a devkit, as a folder and as COCO's annotations; a run on a folder."""
+"""The same synthetic scenes as a devkit, as a folder and as COCO's files; a run on a folder."""
 
 import csv
 import json

@@ -18,7 +18,8 @@ from seedbed.data.index import Index
 from seedbed.evaluation.metrics import ConfusionMatrix
 from seedbed.formats.cue_pickle import read_cue_pickle
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.formats.masks import read_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import read_tsv
 from seedbed.models.weights.checkpoint import load_network
 from stages.cam import cam

@@ -1,4 +1,4 @@
-# The data set: made up if it is the default one, then brought to one form.
+# The data set: synthetic if it is the default one, then brought to one form.
 
 
 rule mini_dataset:

@@ -97,8 +97,8 @@ INLINE void enclose(const Floats* features, const float* scale, Ints* corner, In
 
 template <int D>
 INLINE void place_pixels(const Settings& s, const Vector<Tile>& tiles, const uint8_t* image,
-                         const double* sigma, const float* scale, const Keys<D>& keys, Vertices& vertices,
-                         Place<D>* places) {
+                         const double* sigma, const float* scale, const Keys<D>& keys,
+                         Vertices& vertices, Place<D>* places) {
   for (const Tile& tile : tiles) {
     int x = tile.x, y = tile.y;
     for (int first = 0; first < tile.size(); first += WIDTH) {
@@ -130,10 +130,12 @@ INLINE void place_pixels(const Settings& s, const Vector<Tile>& tiles, const uin
   }
 }
 
-// D^-1/2 K D^-1/2, where D has K's sums over the pixels that send: a pixel's factor and the root of the kernel's weight go into its weights, which
-// splat and slice both use. Energies are to base 2; a row of a table has `row` floats.
+// Normalise to weight · D^-1/2 K D^-1/2, D holding K's row sums over the sending pixels. The factor
+// √(weight / D_i) is multiplied into pixel i's weights, which splat and slice share. Logits are to
+// base 2. `row`: floats per row of a table.
 template <int D>
-INLINE void normalise(Lattice<D>& lattice, const Vector<Tile>& tiles, int points, double weight, int row) {
+INLINE void normalise(Lattice<D>& lattice, const Vector<Tile>& tiles, int points, double weight,
+                      int row) {
   Vector<float> table(lattice.vertices);
   Place<D>* places = lattice.places;
   for (const Tile& tile : tiles)

@@ -38,8 +38,8 @@ struct Rows {
   }
 };
 
-// Whose messages are added to a pixel's logits: no kernel's; the bilateral one's and, for a Gaussian
-// kernel that is diagonal, the pixel's own; both kernels'.
+// Whose messages are added to a pixel's logits: no kernel's; the bilateral one's and, for a
+// Gaussian kernel that is diagonal, the pixel's own; both kernels'.
 enum class Messages { NONE, DIAGONAL, BOTH };
 
 // What a tile is inferred from.
@@ -114,9 +114,9 @@ INLINE void subtract_maxima(Floats* x, int size, int count) {
     for (int c = 0; c < n; ++c) x[p * n + c] -= top[p];
 }
 
-// The posterior of a tile's pixels. A pixel's largest logit is at least 0. With common weights it is
-// small, and need not be subtracted from the others; if it proves to be large, the tile is inferred
-// again.
+// The posterior of a tile's pixels. A pixel's largest logit is at least 0. With common weights it
+// is small, and need not be subtracted from the others; if it proves to be large, the tile is
+// inferred again.
 template <int N, Messages M>
 INLINE void infer(const Inputs& in, int size, Floats* to, int count) {
   constexpr float LARGE = 120;  // 2^120 is far from overflow, even the sum of all labels'
@@ -161,8 +161,9 @@ struct Tables {
 };
 
 template <int N>
-INLINE void mean_field(const Settings& s, const Vector<Tile>& tiles, int count, const Lattice<2>& gaussian,
-                       const Lattice<5>& bilateral, const float* unary, float* posterior) {
+INLINE void mean_field(const Settings& s, const Vector<Tile>& tiles, int count,
+                       const Lattice<2>& gaussian, const Lattice<5>& bilateral, const float* unary,
+                       float* posterior) {
   const int n = N ? N : count;
   const size_t points = size_t(s.height) * s.width;
   const bool diagonal = gaussian.diagonal;
@@ -210,8 +211,8 @@ INLINE void mean_field(const Settings& s, const Vector<Tile>& tiles, int count, 
 
 // The Gaussian lattice depends on positions only, so that images of one size, such as a training's
 // grids and most photographs of a dataset, share it. The most recent few are cached.
-INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, const Vector<Tile>& tiles,
-                                                         int row) {
+INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s,
+                                                         const Vector<Tile>& tiles, int row) {
   struct Entry {
     int height, width, stride, row;
     double sxy, weight;
@@ -224,16 +225,17 @@ INLINE std::shared_ptr<const Lattice<2>> gaussian_lattice(const Settings& s, con
   {
     const std::lock_guard<std::mutex> lock(mutex);
     for (const Entry& entry : cache)
-      if (entry.height == s.height && entry.width == s.width && entry.stride == s.stride && entry.row == row &&
-          entry.sxy == s.gaussian_sxy && entry.weight == s.gaussian_weight)
+      if (entry.height == s.height && entry.width == s.width && entry.stride == s.stride &&
+          entry.row == row && entry.sxy == s.gaussian_sxy && entry.weight == s.gaussian_weight)
         return entry.lattice;
   }
   const double sigma[] = {s.gaussian_sxy, s.gaussian_sxy};
-  auto lattice =
-      std::make_shared<const Lattice<2>>(build<2>(s, tiles, nullptr, sigma, s.gaussian_weight, row));
+  auto lattice = std::make_shared<const Lattice<2>>(
+      build<2>(s, tiles, nullptr, sigma, s.gaussian_weight, row));
   if (s.height * s.width <= MAX_PIXELS) {
     const std::lock_guard<std::mutex> lock(mutex);
-    cache.push_front({s.height, s.width, s.stride, row, s.gaussian_sxy, s.gaussian_weight, lattice});
+    cache.push_front(
+        {s.height, s.width, s.stride, row, s.gaussian_sxy, s.gaussian_weight, lattice});
     if (cache.size() > MAX_ENTRIES) cache.pop_back();
   }
   return lattice;

@@ -50,7 +50,8 @@ struct FlushDenormals {
 bool fit(const Settings& s, const Py_buffer& image, const Py_buffer& unary,
          const Py_buffer& posterior, const Py_buffer& channels) {
   const Py_ssize_t points = Py_ssize_t(s.height) * s.width;
-  if (points <= 0 || s.stride <= 0 || image.len != 3 * points || posterior.len != unary.len) return false;
+  if (points <= 0 || s.stride <= 0 || image.len != 3 * points || posterior.len != unary.len)
+    return false;
   if (s.labels == 0 || channels.len != 4 * Py_ssize_t(s.labels)) return false;
   const Py_ssize_t all = unary.len / (4 * points);
   return unary.len == 4 * points * all &&
@@ -83,7 +84,8 @@ PyObject* python_mean_field(PyObject*, PyObject* args) {
   for (Py_buffer* buffer : {&image, &unary, &posterior, &channels}) PyBuffer_Release(buffer);
   if (!enough) return PyErr_NoMemory();
   if (fits) Py_RETURN_NONE;
-  PyErr_SetString(PyExc_ValueError, "the buffers do not fit the height, width, channels and stride");
+  PyErr_SetString(PyExc_ValueError,
+                  "the buffers do not fit the height, width, channels and stride");
   return nullptr;
 }
 

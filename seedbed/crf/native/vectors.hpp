@@ -73,7 +73,8 @@ template <class Operation>
 INLINE Floats reduce(const Floats* x, const Operation& operation) {
   Floats fours[4], twos[2];
   for (int i = 0; i < 4; ++i)
-    fours[i] = operation(halves<true>(x[2 * i], x[2 * i + 1]), halves<false>(x[2 * i], x[2 * i + 1]));
+    fours[i] =
+        operation(halves<true>(x[2 * i], x[2 * i + 1]), halves<false>(x[2 * i], x[2 * i + 1]));
   for (int i = 0; i < 2; ++i) {
     const Floats a = fours[2 * i], b = fours[2 * i + 1];
     twos[i] = operation(__builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13),

@@ -16,9 +16,9 @@ class Vertices {
  public:
   Vector<uint64_t> keys;
 
-  // For each vertex the number of the one whose key is larger by `step`, or -1. Whether there is one
-  // is unpredictable, so no branch depends on it, only on whether another key has its slot, which
-  // is rare.
+  // For each vertex the number of the one whose key is larger by `step`, or -1. Whether there is
+  // one is unpredictable, so no branch depends on it, only on whether another key has its slot,
+  // which is rare.
   INLINE void find_all(uint64_t step, int32_t* found) const {
     const uint64_t* key = keys.data();
     const int32_t* slots = slots_.data();

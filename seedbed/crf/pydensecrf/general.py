@@ -14,7 +14,7 @@ from seedbed.crf.pydensecrf.arguments import (
     potts_weight,
 )
 
-LEAST = 1e-20  # probability that a logarithm is taken of
+MIN_PROBABILITY = 1e-20  # probability that a logarithm is taken of
 
 
 class DenseCRF:
@@ -109,7 +109,7 @@ class DenseCRF:
         rows = self._rows(Q)
         messages = self._all_filters()(rows).double()
         rows, energies = rows.double(), torch.from_numpy(self._energies()).t().double()
-        return float((rows * (rows.clamp(min=LEAST).log() + energies - messages)).sum())
+        return float((rows * (rows.clamp(min=MIN_PROBABILITY).log() + energies - messages)).sum())
 
     def _rows(self, posterior: np.ndarray) -> Tensor:
         """A posterior as float32 (points, nlabels)."""

@@ -52,7 +52,7 @@ def coco_source(
         raise UserError(f"{instances} gives none of its images a class: label the images")
     table = ClassTable.own(names)
     ids = {name: k for k, name in enumerate(names, 1)}
-    kept = kept_images(annotated, ids, keep_negatives)
+    kept = labelled_images(annotated, ids, keep_negatives)
     return Source(
         splits={image_id: image.split for image_id, image in kept.items()},
         images={image_id: image.path for image_id, image in kept.items()},
@@ -65,7 +65,7 @@ def coco_source(
     )
 
 
-def kept_images(
+def labelled_images(
     annotated: Mapping[str, AnnotatedImage], ids: Mapping[str, int], keep_negatives: bool
 ) -> dict[str, AnnotatedImage]:
     """The images but, unless `keep_negatives`, train images without any of the classes."""

@@ -7,7 +7,7 @@ import numpy as np
 from seedbed.data.images import read_orientation, turn
 from seedbed.data.layouts.coco_images import AnnotatedImage
 from seedbed.data.layouts.regions import region_of
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.runtime.errors import UserError
 
 SIDEWAYS = (5, 6, 7, 8)  # values of EXIF's orientation that exchange height and width

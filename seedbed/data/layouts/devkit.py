@@ -190,7 +190,7 @@ def mask_source(
 
     def mask(image_id: str, size: tuple[int, int]) -> np.ndarray | None:
         if image_id in masks:
-            return read_mask(image_id, masks[image_id], size, table, reader, forms)
+            return read_devkit_mask(image_id, masks[image_id], size, table, reader, forms)
         if splits[image_id] == "val":
             folder = devkit.root / "SegmentationClass"
             raise UserError(
@@ -225,7 +225,7 @@ def check_labelled(
             )
 
 
-def read_mask(
+def read_devkit_mask(
     image_id: str,
     path: Path,
     size: tuple[int, int],

@@ -58,7 +58,7 @@ def folder_source(
     mask_paths = mask_folder.paths if mask_folder else {}
     splits = splits_of(rows, mask_paths, on_problem)
     where = labels or images
-    names = list(classes or names_in(rows, where))
+    names = list(classes or class_names_in(rows, where))
     class_table = ClassTable.own(names)
     image_labels = class_ids_of(rows, names, splits, keep_negatives, on_problem)
     coding = mask_names.coding(names)
@@ -117,7 +117,7 @@ def other_files(images: Path, masks: Path | None) -> list[str]:
     return [*describe_others(images, IMAGES, "images"), *of_masks]
 
 
-def names_in(rows: dict[str, tuple[Row, Path]], where: Path) -> list[str]:
+def class_names_in(rows: dict[str, tuple[Row, Path]], where: Path) -> list[str]:
     """The classes that rows name, see `in_order`; raises UserError if there is none."""
     names = in_order({name for row, _ in rows.values() for name in row.labels})
     if not names:

@@ -1,1 +1,1 @@
-"""The made-up data set of the default run."""
+"""The synthetic data set of the default run."""

@@ -1,4 +1,4 @@
-"""The made-up animals: what tells the classes apart, and how an animal is drawn.
+"""The synthetic animals: what tells the classes apart, and how an animal is drawn.
 
 An animal has coordinates of its own: u runs from tail (-1) to nose (1), v from feet (below 0) to
 back. A head has coordinates p, q in which a disc of radius 1 is the plain head.

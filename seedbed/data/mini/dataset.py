@@ -1,18 +1,18 @@
-"""The made-up data set on disk: a VOC 2012 devkit and an SBD release."""
+"""The synthetic data set on disk: a VOC 2012 devkit and an SBD release."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
 
 import numpy as np
 import scipy.io
 from PIL import Image
 from scipy import ndimage
 
+from seedbed.data.layouts.voc_writer import VocObject, write_annotation, write_list
 from seedbed.data.mini.animals import CLASSES
 from seedbed.data.mini.scenes import Scene, draw_scene
-from seedbed.formats.masks import VOID, write_mask
-from seedbed.formats.tables import write_text
+from seedbed.formats.masks import write_mask
+from seedbed.formats.palette import VOID
 from seedbed.runtime.atomic import atomic_folder
 
 FINE_FRACTION = 0.6  # of the train images: those in VOC's own train list
@@ -55,12 +55,10 @@ def write_mini(root: Path, *, seed: int, train: int, val: int, size: int) -> Non
 
 
 def _write_image(devkit: Path, image_id: str, scene: Scene) -> None:
-    photo = devkit / "JPEGImages" / f"{image_id}.jpg"
-    Image.fromarray(scene.image).save(photo, quality=92)
-    annotation = _annotation(photo.name, scene)
-    ElementTree.indent(annotation, "\t")
-    text = ElementTree.tostring(annotation, encoding="unicode") + "\n"
-    write_text(devkit / "Annotations" / f"{image_id}.xml", text)
+    Image.fromarray(scene.image).save(devkit / "JPEGImages" / f"{image_id}.jpg", quality=92)
+    height, width = scene.mask.shape
+    path = devkit / "Annotations" / f"{image_id}.xml"
+    write_annotation(path, (width, height), _objects(scene))
 
 
 def _write_voc_masks(devkit: Path, image_id: str, scene: Scene) -> None:
@@ -68,35 +66,22 @@ def _write_voc_masks(devkit: Path, image_id: str, scene: Scene) -> None:
     write_mask(devkit / "SegmentationObject" / f"{image_id}.png", scene.instances)
 
 
-def _annotation(filename: str, scene: Scene) -> ElementTree.Element:
-    """VOC's XML: the image's name and size, and every object's class and bounding box."""
-    height, width, depth = scene.image.shape
-    root = ElementTree.Element("annotation")
-    _add(root, folder="VOC2012", filename=filename)
-    _add(ElementTree.SubElement(root, "size"), width=width, height=height, depth=depth)
+def _objects(scene: Scene) -> Iterator[VocObject]:
+    """Every animal's class and bounding box."""
     for instance in np.unique(scene.instances[scene.mask % VOID > 0]):
-        _add_object(root, scene, scene.instances == instance)
-    return root
+        yield _object(scene, scene.instances == instance)
 
 
-def _add_object(root: ElementTree.Element, scene: Scene, where: np.ndarray) -> None:
-    """Add an object, given its visible pixels inside the void ring, bool (H, W)."""
+def _object(scene: Scene, where: np.ndarray) -> VocObject:
+    """An animal, given its visible pixels inside the void ring, bool (H, W)."""
     rows, columns = np.nonzero(where)
     height, width = where.shape
     # Boxes count pixels from 1 and include the animal's own half of the ring.
     top, bottom = max(rows.min(), 1), min(rows.max() + 2, height)
     left, right = max(columns.min(), 1), min(columns.max() + 2, width)
     truncated = rows.min() == 0 or columns.min() == 0 or bottom == height or right == width
-    element = ElementTree.SubElement(root, "object")
-    _add(element, name=CLASSES[scene.mask[where][0] - 1], pose="Unspecified")
-    _add(element, truncated=int(truncated), difficult=0)
-    box = ElementTree.SubElement(element, "bndbox")
-    _add(box, xmin=left, ymin=top, xmax=right, ymax=bottom)
-
-
-def _add(parent: ElementTree.Element, **leaves: object) -> None:
-    for name, value in leaves.items():
-        ElementTree.SubElement(parent, name).text = str(value)
+    name = CLASSES[scene.mask[where][0] - 1]
+    return VocObject(name, (left, top, right, bottom), bool(truncated))
 
 
 def _write_sbd_mask(path: Path, mask: np.ndarray) -> None:
@@ -121,17 +106,13 @@ def _coarse(mask: np.ndarray) -> np.ndarray:
 
 def _write_voc_lists(folder: Path, train: list[str], val: list[str], fine: set[str]) -> None:
     fine_train = [image_id for image_id in train if image_id in fine]
-    _write_list(folder / "train.txt", fine_train)
-    _write_list(folder / "val.txt", val)
-    _write_list(folder / "trainval.txt", fine_train + val)
-    _write_list(folder / "train_aug.txt", train)
+    write_list(folder / "train.txt", fine_train)
+    write_list(folder / "val.txt", val)
+    write_list(folder / "trainval.txt", fine_train + val)
+    write_list(folder / "train_aug.txt", train)
 
 
 def _write_sbd_lists(folder: Path, ids: list[str]) -> None:
     """SBD's own split, independent of VOC's: one image in four is a val image."""
-    _write_list(folder / "train.txt", (image_id for k, image_id in enumerate(ids) if k % 4 < 3))
-    _write_list(folder / "val.txt", ids[3::4])
-
-
-def _write_list(path: Path, ids: Iterable[str]) -> None:
-    write_text(path, "".join(f"{image_id}\n" for image_id in ids))
+    write_list(folder / "train.txt", (image_id for k, image_id in enumerate(ids) if k % 4 < 3))
+    write_list(folder / "val.txt", ids[3::4])

@@ -1,4 +1,4 @@
-"""The surroundings of the made-up animals: textured grounds, clutter, light and camera."""
+"""The surroundings of the synthetic animals: textured grounds, clutter, light and camera."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Scenes of made-up animals: heads are small and distinctive, bodies look alike between classes."""
+"""Scenes of synthetic animals: heads are small and distinctive, bodies alike between classes."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 from seedbed.data.mini.animals import ANIMALS, Figure, draw_animal
 from seedbed.data.mini.grounds import GROUNDS, add_clutter, draw_ground, photograph
 from seedbed.data.mini.shapes import Array, Rng, blend
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 COUNT_PROBABILITIES = (0.45, 0.35, 0.20)  # of 1, 2 and 3 animals
 MIXED_PROBABILITY = 0.6  # that several animals have different classes

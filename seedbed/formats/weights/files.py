@@ -11,6 +11,7 @@ from numpy.lib.format import MAGIC_PREFIX
 from torch import Tensor
 
 from seedbed.formats.pickles import restricted
+from seedbed.formats.signatures import GIT_LFS, GZIP, HTML, kind_of
 from seedbed.formats.weights.caffe import read_caffe
 from seedbed.formats.weights.mxnet import LIST_MAGIC, read_mxnet
 from seedbed.formats.weights.numpy_dict import read_numpy
@@ -43,11 +44,13 @@ BY_NAME = {
     "*.index": read_tensorflow,
     "*.data-*-of-*": read_tensorflow,
 }
-# What cannot be read, by its first bytes.
+# What a download often leaves instead of the file, and what to do.
 OTHERS = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file, as of Keras; save its arrays by name with numpy.savez",
-    b"\x1f\x8b": "a gzip archive; unpack it",
+    GIT_LFS: "a Git LFS pointer; get the file with git lfs pull",
+    HTML: "a web page; download the file itself",
+    GZIP: "a gzip archive; unpack it",
 }
+HDF5 = b"\x89HDF\r\n\x1a\n"
 # ir_version, below 32, and the tag of any other field of a ModelProto (onnx.proto).
 ONNX_START = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
 
@@ -86,14 +89,13 @@ def _first_bytes(path: Path) -> bytes:
 
 def _refuse_others(path: Path, start: bytes) -> None:
     """Refuse other kinds of files, and what a download often leaves instead of the file."""
-    text = start.lstrip().lower()
-    if text.startswith(b"version https://git-lfs"):
-        raise UserError(f"weights {path} are a Git LFS pointer; get the file with git lfs pull")
-    if text.startswith((b"<!doctype html", b"<html")):
-        raise UserError(f"weights {path} are a web page; download the file itself")
-    for first_bytes, what in OTHERS.items():
-        if start.startswith(first_bytes):
-            raise UserError(f"weights {path} are {what}")
+    if what := OTHERS.get(kind_of(start)):
+        raise UserError(f"weights {path} are {what}")
+    if start.startswith(HDF5):
+        raise UserError(
+            f"weights {path} are an HDF5 file, as of Keras; save its arrays by name with"
+            " numpy.savez"
+        )
     if ONNX_START.match(start) and not _is_safetensors(start):
         raise UserError(f"weights {path} are an ONNX model; name the file that it was made from")
 

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from seedbed.formats.pickles.names import NAMES, StandIn, Tuple
 from seedbed.formats.pickles.unpickler import Opcodes, Unpickler
-from seedbed.formats.weights.reading import MAX_AXES
-from seedbed.formats.weights.sstable import cut
+from seedbed.formats.weights.reading import MAX_AXES, cut
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 ZIP = b"PK\3\4"

@@ -75,6 +75,13 @@ def view(path: Path) -> memoryview:
         return memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
 
 
+def cut(data: memoryview, offset: int, size: int) -> memoryview:
+    """Bytes [offset, offset + size) of `data`; raises ValueError if they are not all there."""
+    if offset + size > len(data):
+        raise ValueError(f"{size} bytes at {offset}, the file ends at {len(data)}")
+    return data[offset : offset + size]
+
+
 def tensor(numbers: np.ndarray, shape: Sequence[int], order: str = "C") -> Tensor:
     """Copy numbers of any real type into a contiguous float32 tensor of `shape`.
 

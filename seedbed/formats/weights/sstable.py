@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from seedbed.formats.weights.protobuf import varint
+from seedbed.formats.weights.reading import cut
 
 FOOTER_BYTES = 48
 MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
@@ -47,13 +48,6 @@ def _handle(data: memoryview, position: int) -> tuple[tuple[int, int], int]:
     offset, position = varint(data, position)
     size, position = varint(data, position)
     return (offset, size), position
-
-
-def cut(data: memoryview, offset: int, size: int) -> memoryview:
-    """Bytes [offset, offset + size) of `data`; raises ValueError if they are not all there."""
-    if offset + size > len(data):
-        raise ValueError(f"{size} bytes at {offset}, the file ends at {len(data)}")
-    return data[offset : offset + size]
 
 
 def _block(file: memoryview, offset: int, size: int) -> memoryview:

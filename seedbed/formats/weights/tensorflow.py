@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from seedbed.formats.weights.protobuf import Value, fields, fixed, packed_varints
-from seedbed.formats.weights.reading import MAX_AXES, by_name, reader, view
-from seedbed.formats.weights.sstable import cut, masked_crc32c, read_table
+from seedbed.formats.weights.reading import MAX_AXES, by_name, cut, reader, view
+from seedbed.formats.weights.sstable import masked_crc32c, read_table
 from seedbed.runtime.errors import UserError
 
 Message = dict[int, list[Value]]

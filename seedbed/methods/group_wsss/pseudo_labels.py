@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 from seedbed.methods.class_maps import stack_class_maps
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seedbed.formats.masks import VOID
-from seedbed.methods.psa.pairs import RADIUS, pair_offsets
+from seedbed.formats.palette import VOID
+from seedbed.methods.psa.pairs import inner_cells, pair_offsets
 from seedbed.methods.psa.walk import pool_to_grid
 
 
@@ -66,17 +66,11 @@ def pair_labels(labels: Tensor) -> PairLabels:
         ValueError: if the grid is too small for one source cell.
 
     """
-    margin = RADIUS - 1
-    height, width = labels.shape[-2] - margin, labels.shape[-1] - 2 * margin
-    if height < 1 or width < 1:
+    source = inner_cells(labels).flatten(-2).unsqueeze(-2)
+    if source.shape[-1] == 0:
         raise ValueError(f"labels must be larger than 4 x 8 cells, not {tuple(labels.shape[-2:])}")
-
-    def shifted(down: int, right: int) -> Tensor:
-        left = right + margin
-        return labels[..., down : down + height, left : left + width].flatten(-2)
-
-    partner = torch.stack([shifted(*offset) for offset in pair_offsets()], dim=-2)
-    source = shifted(0, 0).unsqueeze(-2)
+    partners = [inner_cells(labels, offset).flatten(-2) for offset in pair_offsets()]
+    partner = torch.stack(partners, dim=-2)
     known = (source != VOID) & (partner != VOID)
     same = known & (source == partner)
     return PairLabels(same & (source == 0), same & (source != 0), known & ~same)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seedbed.formats.maps import fractions
+from seedbed.formats.levels import fractions
 from seedbed.methods.class_maps import stack_class_maps
 
 

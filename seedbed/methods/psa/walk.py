@@ -87,7 +87,8 @@ def random_walk(affinities: Tensor, scores: Tensor, *, beta: float, steps: int) 
         (…, C, h, w), dtype of `scores`, without gradient.
 
     Raises:
-        ValueError: if there are not P affinities per cell, the grids differ or `steps` is negative.
+        ValueError: if there are not P affinities per cell, the leading dimensions or the grids
+            differ, or `steps` is negative.
 
     """
     _check_walk(affinities, scores, steps)
@@ -121,6 +122,11 @@ def _check_walk(affinities: Tensor, scores: Tensor, steps: int) -> None:
     expected = len(pair_offsets())
     if pairs != expected:
         raise ValueError(f"affinities must have {expected} pairs a cell, not {pairs}")
+    if affinities.shape[:-3] != scores.shape[:-3]:
+        raise ValueError(
+            "affinities and scores must have the same leading dimensions, not "
+            f"{tuple(affinities.shape[:-3])} and {tuple(scores.shape[:-3])}"
+        )
     if scores.shape[-2:] != (height, width):
         raise ValueError(f"scores are {tuple(scores.shape[-2:])}, not {(height, width)}")
     if steps < 0:
@@ -132,7 +138,7 @@ def _transition_weights(affinities: Tensor, shifts: list[int], beta: float) -> t
 
     A cell's sources are the cells of which it is a partner. The weights of each cell sum to 1.
     """
-    inside = _partner_inside(*affinities.shape[-2:]).to(affinities.device)
+    inside = _partner_inside(*affinities.shape[-2:], affinities.device)
     forward = (affinities**beta).masked_fill(~inside, 0).flatten(-2).unbind(-2)
     # The affinity with a source is stored at the source. What rolls over the ends is 0 by `inside`.
     backward = [weight.roll(shift, -1) for weight, shift in zip(forward, shifts, strict=True)]
@@ -140,9 +146,10 @@ def _transition_weights(affinities: Tensor, shifts: list[int], beta: float) -> t
     return (weights / weights.sum(dim=0)).unsqueeze(-2).unbind()
 
 
-def _partner_inside(height: int, width: int) -> Tensor:
+def _partner_inside(height: int, width: int, device: torch.device) -> Tensor:
     """Whether each partner of each cell lies inside the grid: bool (P, h, w)."""
-    rows, columns = torch.arange(height)[:, None], torch.arange(width)
+    rows = torch.arange(height, device=device)[:, None]
+    columns = torch.arange(width, device=device)
     inside = [
         (rows + down < height) & (columns + right >= 0) & (columns + right < width)
         for down, right in pair_offsets()

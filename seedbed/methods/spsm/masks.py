@@ -7,12 +7,13 @@ A reconstruction, see `seedbed.methods.spsm`. Masks are uint8 (H, W): 0 = backgr
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import fsum
 from statistics import fmean
 
 import numpy as np
 
-from seedbed.formats.masks import VOID
+from seedbed.formats.palette import VOID
 
 CLASS_AREA = 0.005  # fraction of the image from which a class counts as covered
 FOREGROUND_AREA = 0.01, 0.9  # range of a plausible fraction of foreground; outside it, quality 0
@@ -63,27 +64,34 @@ def agreement(x: np.ndarray, y: np.ndarray, labels: Collection[int]) -> float:
     return fmean(ious) if ious else 0.0
 
 
-def choose_candidate(candidates: Sequence[np.ndarray], labels: Collection[int]) -> int:
+def pairwise_agreements(masks: Sequence[np.ndarray], labels: Collection[int]) -> np.ndarray:
+    """The `agreement` of every two of n masks: float64 (n, n), symmetric, 0 on the diagonal."""
+    agreements = np.zeros((len(masks), len(masks)))
+    for i, j in combinations(range(len(masks)), 2):
+        agreements[i, j] = agreements[j, i] = agreement(masks[i], masks[j], labels)
+    return agreements
+
+
+def choose_candidate(agreements: np.ndarray) -> int:
     """Index of the mask of highest total agreement with the others; the last of equals.
+
+    Args:
+        agreements: (n, n), see `pairwise_agreements`.
 
     Raises:
         ValueError: if there is no candidate.
 
     """
-    if not candidates:
-        raise ValueError("candidates must hold at least one mask")
-
-    def total_agreement(index: int) -> float:
-        others = (mask for other, mask in enumerate(candidates) if other != index)
-        # An exact sum, so that the order of summation never decides between equals.
-        return fsum(agreement(candidates[index], mask, labels) for mask in others)
-
-    return max(range(len(candidates)), key=lambda index: (total_agreement(index), index))
+    if not len(agreements):
+        raise ValueError("agreements must be those of at least one mask")
+    # Exact sums, so that the order of summation never decides between equals.
+    totals = [fsum(row) for row in agreements]
+    return max(range(len(totals)), key=lambda index: (totals[index], index))
 
 
 def score_candidate(
     mask: np.ndarray,
-    other: np.ndarray,
+    agreement: float,
     selected: np.ndarray,
     labels: Collection[int],
     *,
@@ -91,12 +99,12 @@ def score_candidate(
 ) -> Proposal:
     """Score a candidate mask and set its pixels that are not selected to void.
 
-    The quality is the agreement with `other`, an independent candidate, times the coverage of the
-    labels; 0 if the foreground's size is implausible or no foreground pixel is selected.
+    The quality is the agreement with an independent candidate times the coverage of the labels; 0
+    if the foreground's size is implausible or no foreground pixel is selected.
 
     Args:
         mask: the chosen candidate.
-        other: the independent candidate.
+        agreement: its agreement with the independent candidate.
         selected: (H, W) bool.
         labels: class ids.
         candidate: number of the chosen candidate.
@@ -115,7 +123,7 @@ def score_candidate(
     any_foreground = bool(((result != 0) & (result != VOID)).any())
     return Proposal(
         mask=result,
-        quality=agreement(mask, other, labels) * coverage * size_ok * any_foreground,
+        quality=agreement * coverage * size_ok * any_foreground,
         coverage=coverage,
         size_ok=size_ok,
         candidate=candidate,

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from seedbed.crf import dense_crf, unary_from_probabilities
-from seedbed.formats.maps import fractions
-from seedbed.formats.masks import VOID
-from seedbed.methods.spsm.masks import Proposal, choose_candidate, score_candidate
+from seedbed.formats.levels import fractions
+from seedbed.formats.palette import VOID
+from seedbed.methods.spsm.masks import (
+    Proposal,
+    agreement,
+    choose_candidate,
+    pairwise_agreements,
+    score_candidate,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,8 @@ def initial_proposal(
     without_saliency[0] = (1 - maximum) ** thresholds.background_power
     m2 = ids[_argmax_after_crf(without_saliency, image, crf)]
     selected = _initial_pixels(m1, ids, scores, maps, saliency, thresholds)
-    return score_candidate(m1, m2, selected, list(attention), candidate=1)
+    labels = list(attention)
+    return score_candidate(m1, agreement(m1, m2, labels), selected, labels, candidate=1)
 
 
 def refined_proposal(
@@ -130,14 +137,16 @@ def refined_proposal(
     m1, m2 = (_without_other_classes(mask, labels) for mask in (initial, prediction))
     m3 = _corrected_by_saliency(m2, probabilities, classes, saliency, labels, thresholds)
     candidates = [m1, m2, m3]
-    index = choose_candidate(candidates, labels)
+    agreements = pairwise_agreements(candidates, labels)
+    index = choose_candidate(agreements)
     mask = candidates[index]
     least = np.where(mask == 0, thresholds.background_confidence, thresholds.foreground_confidence)
     selected = (mask == m2) & (confidence >= least)
     if thresholds.require_witness:
         selected &= (m1 == mask) | _confirmed_by_saliency(mask, saliency, thresholds)
-    other = m1 if index else m3
-    return score_candidate(mask, other, selected, labels, candidate=index + 1)
+    independent = 0 if index else 2
+    agreed = float(agreements[index, independent])
+    return score_candidate(mask, agreed, selected, labels, candidate=index + 1)
 
 
 def _argmax_after_crf(

@@ -58,5 +58,5 @@ def squeezenet1_0(output_stride: int) -> Backbone:
         low_channels=256,
         scale=0.1,
         low_scale=0.01,
-        least_side=13 if fine else 21,  # the first convolution and the pools have no padding
+        min_side=13 if fine else 21,  # the first convolution and the pools have no padding
     )

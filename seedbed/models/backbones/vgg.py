@@ -52,7 +52,7 @@ def _pool(stride: int, kernel: int, ceil_mode: bool, padding: Padding) -> nn.Mod
     return max_pool(kernel if stride > 1 else 3, stride, ceil_mode=ceil_mode, padding=padding)
 
 
-def vgg16(features: nn.Sequential, preprocessing: Preprocessing, least_side: int = 1) -> Backbone:
+def vgg16(features: nn.Sequential, preprocessing: Preprocessing, min_side: int = 1) -> Backbone:
     """The backbone of `vgg16_features`: 512 channels at stride 8."""
     return Backbone(
         features,
@@ -61,7 +61,7 @@ def vgg16(features: nn.Sequential, preprocessing: Preprocessing, least_side: int
         low_layers=16,  # before the third pool
         low_channels=256,
         preprocessing=preprocessing,
-        least_side=least_side,
+        min_side=min_side,
     )
 
 

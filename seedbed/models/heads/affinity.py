@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seedbed.methods.psa.pairs import RADIUS, pair_offsets
+from seedbed.methods.psa.pairs import inner_cells, pair_affinities
 from seedbed.models.backbones.mobilenet import mobilenet_v2
 from seedbed.models.backbones.resnet38 import CHANNELS as RESNET38_CHANNELS
 from seedbed.models.backbones.resnet38 import freeze_first_stages, resnet38
@@ -17,41 +17,6 @@ VGG_CONV4_3, VGG_CONV5_3 = "22", "29"  # the ReLUs after these layers
 MOBILENET_STRIDE_16, MOBILENET_STRIDE_32 = "13", "17"  # the last blocks of 96 and 320 channels
 
 Levels = tuple[Tensor, Tensor, Tensor]
-
-
-def pair_affinities(features: Tensor, radius: int = RADIUS) -> Tensor:
-    """exp(-mean over channels of |f_i - f_j|) for every cell i and each of its partners j.
-
-    Args:
-        features: (N, C, h, w).
-        radius: partners are less than this many cells apart, see `pair_offsets`.
-
-    Returns:
-        float32 (N, pairs, h, w) in [0, 1]: element [n, p, y, x] is the affinity of cell (y, x) and
-        cell (y, x) + pair_offsets(radius)[p], 0 where the latter is outside the grid.
-
-    """
-    height, width = features.shape[2:]
-    reach = radius - 1
-    # In half precision log(1 - w), the loss of unlike pairs, would lose its small values.
-    features = features.float()
-    around = F.pad(features, (reach, reach, 0, reach), value=torch.inf)
-    distances = []
-    for row, column in pair_offsets(radius):
-        left = reach + column
-        partners = around[:, :, row : row + height, left : left + width]
-        distances.append((features - partners).abs().mean(1))
-    return torch.exp(-torch.stack(distances, dim=1))
-
-
-def inner_cells(pairs: Tensor, radius: int = RADIUS) -> Tensor:
-    """The cells of (…, h, w) whose partners are all inside the grid: PSA's source cells.
-
-    A view (…, h - r, w - 2r) without the last r = radius - 1 rows and r columns on both sides.
-    """
-    height, width = pairs.shape[-2:]
-    reach = radius - 1
-    return pairs[..., : max(height - reach, 0), reach : width - reach]
 
 
 def _projection(inputs: int, outputs: int) -> nn.Conv2d:

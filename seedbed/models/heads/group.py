@@ -187,7 +187,7 @@ def vgg16_group(num_classes: int, **options: bool | int | float) -> GroupNetwork
     """
     features = vgg16_features(pool_kernel=2, ceil_mode=False)
     # Three pools round down, so that an image needs 8 pixels.
-    network = GroupNetwork(vgg16(features, IMAGENET, least_side=8), num_classes, **options)
+    network = GroupNetwork(vgg16(features, IMAGENET, min_side=8), num_classes, **options)
     for layer in network.head.modules():
         if isinstance(layer, nn.Conv2d):
             layer.reset_parameters()

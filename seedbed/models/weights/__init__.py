@@ -2,7 +2,7 @@
 
 from seedbed.models.weights.checkpoint import (
     load_network,
-    network_on,
+    load_network_cached,
     read_description,
     save_network,
 )
@@ -12,8 +12,8 @@ __all__ = [
     "LoadReport",
     "NewHead",
     "load_network",
+    "load_network_cached",
     "load_weights",
-    "network_on",
     "read_description",
     "save_network",
 ]

@@ -104,7 +104,7 @@ def _description(content: object) -> dict[str, Any] | None:
 
 
 @functools.cache
-def network_on(path: Path, device: torch.device, kind: Kind) -> Network:
+def load_network_cached(path: Path, device: torch.device, kind: Kind) -> Network:
     """The network of a file in evaluation mode on a device; each process reads a file once.
 
     Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 from seedbed.formats.weights.files import read_tensors
 from seedbed.models.network import Network
 from seedbed.models.weights.names import (
-    Source,
+    TensorSource,
     find_prefixes,
     find_sources,
     is_counter,
@@ -59,10 +59,9 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
     Args:
         model: the network.
         path: the checkpoint, see `read_tensors`.
-        new_head: leave the parts after the backbone that start from random values as they are,
-            even if the file has them, and even if it has them for another number of classes.
-            "partial": leave those after the backbone that have another shape in the file, as fc6
-            and fc7 of the whole VGG-16 have.
+        new_head: False: the file must fit. True: keep the randomly initialised layers after the
+            backbone, whatever the file holds for them. "partial": keep only those whose shape in
+            the file differs, such as fc6 and fc7 of the full VGG-16.
 
     Raises:
         UserError: if the file cannot be read, has no tensor of the network's backbone, not all of
@@ -98,7 +97,7 @@ def load_weights(model: Network, path: str | Path, *, new_head: NewHead = False)
     )
 
 
-def _convert(tensors: Mapping[str, Tensor], source: Source, parameter: Tensor) -> Tensor:
+def _convert(tensors: Mapping[str, Tensor], source: TensorSource, parameter: Tensor) -> Tensor:
     """A tensor of the file in PyTorch's axes; a matrix becomes a 1x1 convolution if needed."""
     values = source.convert(tensors[source.name])
     return values[..., None, None] if (*values.shape, 1, 1) == parameter.shape else values
@@ -157,7 +156,7 @@ def _without_a_number(name: str) -> list[str]:
 def _check_input(
     model: Network,
     tensors: Collection[str],
-    sources: Mapping[str, Source],
+    sources: Mapping[str, TensorSource],
     prefix: str,
     path: str | Path,
 ) -> None:
@@ -191,7 +190,10 @@ def _check_input(
 
 
 def _check_shapes(
-    values: Mapping[str, Tensor], sources: Mapping[str, Source], model: Network, path: str | Path
+    values: Mapping[str, Tensor],
+    sources: Mapping[str, TensorSource],
+    model: Network,
+    path: str | Path,
 ) -> None:
     state = model.state_dict()
     for name, value in values.items():

@@ -26,7 +26,7 @@ MXNET_PREFIXES = ("arg:", "aux:")
 AVERAGE = re.compile(r"(^|[._])ema([._]|$)")  # the exponential moving average of the weights
 
 
-class Source(NamedTuple):
+class TensorSource(NamedTuple):
     """The name of a tensor in a file, and the function that converts it to PyTorch's axes."""
 
     name: str
@@ -65,7 +65,7 @@ def find_prefixes(ours: Collection[str], published: Collection[str]) -> list[str
 
 def find_sources(
     ours: Collection[str], published: Collection[str], prefix: str = ""
-) -> dict[str, Source]:
+) -> dict[str, TensorSource]:
     """Find our parameters among the tensors of a file.
 
     Args:
@@ -111,14 +111,14 @@ def _with_parents(prefix: str) -> list[str]:
     return ["", *accumulate(f"{part}." for part in prefix.split(".")[:-1])][::-1]
 
 
-def _candidates(name: str, layers: LayerNames, prefixes: Iterable[str]) -> Iterator[Source]:
+def _candidates(name: str, layers: LayerNames, prefixes: Iterable[str]) -> Iterator[TensorSource]:
     """All names that a parameter can have in a file, the preferred ones first."""
     layer, _, parameter = name.rpartition(".")
     for published in (layer, *layers.get(layer, ())):
         for spelling, convert in SPELLINGS.get(parameter, {f".{parameter}": _unchanged}).items():
             for prefix in prefixes:
                 # A parameter of the network itself, such as a ViT's "cls_token", has no layer.
-                yield Source(prefix + f"{published}{spelling}".removeprefix("."), convert)
+                yield TensorSource(prefix + f"{published}{spelling}".removeprefix("."), convert)
 
 
 def _unchanged(values: Tensor) -> Tensor:

@@ -1,18 +1,17 @@
 """One file from the first of its addresses that gives what is expected."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.fetching.checksums import differences, digests, format_size
 from seedbed.runtime.fetching.drive import is_drive, transfer_from_drive, web_address
 from seedbed.runtime.fetching.http import AddressError, discard, transfer
+from seedbed.runtime.file_lock import try_lock
 
 MIRROR = "SEEDBED_MIRROR"  # environment variable: an address that stands in for all hosts
 
@@ -123,25 +122,21 @@ def _explained(part: Path) -> Iterator[None]:
 def alone(lock: Path) -> Iterator[None]:
     """Hold a lock file: of two processes that fetch the same, one waits, and says so.
 
+    On a disk without locks this warns and goes on, see `try_lock`.
+
     Raises:
-        UserError: the lock file cannot be written.
+        UserError: the lock file cannot be written or locked.
 
     """
     with _explained(lock):
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("a")
     with file:
-        _lock(file, lock)
+        with _explained(lock):
+            if not try_lock(file.fileno(), lock, wait=False):
+                print(f"{lock}: waits for another process", flush=True)
+                try_lock(file.fileno(), lock, wait=True)
         yield
-
-
-def _lock(file: IO[str], lock: Path) -> None:
-    with suppress(OSError):  # not every file system has locks
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"{lock}: waits for another process", flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def _is_web_page(path: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from seedbed.crf import DenseCRFGrid, backends, dense_crf
+from seedbed.crf import DenseCRFGrid, backends, dense, dense_crf
 from seedbed.crf.backends import native_source_hash, resolve_backend, seedbed_lattice
 from seedbed.crf.grid import _solve_without_waiting
 from seedbed.runtime.errors import UserError
@@ -172,6 +172,17 @@ def test_auto_is_native_on_the_cpu_where_it_is_built():
     assert resolve_backend("pydensecrf", torch.device("cuda")) == "pydensecrf"
     with pytest.raises(ValueError, match="backend must be one of auto, native"):
         dense_crf(picture(4, 4), energies(2, 4, 4), PARAMS | {"backend": "cupy"})
+
+
+@pytest.mark.skipif(seedbed_lattice is None, reason="the C++ module is not built")
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "native"), ("meta", "torch")])
+def test_a_list_is_solved_by_the_backend_of_its_tensors_device(monkeypatch, device, backend):
+    """Several threads would compete for one GPU; the device "meta" stands in for it."""
+    used = []
+    monkeypatch.setattr(dense, "map_images", lambda _function, _jobs, name: used.append(name))
+    dense_crf([picture(4, 5)], [torch.empty(2, 4, 5, device=device)], PARAMS)
+    dense_crf([], [], PARAMS)
+    assert used == [backend, "native"]
 
 
 def use_module(monkeypatch, **attributes):

@@ -163,7 +163,7 @@ def test_unary_from_probabilities():
         ({"image": np.zeros((5, 6, 3))}, "image must be uint8"),
         ({"image": np.zeros((3, 5, 6), np.uint8)}, "image must have the shape"),
         ({"image": np.zeros((5, 6), np.uint8)}, "image must have the shape"),
-        ({"unary": np.zeros((2, 6, 5))}, "unary must have the shape"),
+        ({"unary": np.zeros((2, 6, 5))}, r"unary must have the shape \(C, 5, 6\), not"),
         ({"unary": np.zeros((0, 5, 6))}, "unary must have the shape"),
         ({"unary": np.full((2, 5, 6), np.nan)}, "unary holds NaN"),
         ({"unary": np.full((2, 5, 6), 1e300)}, "unary holds NaN or infinity"),

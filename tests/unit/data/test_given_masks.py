@@ -16,7 +16,8 @@ from seedbed.data.given_masks import (
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.mask_coding import MaskCoding
-from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.formats.masks import read_mask, write_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.errors import UserError
 
 TABLE = ClassTable.of(["cat", "dog"])

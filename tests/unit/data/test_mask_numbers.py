@@ -8,7 +8,7 @@ import pytest
 from seedbed.data.mask_numbers import misnumbered
 from seedbed.data.renumbering import find_renumbering
 from seedbed.formats.mask_coding import MaskForm
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 
 NAMES = {1: "axle", 2: "wheel", 3: "zip"}
 

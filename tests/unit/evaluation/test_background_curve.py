@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from seedbed.evaluation.background_curve import background_curve
 from seedbed.evaluation.metrics import VARIANTS, ConfusionMatrix
-from seedbed.formats.maps import quantise
+from seedbed.formats.levels import quantise
 from seedbed.methods.psa.pseudo_labels import argmax_labels
 
 

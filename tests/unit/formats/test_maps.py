@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from seedbed.formats.maps import Maps, fractions, quantise, shard_of, write_maps
-from seedbed.formats.masks import VOC_PALETTE, read_mask, write_mask
+from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.masks import read_mask, write_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import read_tsv, write_json, write_text, write_tsv
 from seedbed.runtime import atomic as atomic_module
 from seedbed.runtime.atomic import atomic, atomic_folder
@@ -167,18 +168,6 @@ def test_levels_are_handed_over_as_they_are(tmp_path):
             maps.levels(other)
 
 
-def test_levels_compare_with_decimal_thresholds_as_their_exact_values_do():
-    levels, thousandths = np.arange(256, dtype=np.uint8)[:, None], np.arange(1001)
-    values, thresholds = (
-        fractions(levels),
-        np.array([float(f"{n / 1000:.3f}") for n in thousandths]),
-    )
-    exact = 1000 * levels.astype(int), 255 * thousandths
-    for compare in (np.less, np.equal, np.greater):
-        np.testing.assert_array_equal(compare(values, thresholds), compare(*exact))
-    assert fractions(np.float16([[0.25]])).dtype == np.float16
-
-
 def test_shards_are_read_as_one(tmp_path):
     one = write_some(tmp_path / "1.h5", ("z", "y"), shard=1)
     two = write_some(tmp_path / "2.h5", ("a",), shard=2)
@@ -250,13 +239,6 @@ def test_maps_serve_worker_processes(tmp_path, method):
         assert pool.starmap(sum_of, [(maps, image_id) for image_id in maps]) == expected
 
 
-@given(arrays.arrays(np.float32, (3, 4), elements=st.floats(0, 1, width=32)))
-def test_quantise_rounds_to_the_nearest(values):
-    quantised = quantise(values)
-    assert quantised.dtype == np.uint8
-    assert np.abs(quantised / 255 - values).max() <= 0.5 / 255 + 1e-6
-
-
 def test_palette_is_vocs():
     assert VOC_PALETTE[[0, 1, 2, 15, 20]].tolist() == [
         [0, 0, 0],
@@ -306,19 +288,3 @@ def test_masks_that_are_none_are_named(tmp_path):
     for name in ("text.png", "none.png"):
         with pytest.raises(UserError, match=name):
             read_mask(tmp_path / name)
-
-
-def test_shards_divide_the_items():
-    items = list(range(10))
-    assert shard_of(items, "3-of-4") == [2, 6]
-    shards = [shard_of(items, f"{k}-of-4") for k in range(1, 5)]
-    assert sorted(item for shard in shards for item in shard) == items
-    assert shard_of(items, "11-of-16") == []
-
-
-@pytest.mark.parametrize(
-    "text", ["", "3", "0-of-4", "5-of-4", "-1-of-4", "1-of-0", "a-of-b", "1-of-2 "]
-)
-def test_bad_shards_are_refused(text):
-    with pytest.raises(UserError, match="3-of-16"):
-        shard_of([1, 2], text)

@@ -7,7 +7,8 @@ from PIL import Image
 
 from seedbed.data.images import read_image
 from seedbed.formats.mask_coding import MaskCoding, MaskReader
-from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.formats.masks import read_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.runtime.errors import UserError
 from tests.bad_input.images import write_png
 
@@ -44,16 +45,16 @@ def read_palette(tmp_path, indices, colours, reader):
 )
 def test_indices_are_ids_where_the_colours_are_in_place_or_say_nothing(tmp_path, palette, reader):
     found, form = read_palette(tmp_path, [0, 1, 2, 255], palette, reader)
-    assert found == [0, 1, 2, 255] and not form.moved and form.by_index
+    assert found == [0, 1, 2, 255] and not form.read_by_colour and form.by_index
     found, form = read_palette(tmp_path, [0, 2], palette, reader)
-    assert found == [0, 2] and form.ids == {0: 0, 2: 2} and not form.moved
+    assert found == [0, 2] and form.ids == {0: 0, 2: 2} and not form.read_by_colour
 
 
 @pytest.mark.parametrize("order", [[BLACK, CAT, DOG], [DOG, BLACK, CAT], [CAT, DOG, BLACK]])
 def test_vocs_colours_count_wherever_they_stand(tmp_path, order):
     indices = [order.index(colour) for colour in (BLACK, DOG, CAT, DOG)]
     found, form = read_palette(tmp_path, indices, order, VOC)
-    assert found == [0, 12, 8, 12] and form.moved
+    assert found == [0, 12, 8, 12] and form.read_by_colour
 
 
 def test_colours_decide_for_own_classes_only_if_they_are_ids(tmp_path):
@@ -69,16 +70,16 @@ def test_own_colours_that_are_vocs_by_chance_are_read_alike_in_all_masks(tmp_pat
     colours = [BLACK, *VOC_PALETTE[[4, 1, 2]].tolist(), *fill]
     colours += [BLACK] * (256 - len(colours)) * (255 in indices)
     found, form = read_palette(tmp_path, indices, colours, MaskReader(3))
-    assert found == indices and form.by_index and not form.moved
+    assert found == indices and form.by_index and not form.read_by_colour
 
 
 def test_colours_that_do_not_occur_count_too(tmp_path):
     colours = [BLACK, *VOC_PALETTE[[1, 2, 4, 3]]]
     reader = MaskReader(4)
     found, form = read_palette(tmp_path, [0, 1, 2, 3, 4], colours, reader)
-    assert found == [0, 1, 2, 4, 3] and form.moved
+    assert found == [0, 1, 2, 4, 3] and form.read_by_colour
     found, form = read_palette(tmp_path, [0, 1, 2], colours, reader)
-    assert found == [0, 1, 2] and not form.moved and form.ids == {0: 0, 1: 1, 2: 2}
+    assert found == [0, 1, 2] and not form.read_by_colour and form.ids == {0: 0, 1: 1, 2: 2}
     with pytest.raises(UserError, match=r"the colour \(0, 0, 0\) of VOC's 0 at index 1"):
         read_palette(tmp_path, [0, 2], [RED, BLACK, BLUE], OWN)
 

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from seedbed.formats.mask_rows import mask_rows
-from seedbed.formats.masks import VOC_PALETTE, read_mask
+from seedbed.formats.masks import read_mask
+from seedbed.formats.palette import VOC_PALETTE
 
 
 @pytest.mark.parametrize("heights", [(7,), (1, 2, 4), (0, 7, 0)])

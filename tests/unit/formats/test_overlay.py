@@ -1,8 +1,8 @@
 import numpy as np
 from PIL import Image
 
-from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.overlay import cue_preview, overlay, write_overlay
+from seedbed.formats.palette import VOC_PALETTE
 
 CAT, DOG = (128, 0, 0), (0, 128, 0)  # VOC's colours of 1 and 2
 

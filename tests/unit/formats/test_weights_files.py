@@ -87,6 +87,10 @@ OTHERS = {
     "HDF5": (write_hdf5, "are an HDF5 file, as of Keras; save its arrays by name"),
     "ONNX": (write_onnx, "are an ONNX model; name the file that it was made from"),
     "gzip": (lambda path: path.write_bytes(gzip.compress(b"weights")), "are a gzip archive; unp"),
+    "a page saved by an editor": (
+        lambda path: path.write_bytes(b"\xef\xbb\xbf\n<!DOCTYPE html><title>Sign in</title>"),
+        "are a web page; download the file itself",
+    ),
     "Keras 3": (write_keras, r"are a zip archive of other files \('metadata.json', …\); unpack it"),
     "no dict": (lambda path: save_pickle(path, [ARRAYS]), "hold no state dict but a list; save a"),
     "a module": (lambda path: save_pickle(path, {"a": torch.nn.ReLU()}), "hold the pickled module"),

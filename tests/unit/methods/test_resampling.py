@@ -116,6 +116,13 @@ def test_unknown_methods_are_refused(noise):
         label_pixels(8, 2, "half_pixel")
 
 
+@pytest.mark.parametrize("method", ["antialias", "bicubic", "bilinear"])
+def test_methods_that_resize_no_part_are_refused(noise, method):
+    part, wanted = (Part(0, 3, 6), Part(0, 4, 4)), (Part(0, 5, 12), Part(0, 8, 8))
+    with pytest.raises(ValueError, match=rf"method must be one of half_pixel.*'{method}'"):
+        resize_part(noise[..., :3, :4], part, wanted, method)
+
+
 SIZES = [((37, 53), (20, 80)), ((37, 53), (61, 31)), ((37, 53), (37, 50)), ((37, 53), (37, 53))]
 WANTED = [((0, 0), (9, 12)), ((5, 11), (14, 30)), ((12, 22), (20, 31))]  # of the smallest
 

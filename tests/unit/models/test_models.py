@@ -1,3 +1,4 @@
+import copy
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from seedbed.models.folding import FoldedSequential, dilated_on_grids
 from seedbed.models.heads.classification import Pooling
 from seedbed.models.heads.group import graph_dropout
 from seedbed.models.layers import FrozenBatchNorm, conv
-from seedbed.models.network import Preprocessing
+from seedbed.models.network import IMAGENET, Backbone, Network, Preprocessing
 
 torch.set_num_threads(1)
 
@@ -48,7 +49,7 @@ def test_wrong_arguments():
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if not name.endswith("_affinity")])
-def test_the_least_side_is_enough_and_needed(name):
+def test_the_min_side_is_enough_and_needed(name):
     with torch.device("meta"):
         network = build(name, CLASSES).eval()
 
@@ -56,10 +57,10 @@ def test_the_least_side_is_enough_and_needed(name):
         seen = torch.zeros(1, 3, side, 2 * side, device="meta")
         return network.maps(seen) if name.endswith("_group") else network(seen)
 
-    see(network.least_side)
-    if network.least_side > 1:
+    see(network.min_side)
+    if network.min_side > 1:
         with pytest.raises(RuntimeError, match=r"too small|greater than actual input"):
-            see(network.least_side - 1)
+            see(network.min_side - 1)
 
 
 def test_preprocess_is_imagenets():
@@ -73,9 +74,22 @@ def test_preprocess_is_imagenets():
 def test_preprocess_of_caffes_networks():
     """Levels less the mean, blue first."""
     x = torch.tensor([10, 20, 30], dtype=torch.uint8).view(1, 3, 1, 1)
-    model = made("tiny_cls")
-    model.preprocessing = Preprocessing(1, mean=(5, 4, 3), bgr=True)
+    preprocessing = Preprocessing(1, mean=(5, 4, 3), bgr=True)
+    model = Network(Backbone(nn.Identity(), 3, 1, None, 0, preprocessing=preprocessing))
     assert model.preprocess(x).flatten().tolist() == [25, 16, 7]
+
+
+def test_mean_and_std_go_where_the_network_goes_and_into_no_file():
+    model, x = made("tiny_cls"), images(5, 4)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET.mean, IMAGENET.std))
+    expected = (x.float() / 255 - mean) / std
+    assert {"mean", "std"} <= dict(model.named_buffers()).keys()
+    assert not {"mean", "std"} & model.state_dict().keys()
+    assert torch.equal(model.preprocess(x), expected)
+    assert torch.equal(copy.deepcopy(model).preprocess(x), expected)
+    half = copy.deepcopy(model).half().preprocess(x)
+    torch.testing.assert_close(half, expected, rtol=0, atol=0.01)
+    assert model.to("meta").preprocess(x.to("meta")).shape == x.shape
 
 
 def test_frozen_batch_norm_never_learns():

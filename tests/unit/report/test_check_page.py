@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from seedbed.data.index import ImageEntry
-from seedbed.formats.masks import VOC_PALETTE, write_mask
+from seedbed.formats.masks import write_mask
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.report.check_page import choose
 from seedbed.runtime.errors import UserError
 from stages.command import run_stage

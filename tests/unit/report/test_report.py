@@ -12,7 +12,7 @@ from PIL import Image
 
 from seedbed.evaluation.chain import ChainFiles
 from seedbed.formats.maps import Maps
-from seedbed.formats.masks import VOC_PALETTE
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.formats.tables import write_tsv
 from seedbed.report.charts import MAX_POINTS, line_chart
 from seedbed.report.columns import mask_columns, picture_columns

@@ -9,7 +9,9 @@ import torch
 
 from seedbed.runtime import gpu_locks
 from seedbed.runtime.atomic import atomic
-from seedbed.runtime.file_lock import try_lock, warn_once
+from seedbed.runtime.errors import UserError, warn_once
+from seedbed.runtime.fetching.download import alone
+from seedbed.runtime.file_lock import try_lock
 from seedbed.runtime.gpu_locks import lock_device, selection_lock
 from seedbed.runtime.queue_lock import QueueLock
 from seedbed.training.checkpoint import Checkpoint
@@ -55,6 +57,13 @@ def test_gpus_and_files_are_used_without_locks(tmp_path, capsys):
     assert (tmp_path / "file").read_text() == "whole"
 
 
+@pytest.mark.usefixtures("disk_without_locks")
+def test_a_file_is_fetched_without_locks_and_this_is_said(tmp_path, capsys):
+    with alone(tmp_path / "a.lock"):
+        pass
+    assert "a.lock: this disk has no file locks" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_a_gpu_is_used_where_no_lock_file_can_be_made(tmp_path, monkeypatch, capsys, number):
     def refuse(*_: object) -> int:
@@ -76,6 +85,8 @@ def test_another_error_of_the_lock_is_raised(tmp_path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(OSError, match="Input/output"), QueueLock(tmp_path / "a.lock").hold():
+        pass
+    with pytest.raises(UserError, match=r"a\.lock: Input/output error"), alone(tmp_path / "a.lock"):
         pass
 
 

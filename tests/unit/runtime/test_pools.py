@@ -13,7 +13,7 @@ from seedbed.runtime import gpu_locks as device_lock
 from seedbed.runtime.devices import pick_device as pick
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import available_cpus, ordered_map
-from seedbed.training.determinism import be_deterministic
+from seedbed.training.determinism import set_deterministic
 from seedbed.training.processes import ProcessGroup
 
 
@@ -187,16 +187,16 @@ def test_determinism_is_switched_on_and_off(monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     before = torch.backends.cudnn.benchmark
     for on in (True, False):
-        be_deterministic(on)
+        set_deterministic(on)
         assert torch.are_deterministic_algorithms_enabled() == on
         assert torch.backends.cudnn.deterministic == on
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     del os.environ["CUBLAS_WORKSPACE_CONFIG"]
-    be_deterministic(False)
+    set_deterministic(False)
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
-    be_deterministic(True)
+    set_deterministic(True)
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-    be_deterministic(False)
+    set_deterministic(False)
     torch.backends.cudnn.benchmark = before
 
 

@@ -11,6 +11,7 @@ from seedbed.models import build
 from seedbed.models.backbones.resnet38 import Bottleneck
 from seedbed.models.dropout import ChannelDropout, Dropout, drawing_from
 from seedbed.models.layers import FrozenBatchNorm
+from seedbed.runtime.errors import warn_once
 from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.loop import train
@@ -209,11 +210,13 @@ def test_bfloat16_changes_the_operations_and_not_the_weights(run):
 
 def test_a_machine_without_bfloat16_says_so(monkeypatch, capsys):
     monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
-    for has, said in ((True, ""), (False, "precision: bfloat16: this CPU computes it without")):
+    warn_once.cache_clear()
+    said_without = "warning: precision: bfloat16: this CPU computes it without"
+    for has, said in ((True, ""), (False, said_without)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        precision.note_emulation(CPU, "bfloat16")
+        precision.warn_slow_bfloat16(CPU, "bfloat16")
         assert capsys.readouterr().err.startswith(said) and (said or has)
-    precision.note_emulation(CPU, "float32")
+    precision.warn_slow_bfloat16(CPU, "float32")
     assert capsys.readouterr().err == ""
     with precision.autocast(CPU, "float32"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from seedbed.formats.masks import VOC_PALETTE
 from seedbed.formats.overlay import overlay
+from seedbed.formats.palette import VOC_PALETTE
 from seedbed.training import previews
 from seedbed.training.previews import GAP, Preview, contact_sheet
 

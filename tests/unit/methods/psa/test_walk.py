@@ -149,6 +149,8 @@ def test_bad_arguments_are_refused():
         random_walk(affinities[:33], scores, **PSA)
     with pytest.raises(ValueError, match="scores"):
         random_walk(affinities, scores.mT, **PSA)
+    with pytest.raises(ValueError, match=r"same leading dimensions, not \(1,\) and \(\)"):
+        random_walk(affinities[None], scores, **PSA)
     with pytest.raises(ValueError, match="steps"):
         random_walk(affinities, scores, beta=8, steps=-1)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from seedbed.methods.spsm.masks import (
     agreement,
     choose_candidate,
+    pairwise_agreements,
     score_candidate,
     select_images,
 )
@@ -43,22 +44,34 @@ def test_agreement_is_symmetric_and_bounded(x, y):
     assert agreement(mask(0, 1, 2), mask(0, 1, 2), [1, 2]) == 1
 
 
+def choose(candidates, labels):
+    return choose_candidate(pairwise_agreements(candidates, labels))
+
+
+@given(masks, masks, masks)
+def test_agreements_of_every_two_masks(x, y, z):
+    found = pairwise_agreements([x, y, z], [1, 2])
+    assert found.tolist() == [
+        [0 if a is b else agreement(a, b, [1, 2]) for b in (x, y, z)] for a in (x, y, z)
+    ]
+
+
 def test_candidate_of_highest_agreement_is_chosen():
     near, nearer, far = mask(0, 1, 1, 1), mask(0, 0, 1, 1), mask(1, 0, 0, 1)
-    assert choose_candidate([nearer, near, far], [1]) == 0
-    assert choose_candidate([far, nearer, near], [1]) == 1
+    assert choose([nearer, near, far], [1]) == 0
+    assert choose([far, nearer, near], [1]) == 1
 
 
 @given(masks, masks)
 def test_last_of_equal_candidates_is_chosen(x, y):
-    assert choose_candidate([x, x, x], [1, 2]) == 2
-    assert choose_candidate([x, y], [1, 2]) == 1
-    assert choose_candidate([x, y, y], [1, 2]) == 2
+    assert choose([x, x, x], [1, 2]) == 2
+    assert choose([x, y], [1, 2]) == 1
+    assert choose([x, y, y], [1, 2]) == 2
 
 
 def test_no_candidate_is_refused():
-    with pytest.raises(ValueError, match="candidates"):
-        choose_candidate([], [1])
+    with pytest.raises(ValueError, match="at least one mask"):
+        choose([], [1])
 
 
 def square(pixels, size=20, label=7):
@@ -70,7 +83,9 @@ def square(pixels, size=20, label=7):
 def score(candidate, labels=(7,), selected=True, other=None):
     other = candidate if other is None else other
     selected = np.full(candidate.shape, selected)
-    return score_candidate(candidate, other, selected, labels, candidate=3)
+    return score_candidate(
+        candidate, agreement(candidate, other, labels), selected, labels, candidate=3
+    )
 
 
 @pytest.mark.parametrize(
