@@ -1,4 +1,4 @@
-"""The parts of a batch: the same bytes by any number of threads and processes."""
+"""Micro-batches: the same bytes by any number of threads and processes."""
 
 import copy
 
@@ -14,8 +14,8 @@ from seedbed.models.layers import FrozenBatchNorm
 from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.loop import train
+from seedbed.training.microbatches import MicroBatchResult, add_pairwise
 from seedbed.training.optimisation import make_optimizer, parameter_groups
-from seedbed.training.parts import PartResult, add_pairwise
 from seedbed.training.processes import SINGLE_PROCESS
 from tests.support.training_helpers import Collector, adamw, optimisation, sgd
 
@@ -159,7 +159,7 @@ def test_sums_are_pairwise():
         def __add__(self, other):
             return Item(f"({self}{other})")
 
-    results = [PartResult({"loss": Item(k)}, [], [], [k]) for k in "abcdefg"]
+    results = [MicroBatchResult({"loss": Item(k)}, [], [], [k]) for k in "abcdefg"]
     total = add_pairwise(results)
     assert total.values["loss"] == "(((ab)(cd))((ef)g))" and total.collected == list("abcdefg")
     assert add_pairwise(results[:1]) == results[0]
