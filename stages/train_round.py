@@ -12,7 +12,7 @@ from seedbed.formats.overlay import cue_preview, overlay
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
 from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
-from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, warn_seed_flooding
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.previews import Preview
@@ -97,7 +97,7 @@ def make_objective(settings: RoundSettings, num_classes: int) -> Objective:
     if settings.method == "dsrg":
         crf = DenseCRFGrid(**settings.dsrg.crf.model_dump())
         if (settings.dsrg.grow_on, settings.dsrg.train_unary) == ("crf", "prob"):
-            note_flooding(crf.params, num_classes)
+            warn_seed_flooding(crf.params, num_classes)
         return SeedGrowingObjective(crf, **settings.dsrg.model_dump(exclude={"crf"}))
     return MaskObjective(settings.label_sampling)
 

@@ -233,7 +233,18 @@ def test_only_probable_and_kept_classes_are_stored():
     image = np.zeros((4, 4, 3), np.uint8)
     stored, classes = class_probabilities(Constant(), image, "a", options, keep=(3,), device=CPU)
     assert classes == [0, 1, 3, 4] and stored.shape == (4, 4, 4) and stored.dtype == np.float16
-    segmenter = Segmenter(model=Constant(), num_classes=5, options=options, crf=None, device=CPU)
+    segmenter = Segmenter(
+        model=Constant(), num_classes=5, options=options, crf=None, device=CPU
+    )
     mask = segmenter.mask(image, "a", None)
     assert mask.dtype == np.uint8 and (mask == 1).all()
     assert (segmenter.mask(image, "a", [4]) == 4).all()
+
+
+@pytest.mark.parametrize("wrong", [{"fuse": "avg"}, {"fuse_on": "imag"}], ids=str)
+def test_an_unknown_rule_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be one of '.*, not '"):
+        Fusion(**{"fuse": "mean", "fuse_on": "image", "map_resampling": "half_pixel"} | wrong)
+    with pytest.raises(ValueError, match=f"^{name} must be one of "):
+        PredictionOptions(**PLAIN | wrong)

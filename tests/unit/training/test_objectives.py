@@ -11,7 +11,7 @@ from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.models.heads.group import GroupOutput
-from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, warn_seed_flooding
 from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.tags import TagObjective
@@ -166,7 +166,7 @@ def test_a_crf_that_decides_before_the_network_is_noted(capsys, classes, share, 
     kernels = {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12, "bilateral_srgb": 13}
     weights = {"gaussian_weight": 3 * share, "bilateral_weight": 10 * share}
     crf = DenseCRFGrid(iterations=10, **weights, **kernels)
-    note_flooding(crf.params, classes)
+    warn_seed_flooding(crf.params, classes)
     note = capsys.readouterr().err
     assert ("gaussian_weight: 1, bilateral_weight: 3.33" in note) == noted
     # The note is right: one class is hardly more probable, and becomes certain only there.
@@ -389,6 +389,12 @@ def test_an_image_that_comes_twice_in_a_batch(make_batch):
     objective = group_objective()
     keep_step(objective, Fixed(output), batch, 0)
     assert objective.accumulator.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
+
+
+@pytest.mark.parametrize("option", ["grow_on", "train_unary"])
+def test_an_unknown_option_is_refused(option):
+    with pytest.raises(ValueError, match=rf"^{option} must be one of '\w+', '\w+', not 'CRF'$"):
+        seed_growing(2, **{option: "CRF"})
 
 
 def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):
