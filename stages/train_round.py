@@ -11,7 +11,7 @@ from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview, overlay
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
-from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
+from seedbed.training.network import Execution, NetworkSpec, train_network
 from seedbed.training.objectives.dsrg import SeedGrowingObjective, warn_seed_flooding
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.objective import Objective
@@ -88,7 +88,7 @@ def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:
 def make_supervision(settings: RoundSettings, maps: Maps, model: Network) -> Supervision:
     """Cues on the model's grid for DSRG, else masks on a grid of the settings' stride."""
     if settings.method == "dsrg":
-        return CueSupervision(maps=maps, grid=output_side(model.eval(), settings.crop))
+        return CueSupervision(maps=maps, grid=model.eval().output_side(settings.crop))
     return MaskSupervision(maps=maps, stride=settings.loss_stride, sampling=settings.label_sampling)
 
 

@@ -171,6 +171,10 @@ class GroupNetwork(Network):
         """Preprocessed images (N, 3, H, W) → class maps (N, K, h, w) before the graph."""
         return self.head.extra(self.extract_features(images))
 
+    def grids(self, images: Tensor) -> list[Tensor]:
+        """See `Network`."""
+        return [self.maps(images)]
+
     def pass_messages(self, states: Tensor) -> Tensor:
         """Class maps of groups (N, G, K, h, w) → class maps after the graph, same shape."""
         for _ in range(MESSAGE_ROUNDS):
