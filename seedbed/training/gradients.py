@@ -83,7 +83,8 @@ class Gradients:
         for buffer, value in zip(self.compute.statistics, mean.statistics, strict=True):
             buffer.copy_(value)
         if isinstance(self.objective, CollectingObjective):
-            self.objective.commit(self.processes.gather(mean.collected))
+            collected = self.objective.fetch(mean.collected)
+            self.objective.commit(self.processes.gather(collected))
         return mean.values
 
     def _try(self, batch: Batch, step: int) -> MicroBatchResult | None:

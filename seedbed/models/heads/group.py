@@ -52,7 +52,7 @@ def graph_dropout(states: Tensor) -> Tensor:
     """
     strength = states.mean(dim=2, keepdim=True)
     drawn = torch.rand(*states.shape[:2], 1, 1, 1, generator=current_generator())
-    drop = drawn.to(states.device) < DROP_PROBABILITY
+    drop = drawn.to(states.device, non_blocking=True) < DROP_PROBABILITY
     weak = strength < DROP_THRESHOLD * strength.amax(dim=(3, 4), keepdim=True)
     mask = torch.where(drop, weak.to(states.dtype), strength.sigmoid())
     return (states * mask + states) / 2
