@@ -120,7 +120,7 @@ class _Training:
         tensors = [
             t for t in (*self.model.state_dict().values(), *moments) if isinstance(t, Tensor)
         ]
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
             raise NotFiniteError(f"the weights are not finite after iteration {step}")
 
 
