@@ -166,7 +166,7 @@ def class_probabilities(
         model: in evaluation mode, on `device`.
         image: RGB uint8 (H, W, 3).
         image_id: see `PredictionOptions.seed`.
-        options: how the image is shown to the network and its outputs are fused.
+        options: scales, flip and resampling of the image, and how the outputs are fused.
         keep: class ids that are returned whatever their probability.
         device: the model's device.
 

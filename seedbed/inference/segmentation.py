@@ -23,7 +23,7 @@ from seedbed.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmenter:
+class SegmentationPipeline:
     """A network, the images that it is given, and what follows.
 
     Attributes:

@@ -13,7 +13,7 @@ from seedbed.inference.probabilities import (
     class_probabilities,
     fuse_logits,
 )
-from seedbed.inference.segmentation import Segmenter
+from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.methods.resampling import resize
 from seedbed.models import build
 
@@ -233,7 +233,7 @@ def test_only_probable_and_kept_classes_are_stored():
     image = np.zeros((4, 4, 3), np.uint8)
     stored, classes = class_probabilities(Constant(), image, "a", options, keep=(3,), device=CPU)
     assert classes == [0, 1, 3, 4] and stored.shape == (4, 4, 4) and stored.dtype == np.float16
-    segmenter = Segmenter(
+    segmenter = SegmentationPipeline(
         model=Constant(), num_classes=5, options=options, crf=None, device=CPU
     )
     mask = segmenter.mask(image, "a", None)
