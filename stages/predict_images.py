@@ -19,7 +19,7 @@ from seedbed.formats.pictures import TooManyPixelsError
 from seedbed.inference.onnx_export import export_onnx
 from seedbed.inference.precision import warn_slow_bfloat16
 from seedbed.inference.probabilities import PredictionOptions
-from seedbed.inference.segmentation import Segmenter
+from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.inference.tiles import ALIGNMENT, Tiling
 from seedbed.models.network import Network
 from seedbed.models.registry import Option, network_info
@@ -66,7 +66,7 @@ def predict_images(
     place = pick_device(device)
     warn_slow_bfloat16(place, settings.precision)
     predictor = Predictor(
-        Segmenter(
+        SegmentationPipeline(
             model=model.to(place),
             num_classes=about["num_classes"],
             options=PredictionOptions(**settings.model_dump(exclude={"crf"})),
@@ -127,7 +127,7 @@ class Predictor:
 
     """
 
-    segmenter: Segmenter
+    segmenter: SegmentationPipeline
     bits: int | None
     tiling: Tiling | None
     labels: Mapping[str, Sequence[int]]

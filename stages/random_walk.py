@@ -14,9 +14,10 @@ from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.precision import autocast, warn_slow_bfloat16
 from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk
+from seedbed.models.heads.affinity import AffinityNetwork
 from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
-from seedbed.runtime.pools import ordered_map
+from seedbed.runtime.pools import device_map
 from stages.command import Data, Device, Workers, run_stage
 from stages.settings import RandomWalkSettings
 
@@ -37,35 +38,42 @@ def random_walk(
     entries = shard_of(Index.load(index).split("train"), shard)
     place = pick_device(device)
     warn_slow_bfloat16(place, settings.precision)
-    work = partial(
-        walk_image, cams=Maps(cams), weights=weights, data=data, settings=settings, device=place
-    )
-    results = ordered_map(work, entries, workers if place.type == "cpu" else 1)
+    # Loaded before the workers fork, so that they share it.
+    model = load_network_cached(weights, place, "affinity")
+    read = partial(read_inputs, cams=Maps(cams), data=data)
+    work = partial(walk_image, model=model, settings=settings, device=place)
+    results = device_map(read, work, entries, place, workers)
     with write_maps(output, settings=settings.model_dump_json()) as maps:
         for entry, scores in zip(entries, results, strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
 
 
+def read_inputs(
+    entry: ImageEntry, *, cams: Maps, data: Path
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The image (H, W, 3) uint8 and its CAMs (K, H, W); None if it has no labels."""
+    return (read_entry(data, entry), cams.floats(entry.id)) if entry.labels else None
+
+
 @torch.no_grad()
 def walk_image(
     entry: ImageEntry,
+    inputs: tuple[np.ndarray, np.ndarray] | None,
     *,
-    cams: Maps,
-    weights: Path,
-    data: Path,
+    model: AffinityNetwork,
     settings: RandomWalkSettings,
     device: torch.device,
 ) -> np.ndarray:
     """Scores of one image, (1 + K, H, W) float16, normalised to sum to 1 at each pixel."""
-    if not entry.labels:
+    if inputs is None:
         return np.ones((1, entry.height, entry.width), dtype=np.float16)
-    model = load_network_cached(weights, device, "affinity")
-    image = torch.from_numpy(read_entry(data, entry)).to(device).permute(2, 0, 1)[None]
+    pixels, cam = inputs
+    image = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None]
     with autocast(device, settings.precision):
         affinities = model.affinities(
             pad_to_cells(model.preprocess(image)), border_sources=settings.border_sources
         )
-    initial = walk_scores(torch.from_numpy(cams.floats(entry.id)).to(device), settings.alpha)
+    initial = walk_scores(torch.from_numpy(cam).to(device), settings.alpha)
     walked = walk(affinities[0], initial, beta=settings.beta, steps=settings.steps)
     scores = grid_to_pixels(walked, (entry.height, entry.width))
     # Not 8 bits, which would make close scores equal, and the lowest class win.

@@ -8,7 +8,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import write_maps
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.models.network import Network
-from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
+from seedbed.training.network import Execution, NetworkSpec, train_network
 from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
 from seedbed.training.sampler import group_requests
 from seedbed.training.samples import Samples
@@ -74,7 +74,7 @@ def make_objective(
     settings: GroupSettings, entries: list[ImageEntry], num_classes: int, model: Network
 ) -> GroupObjective:
     """The group objective of the settings, for the class maps of the model."""
-    side = output_side(model.eval().extract_features, settings.crop)
+    side = model.eval().output_side(settings.crop)
     labels = [entry.labels for entry in entries]
     accumulation = Accumulation.from_epoch(
         settings.accumulate_from_epoch,

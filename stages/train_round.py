@@ -11,8 +11,8 @@ from seedbed.formats.maps import Maps
 from seedbed.formats.overlay import cue_preview, overlay
 from seedbed.models.network import Network
 from seedbed.runtime.errors import UserError
-from seedbed.training.network import Execution, NetworkSpec, output_side, train_network
-from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
+from seedbed.training.network import Execution, NetworkSpec, train_network
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, warn_seed_flooding
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.previews import Preview
@@ -88,7 +88,7 @@ def supervised(entries: list[ImageEntry], maps: Maps) -> list[ImageEntry]:
 def make_supervision(settings: RoundSettings, maps: Maps, model: Network) -> Supervision:
     """Cues on the model's grid for DSRG, else masks on a grid of the settings' stride."""
     if settings.method == "dsrg":
-        return CueSupervision(maps=maps, grid=output_side(model.eval(), settings.crop))
+        return CueSupervision(maps=maps, grid=model.eval().output_side(settings.crop))
     return MaskSupervision(maps=maps, stride=settings.loss_stride, sampling=settings.label_sampling)
 
 
@@ -97,7 +97,7 @@ def make_objective(settings: RoundSettings, num_classes: int) -> Objective:
     if settings.method == "dsrg":
         crf = DenseCRFGrid(**settings.dsrg.crf.model_dump())
         if (settings.dsrg.grow_on, settings.dsrg.train_unary) == ("crf", "prob"):
-            note_flooding(crf.params, num_classes)
+            warn_seed_flooding(crf.params, num_classes)
         return SeedGrowingObjective(crf, **settings.dsrg.model_dump(exclude={"crf"}))
     return MaskObjective(settings.label_sampling)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seedbed.models.network import Network
 from seedbed.training.checkpoint import Checkpoint, training_digest
-from seedbed.training.network import NetworkSpec, mean_colour
+from seedbed.training.network import NetworkSpec
 from seedbed.training.optimisation import (
     SGD,
     AdamW,
@@ -39,7 +39,8 @@ def make_network(settings: TrainingSettings, spec: NetworkSpec, initial: Path | 
 
 def make_view(settings: TrainingSettings, model: Network) -> View:
     """The random views of the settings; the model gives the padding `network_mean`."""
-    colours = {"image_mean": None, "network_mean": mean_colour(model), "black": (0.0, 0.0, 0.0)}
+    network_mean = model.preprocessing.mean_rgb
+    colours = {"image_mean": None, "network_mean": network_mean, "black": (0.0, 0.0, 0.0)}
     options = settings.view.model_dump(exclude={"kind", "padding"})
     return VIEWS[settings.view.kind](
         crop=settings.crop, padding=colours[settings.view.padding], **options

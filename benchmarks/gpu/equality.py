@@ -18,7 +18,7 @@ from seedbed.formats.maps import Maps, write_maps
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.methods.losses import classification_loss, masked_cross_entropy
-from seedbed.methods.psa.loss import affinity_loss
+from seedbed.methods.psa.loss import affinity_losses
 from seedbed.methods.psa.pairs import pair_offsets
 from seedbed.methods.psa.walk import random_walk
 from stages.group_cam import group_cam
@@ -104,7 +104,7 @@ def _losses(device: torch.device) -> dict[str, tuple[Callable[[Tensor], Tensor],
         "masks": (lambda x: masked_cross_entropy(x, masks), logits),
         "tags": (lambda x: classification_loss(x, tags), logits[:, 1:, 0, 0]),
         "affinity": (
-            lambda x: affinity_loss(x.sigmoid(), kinds == 0, kinds == 1, kinds == 2),
+            lambda x: affinity_losses(x.sigmoid(), kinds == 0, kinds == 1, kinds == 2).total,
             torch.randn(kinds.shape, generator=generator),
         ),
     }

@@ -11,7 +11,6 @@ from benchmarks.gpu.rows import SEED, Setup
 from seedbed.crf import DenseCRFGrid
 from seedbed.models import build
 from seedbed.models.network import Network
-from seedbed.training.network import output_side
 from seedbed.training.objectives.affinity import AffinityObjective
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
 from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
@@ -95,9 +94,7 @@ def make(case: Case, setup: Setup) -> Training:
         model = build(network, CLASSES if case.kind in ("dsrg", "masks") else CLASSES - 1)
     side = 0
     if case.kind in ("dsrg", "affinity"):
-        model.eval()
-        embed = model.embed if case.kind == "affinity" else model
-        side = output_side(lambda x: embed(x.to(setup.device)), crop)
+        side = model.eval().output_side(crop)
     batch = made_up(case.kind, crop, count, side).to(setup.device)
     groups = count // GROUP_SIZE if case.kind == "group" else count
     optimizer = make_optimizer(model, optimisation(groups))

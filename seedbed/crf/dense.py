@@ -93,3 +93,22 @@ def _posterior(image: Array, unary: Array, params: CRFParameters, backend: Backe
     channels = np.arange(len(energies), dtype=np.int32)
     solve(backend, pixels, energies, posterior, channels, params)
     return torch.from_numpy(posterior).to(device) if isinstance(unary, torch.Tensor) else posterior
+
+
+def crf_posterior(
+    image: np.ndarray, scores: np.ndarray, params: Mapping[str, float | str]
+) -> np.ndarray:
+    """Posterior of a dense CRF whose unary energies are −log of normalised scores.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        scores: (C, H, W) floating, non-negative, such as probabilities of some of the classes;
+            normalised here to sum to 1 over C.
+        params: see `dense_crf`.
+
+    Returns:
+        (C, H, W) float32.
+
+    """
+    total = scores.sum(0, keepdims=True)
+    return dense_crf(image, unary_from_probabilities(scores / np.maximum(total, 1e-12)), params)

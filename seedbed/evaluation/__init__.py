@@ -1,1 +1,1 @@
-"""What is right: published definitions of mIoU, and the steps of the chain that are scored."""
+"""Evaluation: published definitions of mIoU, and which artefacts of a run are scored."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.crf import crf_posterior
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry
 from seedbed.formats.palette import VOID
@@ -27,9 +27,7 @@ class CommonCRF:
 
     def refine_scores(self, entry: ImageEntry, scores: np.ndarray) -> np.ndarray:
         """Labels (H, W) uint8 of non-negative scores (1 + T, H, W): background, then the T tags."""
-        probs = scores / np.maximum(scores.sum(0, keepdims=True), 1e-12)
-        image = read_entry(self.data, entry)
-        posterior = dense_crf(image, unary_from_probabilities(probs), self.params)
+        posterior = crf_posterior(read_entry(self.data, entry), scores, self.params)
         return np.array([0, *entry.labels], np.uint8)[posterior.argmax(0)]
 
     def refine_labels(self, entry: ImageEntry, mask: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seedbed.data.index import ImageEntry
 from seedbed.formats.levels import quantise
+from seedbed.inference.inputs import image_batch
 from seedbed.inference.precision import Precision, autocast
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
@@ -79,8 +80,8 @@ class GroupNetworkPass:
     @torch.no_grad()
     def node_maps(self, image: np.ndarray) -> np.ndarray:
         """Class maps before the graph, plain and mirrored: (H, W, 3) uint8 → (2, K, h, w)."""
-        pixels = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
-        square = resize_image(pixels, (self.size, self.size), "antialias")
+        pixels = image_batch(image, "antialias", self.device)
+        square = resize_image(pixels, (self.size, self.size), "antialias").to(self.device)
         with autocast(self.device, self.precision):
             batch = self.network.preprocess(torch.cat([square, square.flip(-1)]))
             nodes = self.network.maps(batch)

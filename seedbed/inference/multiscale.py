@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seedbed.data.index import ImageEntry
+from seedbed.inference.inputs import image_batch
 from seedbed.inference.precision import Precision, autocast
 from seedbed.methods.resampling import resize_image
 from seedbed.models.network import Network
@@ -22,11 +23,11 @@ _TO_INTEGER: dict[str, Callable[[float], int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale:
-    """How an image is shown to a network.
+    """Scales, flip and resampling of the images that a network is given.
 
     Attributes:
         scales: factors of the image's size.
-        flip: whether the mirrored image is shown as well, at each scale.
+        flip: whether the network is given the mirrored image as well, at each scale.
         size: side of a square in pixels to which the image is warped before scaling; None keeps
             its size.
         resampling: method of `seedbed.methods.resampling.resize_image`.
@@ -74,10 +75,10 @@ def multi_scale(
         of the mirrored image, mirrored back.
 
     """
-    pixels = torch.from_numpy(image).to(device).permute(2, 0, 1)[None].float()
+    pixels = image_batch(image, options.resampling, device)
     outputs: list[Tensor] = []
     for size in options.input_sizes(*image.shape[:2]):
-        resized = resize_image(pixels, size, options.resampling)
+        resized = resize_image(pixels, size, options.resampling).to(device).float()
         batch = torch.cat([resized, resized.flip(-1)]) if options.flip else resized
         with autocast(device, options.precision):
             plain, *mirrored = network(batch).float()

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from seedbed.methods.dsrg.losses import smooth_softmax
 from seedbed.methods.regions import Region, size_of, whole_region
 from seedbed.methods.resampling import resize_part
 from seedbed.models.network import Network
+from seedbed.runtime.choices import check_choice
+
+Fuse = Literal["mean", "sum", "max", "max_with_zero", "max_probabilities"]
+FuseOn = Literal["image", "grid"]
 
 MIN_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
 
@@ -36,11 +41,18 @@ class Fusion:
         map_resampling: method of `seedbed.methods.resampling.resize` for the outputs; or
             "scaled_then_nearest": "tf_legacy" to the size of the network's input, then "nearest".
 
+    Raises:
+        ValueError: if `fuse` or `fuse_on` is none of these.
+
     """
 
-    fuse: str
-    fuse_on: str
+    fuse: Fuse
+    fuse_on: FuseOn
     map_resampling: str
+
+    def __post_init__(self) -> None:
+        check_choice("fuse", self.fuse, Fuse)
+        check_choice("fuse_on", self.fuse_on, FuseOn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +141,7 @@ def _resize_to_input(
     return resized[0], (rows, columns)
 
 
-def _fuse(maps: Iterable[Tensor], count: int, fuse: str) -> Tensor:
+def _fuse(maps: Iterable[Tensor], count: int, fuse: Fuse) -> Tensor:
     """Fuse `count` maps of one shape, one at a time to save memory."""
     if fuse in ("mean", "sum"):
         total = reduce(torch.add, maps)
@@ -154,7 +166,7 @@ def class_probabilities(
         model: in evaluation mode, on `device`.
         image: RGB uint8 (H, W, 3).
         image_id: see `PredictionOptions.seed`.
-        options: how the image is shown to the network and its outputs are fused.
+        options: scales, flip and resampling of the image, and how the outputs are fused.
         keep: class ids that are returned whatever their probability.
         device: the model's device.
 

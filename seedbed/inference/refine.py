@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from seedbed.crf import dense_crf, unary_from_probabilities
+from seedbed.crf import crf_posterior
 from seedbed.formats.levels import quantise
 
 
@@ -31,25 +31,6 @@ def argmax_classes(scores: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     return np.asarray(classes, dtype=np.uint8)[scores.argmax(0)]
 
 
-def crf_posterior(
-    image: np.ndarray, probabilities: np.ndarray, params: Mapping[str, float]
-) -> np.ndarray:
-    """Posterior of a dense CRF.
-
-    Args:
-        image: RGB uint8 (H, W, 3).
-        probabilities: (C', H, W) float32 in [0, 1]; normalised here to sum to 1.
-        params: parameters of `seedbed.crf.dense_crf`.
-
-    Returns:
-        (C', H, W) float32.
-
-    """
-    total = probabilities.sum(0, keepdims=True)
-    unary = unary_from_probabilities(probabilities / np.maximum(total, 1e-12))
-    return dense_crf(image, unary, params)
-
-
 def crf_labels(
     image: np.ndarray,
     probabilities: np.ndarray,
@@ -59,10 +40,10 @@ def crf_labels(
     """Labels and confidence after a dense CRF.
 
     Args:
-        image: see `crf_posterior`.
-        probabilities: see `crf_posterior`.
+        image: RGB uint8 (H, W, 3).
+        probabilities: (C', H, W) float32 in [0, 1]; normalised here to sum to 1.
         classes: class ids of the C' channels.
-        params: see `crf_posterior`.
+        params: parameters of `seedbed.crf.dense_crf`.
 
     Returns:
         (2, H, W) uint8: class id, and the posterior of that class times 255, rounded.

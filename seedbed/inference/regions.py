@@ -1,9 +1,9 @@
 """Class probabilities in a region of an image, as a network gives them to the whole image.
 
-A network's grid of scores is rounded up to whole cells and then resized to the image, and the sizes
-of scaled images are rounded too: the scores of a region that is treated as an image of its own lie
-up to a cell beside those of the whole. Here a region is cut so that its cells are cells of the
-image's grids, at each scale and in the mirror image, and is resized as a part of the whole.
+The network's grid is rounded up to whole cells, and the sizes of scaled images are rounded too. A
+crop predicted as an image of its own would therefore be displaced by up to one cell. Here a crop is
+chosen so that its cells coincide with cells of the whole image's grid, at every scale and when
+mirrored, and its logits are resized as part of the whole.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seedbed.inference.inputs import image_batch
 from seedbed.inference.precision import autocast
 from seedbed.inference.probabilities import PredictionOptions, fuse_parts, image_seed
 from seedbed.inference.tiles import ALIGNMENT
@@ -30,22 +31,30 @@ class AxisView:
     Attributes:
         pixels: of the image.
         scaled: of the scaled image, counted from the other end if it is mirrored.
-        shown: of the network's input, counted likewise; begins at a multiple of 32.
+        input: of the network's input, counted likewise; begins at a multiple of 32.
 
     """
 
     pixels: Part
     scaled: Part
-    shown: Part
+    input: Part
 
     @classmethod
-    def of(cls, part: Part, scaled: int, shown: int, *, mirrored: bool) -> "AxisView":
-        """The view that covers a part of the image, whose scaled and shown lengths are given."""
+    def of(cls, part: Part, scaled: int, length: int, *, mirrored: bool) -> "AxisView":
+        """The view that covers a part of the image.
+
+        Args:
+            part: of the image.
+            scaled: length of the scaled image.
+            length: length of the network's input.
+            mirrored: whether the network is given the mirror image.
+
+        """
         wanted = part.mirrored if mirrored else part
-        ratio = shown / wanted.whole
+        ratio = length / wanted.whole
         first = math.floor(wanted.first * ratio / ALIGNMENT) * ALIGNMENT
         end = math.ceil(wanted.end * ratio / ALIGNMENT) * ALIGNMENT
-        input_part = Part(first, min(end, shown), shown)
+        input_part = Part(first, min(end, length), length)
         resized = input_part.source(scaled)
         pixels = resized.source(wanted.whole)
         return cls(pixels.mirrored if mirrored else pixels, resized, input_part)
@@ -63,10 +72,10 @@ class Grids:
         """The region of each grid that belongs to a region of the network's input."""
         return list(zip(self._parts(rows), self._parts(columns), strict=True))
 
-    def _parts(self, shown: Part) -> list[Part]:
+    def _parts(self, part: Part) -> list[Part]:
         """The part of each grid that belongs to a part of the network's input."""
-        none, before = self._cells(PROBED), self._cells(PROBED + shown.first)
-        found, whole = self._cells(shown.length), self._cells(shown.whole)
+        none, before = self._cells(PROBED), self._cells(PROBED + part.first)
+        found, whole = self._cells(part.length), self._cells(part.whole)
         return [
             Part(b - n, b - n + f, w) for n, b, f, w in zip(none, before, found, whole, strict=True)
         ]
@@ -88,7 +97,7 @@ class Grids:
 
 
 @dataclass(frozen=True)
-class View:
+class RegionInput:
     """A region at one scale, or its mirror image."""
 
     rows: AxisView
@@ -96,26 +105,45 @@ class View:
     mirrored: bool
 
     def cut(self, pixels: np.ndarray, above: Part) -> np.ndarray:
-        """What of the rows `above` of an image, (h', W, 3), the view is resized from."""
+        """Pixels from which this view is resized.
+
+        Args:
+            pixels: rows `above` of the image, uint8 (h', W, 3).
+            above: which rows of the image `pixels` are.
+
+        """
         return pixels[self.rows.pixels.within(above), self.columns.pixels.as_slice]
 
-    def show(self, pixels: Tensor, resampling: str) -> Tensor:
-        """What the network is shown of the cut pixels (1, 3, h, w), not preprocessed."""
+    def network_input(self, pixels: np.ndarray, resampling: str, device: torch.device) -> Tensor:
+        """The network's input, not preprocessed.
+
+        Args:
+            pixels: the cut pixels, RGB uint8 (h, w, 3).
+            resampling: method of `seedbed.methods.resampling.resize_image`.
+            device: the network's device.
+
+        Returns:
+            (1, 3, *lengths of the input's rows and columns) float32 in [0, 255].
+
+        """
+        batch = image_batch(pixels, resampling, device)
         columns = self.columns.scaled.mirrored if self.mirrored else self.columns.scaled
         source = self.rows.pixels, self.columns.pixels
-        resized = resize_image_part(pixels, source, (self.rows.scaled, columns), resampling)
+        resized = resize_image_part(batch, source, (self.rows.scaled, columns), resampling)
+        resized = resized.to(device).float()
         resized = resized.flip(-1) if self.mirrored else resized
         scaled = self.rows.scaled, self.columns.scaled
-        return resize_part(resized, scaled, (self.rows.shown, self.columns.shown), "half_pixel")
+        return resize_part(resized, scaled, (self.rows.input, self.columns.input), "half_pixel")
 
 
 @dataclass(frozen=True)
 class RegionViews:
-    """How the regions of an image are shown to a network.
+    """The inputs that a network is given for regions of an image, and its outputs there.
 
     Attributes:
         model: in evaluation mode, on `device`.
-        options: how images are shown to the network and its outputs are fused; `size` is None.
+        options: scales, flip and resampling of the network's inputs, and how its outputs are fused;
+            `size` is None.
         size: (H, W) of the image.
         device: the model's device.
 
@@ -135,7 +163,7 @@ class RegionViews:
         return cls(model, options, size, device, Grids(model, device))
 
     def rows(self, rows: Part) -> Part:
-        """The image's rows that `probabilities` needs for a region with these."""
+        """Rows of the image that must be read to predict a region with these rows."""
         needed = [view.rows.pixels for view in self._views((rows, _all(self.size[1])))]
         first, end = min(part.first for part in needed), max(part.end for part in needed)
         return Part(min(first, rows.first), max(end, rows.end), rows.whole)
@@ -145,14 +173,14 @@ class RegionViews:
         """Probabilities (C, h, w) of all classes in a region.
 
         Args:
-            pixels: the image's rows `above`, RGB uint8 (h', W, 3).
-            above: with all that `rows` gives for the region.
+            pixels: rows `above` of the image, RGB uint8 (h', W, 3).
+            above: which rows of the image `pixels` are; must contain `self.rows(region[0])`.
             region: the region.
             name: determines the draws of a dropout that stays active in evaluation.
 
         """
         views = self._views(region)
-        grids = [self._grids.regions(view.rows.shown, view.columns.shown) for view in views]
+        grids = [self._grids.regions(view.rows.input, view.columns.input) for view in views]
         torch.manual_seed(image_seed(name, self.options.seed))
         outputs = [
             self._output(view, view.cut(pixels, above), grid)
@@ -161,11 +189,11 @@ class RegionViews:
         input_sizes = [(view.rows.scaled.whole, view.columns.scaled.whole) for view in views]
         return fuse_parts(outputs, region, self.options, input_sizes)
 
-    def _views(self, region: Region) -> list[View]:
+    def _views(self, region: Region) -> list[RegionInput]:
         """The views of a region, in the order of `multi_scale`."""
         sides = self.model.input_side
         return [
-            View(
+            RegionInput(
                 AxisView.of(region[0], height, sides(height), mirrored=False),
                 AxisView.of(region[1], width, sides(width), mirrored=mirrored),
                 mirrored,
@@ -174,12 +202,13 @@ class RegionViews:
             for mirrored in (False, True)[: 1 + self.options.flip]
         ]
 
-    def _output(self, view: View, pixels: np.ndarray, grids: list[Region]) -> tuple[Tensor, Region]:
+    def _output(
+        self, view: RegionInput, pixels: np.ndarray, grids: list[Region]
+    ) -> tuple[Tensor, Region]:
         """Logits (C, h, w) for a view, mirrored back, and the part of the grid that they are."""
-        cut = torch.from_numpy(pixels).to(self.device).permute(2, 0, 1)[None].float()
-        shown = view.show(cut, self.options.resampling)
+        images = view.network_input(pixels, self.options.resampling, self.device)
         with autocast(self.device, self.options.precision):
-            (logits,) = self.model.forward_part(self.model.preprocess(shown), grids).float()
+            (logits,) = self.model.forward_part(self.model.preprocess(images), grids).float()
         rows, columns = grids[0]
         if view.mirrored:
             return logits.flip(-1), (rows, columns.mirrored)

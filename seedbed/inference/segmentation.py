@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from seedbed.crf import crf_posterior
 from seedbed.data.images import Decoded
 from seedbed.data.rasters import Raster
 from seedbed.inference.probabilities import (
@@ -14,7 +15,7 @@ from seedbed.inference.probabilities import (
     class_probabilities,
     found_classes,
 )
-from seedbed.inference.refine import argmax_classes, crf_posterior, restrict_to_labels
+from seedbed.inference.refine import argmax_classes, restrict_to_labels
 from seedbed.inference.regions import RegionViews
 from seedbed.inference.tiles import RowBlender, Tiling
 from seedbed.methods.regions import Part, Region
@@ -22,13 +23,13 @@ from seedbed.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmenter:
-    """A network, how images are shown to it, and what follows.
+class SegmentationPipeline:
+    """A network, the images that it is given, and what follows.
 
     Attributes:
         model: in evaluation mode, on `device`.
         num_classes: number of its classes, background included.
-        options: how an image is shown to the network and its outputs are fused.
+        options: scales, flip and resampling of the images, and how the outputs are fused.
         crf: parameters of `seedbed.crf.dense_crf`; None: no CRF.
         device: the model's device.
 
@@ -80,11 +81,11 @@ class Segmenter:
     def mask_rows(
         self, image: Raster, image_id: str, labels: Collection[int] | None, tiling: Tiling
     ) -> Iterator[tuple[Decoded, np.ndarray]]:
-        """The mask of a large image from top to bottom, from the blended `scores` of its tiles.
+        """Predict a large image tile by tile, from top to bottom, blending the tiles' scores.
 
-        Before the CRF, a tile's scores are computed as part of the whole image's, see
-        `RegionViews`. The CRF treats it as an image. In memory a tile takes little more than an
-        image of its size; see `RowBlender` for the rest.
+        Logits equal those of the whole image up to the network's context (see `RegionViews`); the
+        CRF sees each tile alone. Memory: one row of tiles' pixels, one tile's activations, and what
+        `RowBlender` holds.
 
         Yields:
             Rows of the image (h, W) and their class ids, (h, W) uint8.

@@ -26,6 +26,12 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     bgr: bool = False
 
+    @property
+    def mean_rgb(self) -> tuple[float, float, float]:
+        """The RGB levels in [0, 255] that become 0."""
+        red, green, blue = self.mean[::-1] if self.bgr else self.mean
+        return self.scale * red, self.scale * green, self.scale * blue
+
 
 IMAGENET = Preprocessing(255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 # The mean colour of ImageNet in levels, as each release for Caffe rounds it.
@@ -117,6 +123,12 @@ class Network(nn.Module):
     def input_side(self, side: int) -> int:
         """The side to which the network itself resizes an image of this side."""
         return side
+
+    def output_side(self, crop: int) -> int:
+        """Side of the maps for an image with `crop` pixels a side; only in evaluation mode."""
+        device = next(self.parameters()).device
+        with torch.no_grad():
+            return self.grids(torch.zeros(1, 3, crop, crop, device=device))[0].shape[-1]
 
     def grids(self, images: Tensor) -> Sequence[Tensor]:
         """Feature maps (N, C, h, w) of preprocessed images (N, 3, H, W).

@@ -1,4 +1,4 @@
-"""The gradients of an iteration, computed in as many parts as the GPU's memory demands."""
+"""The gradients of an iteration, computed in as many micro-batches as the GPU's memory demands."""
 
 import math
 import sys
@@ -9,17 +9,25 @@ import torch
 from torch import Tensor, nn
 
 from seedbed.runtime.errors import UserError
+from seedbed.training.microbatches import MicroBatchGradients, MicroBatchResult, add_pairwise
 from seedbed.training.objectives.objective import CollectingObjective, Objective
 from seedbed.training.optimisation import Optimisation
-from seedbed.training.parts import PartComputer, PartResult, add_pairwise
 from seedbed.training.processes import ProcessGroup
 from seedbed.training.samples import Batch
 
 
 class Gradients:
-    """Computes the gradients of a batch in equal parts, smaller ones where memory is short.
+    """Computes the gradients of a batch in equal micro-batches, smaller ones where memory is short.
 
-    threads: of the CPU, which share the parts on a CPU (see `PartComputer`).
+    Args:
+        model: the network, on `device`.
+        objective: what is minimised.
+        optimisation: gives the batch, the number of micro-batches and the precision.
+        device: the model's device.
+        seed: of dropout.
+        threads: of the CPU, see `MicroBatchGradients`.
+        processes: which share the batch.
+
     """
 
     def __init__(
@@ -38,10 +46,10 @@ class Gradients:
         self.accumulation = optimisation.accumulation
         self.batch = optimisation.batch
         self.processes = processes
-        self.compute = PartComputer(
+        self.compute = MicroBatchGradients(
             model,
             objective,
-            parts=self.parts,
+            count=self.count,
             precision=optimisation.precision,
             threads=threads,
             device=device,
@@ -49,16 +57,16 @@ class Gradients:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of parts of a batch."""
+        """The number of micro-batches of a batch, over all processes."""
         return {"accumulation": self.accumulation}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the number of parts of a batch."""
+        """Restore what `state_dict` returned."""
         self.accumulation = state["accumulation"]
 
     @property
-    def parts(self) -> int:
-        """Parts of this process's share, so that all processes together compute enough parts."""
+    def count(self) -> int:
+        """Micro-batches of this process's share, so that all processes together compute enough."""
         return self.accumulation // math.gcd(self.accumulation, self.processes.size)
 
     def __call__(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -69,22 +77,23 @@ class Gradients:
 
         """
         while (mean := self._try(batch, step)) is None:
-            self._use_smaller_parts(len(batch.images), step)
+            self._use_smaller_batches(len(batch.images), step)
         for parameter, gradient in zip(self.compute.parameters, mean.gradients, strict=True):
             parameter.grad = gradient
         for buffer, value in zip(self.compute.statistics, mean.statistics, strict=True):
             buffer.copy_(value)
         if isinstance(self.objective, CollectingObjective):
-            self.objective.commit(self.processes.gather(mean.collected))
+            collected = self.objective.fetch(mean.collected)
+            self.objective.commit(self.processes.gather(collected))
         return mean.values
 
-    def _try(self, batch: Batch, step: int) -> PartResult | None:
-        """The mean over all parts; None if the GPU of one of the processes is out of memory."""
+    def _try(self, batch: Batch, step: int) -> MicroBatchResult | None:
+        """The mean over all micro-batches; None if a process's GPU is out of memory."""
         self.model.zero_grad(set_to_none=True)
         total = None
         try:
-            first = self.processes.rank * self.parts
-            total = add_pairwise(self.compute(batch.split(self.parts), step, first))
+            first = self.processes.rank * self.count
+            total = add_pairwise(self.compute(batch.split(self.count), step, first))
         except torch.OutOfMemoryError:
             # Leave the handler before going on: the error keeps all tensors of the step alive.
             pass
@@ -95,37 +104,37 @@ class Gradients:
             torch.cuda.empty_cache()
         return None
 
-    def _use_smaller_parts(self, images: int, step: int) -> None:
-        """Raise the number of parts to at least twice as many; UserError if that cannot be."""
+    def _use_smaller_batches(self, images: int, step: int) -> None:
+        """At least double the number of micro-batches; UserError if that cannot be."""
         most = self.batch // self.processes.size  # each an image, or a group of images
-        counts = (n for n in range(2 * self.parts, most + 1) if most % n == 0)
-        if (parts := next(counts, None)) is None:
+        counts = (n for n in range(2 * self.count, most + 1) if most % n == 0)
+        if (count := next(counts, None)) is None:
             raise UserError(
                 f"GPU out of memory at iteration {step + 1}, though a part of the batch is only "
                 f"{images // most} image(s): take a smaller crop, another network, its option "
                 "checkpointing if it has one, or a larger GPU"
             )
-        self.accumulation = parts * self.processes.size
+        self.accumulation = count * self.processes.size
         if self.processes.is_main:
             print(
                 f"GPU out of memory at iteration {step + 1}: from here on a batch is computed in "
-                f"{self.accumulation} parts of {images // parts} images, as with accumulation: "
+                f"{self.accumulation} parts of {images // count} images, as with accumulation: "
                 f"{self.accumulation}; the update stays one of the whole batch",
                 file=sys.stderr,
                 flush=True,
             )
 
-    def _average(self, total: PartResult) -> PartResult:
-        """Divide the sum over the parts of this process, and average over the processes."""
+    def _average(self, total: MicroBatchResult) -> MicroBatchResult:
+        """Divide the sum over this process's micro-batches, and average over the processes."""
         values = torch.stack([value.float() for value in total.values.values()])
-        values = values / self.parts
+        values = values / self.count
         pairs = zip(total.gradients, self.compute.parameters, strict=True)
-        gradients = [None if g is None else _mean_like(p, g, self.parts) for g, p in pairs]
-        statistics = [b / self.parts if b.is_floating_point() else b for b in total.statistics]
+        gradients = [None if g is None else _mean_like(p, g, self.count) for g, p in pairs]
+        statistics = [b / self.count if b.is_floating_point() else b for b in total.statistics]
         means = [t for t in (values, *gradients, *statistics) if t is not None]
         self.processes.average([mean for mean in means if mean.is_floating_point()])
         named = dict(zip(total.values, values, strict=True))
-        return PartResult(named, gradients, statistics, total.collected)
+        return MicroBatchResult(named, gradients, statistics, total.collected)
 
 
 def _mean_like(parameter: Tensor, total: Tensor, count: int) -> Tensor:

@@ -36,9 +36,13 @@ class TrainingLog:
         vars(self).update(state)
 
     def add(self, step: int, rate: float, values: Mapping[str, Tensor]) -> None:
-        """Add the values of iteration `step`, counted from 0.
+        """Add the values of an iteration.
 
-        rate: the learning rate before the multipliers of weights and biases. values: scalars.
+        Args:
+            step: the iteration, counted from 0.
+            rate: the learning rate before the multipliers of weights and biases.
+            values: scalars by name, "loss" among them.
+
         """
         self.pending.append(dict(values))
         self.rate = rate
@@ -54,27 +58,35 @@ class TrainingLog:
         """
         self.check_finite(step)
         if self.pending:
-            means = {
-                name: float(torch.stack([values[name] for values in self.pending]).float().mean())
-                for name in self.pending[0]
-            }
-            self.rows.append({"step": step, "rate": self.rate, **means})
+            columns = [
+                torch.stack([values[name] for values in self.pending]) for name in self.pending[0]
+            ]
+            means = torch.stack([column.float().mean() for column in columns]).tolist()
+            named = dict(zip(self.pending[0], means, strict=True))
+            self.rows.append({"step": step, "rate": self.rate, **named})
             self.pending = []
 
     def check_finite(self, step: int) -> None:
         """NotFiniteError if a loss since the last row, up to `step` iterations, is not finite."""
-        first = step - len(self.pending) + 1
-        for iteration, values in enumerate(self.pending, first):
-            if not math.isfinite(values["loss"]):
+        if not self.pending:
+            return
+        losses = torch.stack([values["loss"] for values in self.pending])
+        for iteration, loss in enumerate(losses.tolist(), step - len(self.pending) + 1):
+            if not math.isfinite(loss):
                 raise NotFiniteError(f"the loss is not finite at iteration {iteration}")
 
 
 class EventLog:
     """Writes new rows of a training's log as TensorBoard scalars.
 
-    folder: of the event files; None: no events. rows: the log so far, with `step` iterations done
-    by earlier runs. Events that an interrupted run wrote for later iterations are purged; a
-    training that starts at step 0 removes the event files of any earlier one.
+    Events that an interrupted run wrote for later iterations are purged; a training that starts at
+    step 0 removes the event files of any earlier one.
+
+    Args:
+        folder: of the event files; None: no events.
+        rows: the log of earlier runs.
+        step: number of iterations done by earlier runs.
+
     """
 
     def __init__(self, folder: Path | None, rows: Sequence[Mapping[str, float]], step: int) -> None:

@@ -38,13 +38,23 @@ def train(
 ) -> list[dict[str, float]]:
     """Train the model in place, on `device`, and return the rows of the log.
 
-    batches(start) yields the batches of the iterations from `start`, counted from 0, on: of several
-    processes, this process's share of each. threads: of the CPU, see `PartComputer`. events: folder
-    for TensorBoard, or None. preview: refreshed now and then, and written at the end.
-
     A training continues from its checkpoint. Dropout and other random choices depend on (seed,
     iteration) alone, so a resumed training gives the same bytes as an uninterrupted one. When the
-    GPU runs out of memory, batches are computed in smaller parts from there on.
+    GPU runs out of memory, batches are computed in smaller micro-batches from there on.
+
+    Args:
+        model: the network to train.
+        objective: what is minimised.
+        batches: batches(start) yields the batches of the iterations from `start`, counted from 0,
+            on; with several processes, this process's share of each.
+        optimisation: batch, optimiser, schedule and rates.
+        device: on which the model is trained.
+        checkpoint: of this training.
+        seed: of dropout.
+        threads: of the CPU, see `MicroBatchGradients`.
+        events: folder for TensorBoard; None: no events.
+        preview: refreshed at intervals, and written at the end.
+        processes: which share each batch.
 
     Raises:
         UserError: if a loss or a weight is not finite, naming the iteration and the last
@@ -56,7 +66,7 @@ def train(
         model, objective, optimisation, device, seed=seed, threads=threads, processes=processes
     )
     training = _Training(model, optimisation, gradients)
-    step = start = checkpoint.restore(training.parts)
+    step = start = checkpoint.restore(training.state)
     steps = batches(start)
     if processes.is_main:
         steps = progress(steps, total=optimisation.iterations, done=start)
@@ -78,7 +88,7 @@ def train(
 
 
 class _Training:
-    """The parts of a training that change with every iteration."""
+    """What changes in a training with every iteration."""
 
     def __init__(self, model: nn.Module, optimisation: Optimisation, gradients: Gradients) -> None:
         self.model = model
@@ -89,8 +99,8 @@ class _Training:
         self.log = TrainingLog()
 
     @property
-    def parts(self) -> dict[str, Any]:
-        """All parts, whose states make up a checkpoint."""
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint saves, by name; each has `state_dict` and `load_state_dict`."""
         return vars(self)
 
     def update(self, batch: Batch, step: int) -> None:
@@ -110,7 +120,7 @@ class _Training:
         tensors = [
             t for t in (*self.model.state_dict().values(), *moments) if isinstance(t, Tensor)
         ]
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+        if not torch.stack([tensor.isfinite().all() for tensor in tensors]).all():
             raise NotFiniteError(f"the weights are not finite after iteration {step}")
 
 
@@ -131,7 +141,7 @@ class _Recorder:
         self.events.write(self.training.log.rows)
         if time.monotonic() - self.saved > CHECKPOINT_SECONDS:
             self.training.check_finite(step)
-            self.checkpoint.save(step, self.training.parts)
+            self.checkpoint.save(step, self.training.state)
             self.saved = time.monotonic()
         if self.preview is not None:
             self.preview.refresh(self.training.model)

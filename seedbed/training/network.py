@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seedbed.formats.tables import write_tsv
 from seedbed.inference.precision import Precision, warn_slow_bfloat16
@@ -33,8 +32,13 @@ Requests = Iterator[list[Request]]
 class NetworkSpec:
     """What a network is built from, and what its outputs are.
 
-    name, options: of `seedbed.build`; classes: the outputs' names; precision: in which it is
-    trained; source_ids: the ids of the classes in the data set's own masks, or None.
+    Attributes:
+        name: of `seedbed.build`.
+        options: of `seedbed.build`.
+        classes: names of the outputs.
+        precision: in which the network is trained.
+        source_ids: ids of the classes in the data set's own masks; None: unknown.
+
     """
 
     name: str
@@ -88,26 +92,15 @@ def _load_initial(model: Network, path: Path, *, new_head: NewHead) -> None:
     print(f"  not used: {', '.join(report.unused) or 'none'}")
 
 
-def mean_colour(model: Network) -> tuple[float, float, float]:
-    """The RGB levels that the network's preprocessing maps to 0."""
-    preprocessing = model.preprocessing
-    mean = preprocessing.mean[::-1] if preprocessing.bgr else preprocessing.mean
-    red, green, blue = (preprocessing.scale * channel for channel in mean)
-    return red, green, blue
-
-
-def output_side(forward: Callable[[Tensor], Tensor], crop: int) -> int:
-    """Side of the maps (N, C, h, w) that a network in evaluation mode returns for a crop."""
-    with torch.no_grad():
-        return forward(torch.zeros(1, 3, crop, crop)).shape[-1]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """Where and how a training runs.
 
-    device: "auto", "cpu" or "cuda". threads: of the CPU; with a GPU as many processes load the
-    images. deterministic: the same bytes on every CUDA run, more slowly.
+    Attributes:
+        device: "auto", "cpu" or "cuda".
+        threads: of the CPU; with a GPU as many processes load the images.
+        deterministic: the same bytes on every CUDA run, more slowly.
+
     """
 
     device: str
@@ -130,10 +123,19 @@ def train_network(
 ) -> None:
     """Train a network to the end; write its log, and TensorBoard's events beside it.
 
-    The samples' seed is also that of their order and of dropout. The checkpoint is kept until
-    everything is written. save: writes the trained network and whatever else the training gives.
-    regroup: turns requests of images into requests of groups. Under torchrun the processes share
-    each batch, and the main process alone writes.
+    Under torchrun the processes share each batch, and the main process alone writes.
+
+    Args:
+        model: the network to train.
+        objective: what is minimised.
+        samples: of the data set; their seed is also that of their order and of dropout.
+        optimisation: batch, optimiser, schedule and rates.
+        execution: where and how the training runs.
+        checkpoint: of this training; kept until everything is written.
+        log: the TSV to write.
+        save: writes the trained network and whatever else the training gives.
+        preview: refreshed at intervals; None: no preview.
+        regroup: turns requests of images into requests of groups.
 
     Raises:
         UserError: as `train`; or if the processes do not divide the batch, or the GPU has too

@@ -15,7 +15,10 @@ from seedbed.inference.precision import Precision
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), PyTorch's betas.
 
-    decay_biases: whether weight_decay applies to biases too; see `parameter_groups`.
+    Attributes:
+        weight_decay: factor of the weights, relative to the learning rate.
+        decay_biases: whether weight_decay applies to biases too; see `parameter_groups`.
+
     """
 
     weight_decay: float
@@ -76,11 +79,18 @@ Schedule = Constant | Poly | Step | MultiStep | OneCycle
 class Optimisation:
     """How a training changes the weights.
 
-    batch: images, or groups of images, of an iteration, over all processes. accumulation: equal
-    parts in which a batch is computed (see `PartComputer`); their gradients are averaged.
-    precision: of the network's operations.
-    learning_rate: at its highest, before the multipliers. multipliers: of the rate of pretrained
-    weights, pretrained biases, new weights and new biases (as in Caffe's param blocks).
+    Attributes:
+        iterations: number of updates.
+        batch: images, or groups of images, of an iteration, over all processes.
+        accumulation: number of equal micro-batches in which a batch is computed, see
+            `MicroBatchGradients`; their gradients are averaged.
+        precision: of the network's operations.
+        optimizer: the optimiser and its settings.
+        schedule: the course of the learning rate.
+        learning_rate: at its highest, before the multipliers.
+        multipliers: of the rate of pretrained weights, pretrained biases, new weights and new
+            biases (as in Caffe's param blocks).
+
     """
 
     iterations: int
@@ -127,7 +137,7 @@ def parameter_groups(model: nn.Module, optimisation: Optimisation) -> list[dict[
 
 
 def make_optimizer(model: nn.Module, optimisation: Optimisation) -> torch.optim.Optimizer:
-    """PyTorch's optimiser of the model's parameter groups, in its implementation by one kernel."""
+    """PyTorch's fused optimiser of the model's parameter groups."""
     groups = parameter_groups(model, optimisation)
     match optimisation.optimizer:
         case AdamW():

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from seedbed.formats.overlay import overlay
+from seedbed.inference.inputs import image_batch
 from seedbed.methods.resampling import resize, resize_image
 from seedbed.models.network import Network
 from seedbed.runtime.atomic import atomic
@@ -23,8 +24,13 @@ GAP = 4  # pixels
 class Preview:
     """A contact sheet of three rows: photos, their training targets and the network's predictions.
 
-    path: the PNG. photos: (H, W, 3) uint8; targets: pictures of the same sizes. size: photos are
-    warped to a square of this side for the network; None: they keep their size.
+    Args:
+        path: the PNG to write.
+        photos: RGB uint8 (H, W, 3), of any sizes.
+        targets: pictures of the targets, of the same sizes.
+        size: side of the square in pixels to which photos are warped for the network; None: they
+            keep their size.
+
     """
 
     def __init__(
@@ -61,9 +67,8 @@ class Preview:
     def _classes(self, model: Network, photo: np.ndarray) -> np.ndarray:
         """The most probable class of each pixel, (H, W) uint8."""
         device = next(model.parameters()).device
-        pixels = torch.from_numpy(photo).to(device).permute(2, 0, 1)[None].float()
         size = (self.size, self.size) if self.size else photo.shape[:2]
-        inputs = resize_image(pixels, size, "antialias")
+        inputs = resize_image(image_batch(photo, "antialias", device), size, "antialias").to(device)
         logits = resize(model(model.preprocess(inputs)).float(), photo.shape[:2], "half_pixel")
         return logits[0].argmax(0).to(torch.uint8).cpu().numpy()
 

@@ -41,12 +41,20 @@ class ProcessGroup:
             yield batch[self.rank * count : (self.rank + 1) * count]
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each floating-point tensor, in place, by its mean over the processes."""
-        if self.size > 1:
-            for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
-                work.wait()
-            for tensor in tensors:
-                tensor /= self.size
+        """Replace each floating-point tensor, in place, by its mean over the processes.
+
+        Tensors of one dtype are exchanged as one: a network has hundreds, and each exchange has to
+        wait for the other processes.
+        """
+        if self.size == 1:
+            return
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            same = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([tensor.flatten() for tensor in same])
+            dist.all_reduce(flat)
+            flat /= self.size
+            for tensor, mean in zip(same, flat.split([t.numel() for t in same]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
 
     def any(self, value: bool) -> bool:
         """Whether `value` is true in at least one of the processes."""

@@ -21,9 +21,13 @@ from seedbed.training.views import View
 class Batch(NamedTuple):
     """The samples of an iteration, N of them (or a single one, without the first dimension).
 
-    images (N, 3, S, S) float in [0, 255]; tags (N, C) float, 0 or 1, background first; index (N,)
-    position in the data set; mirrored (N,) bool; targets (N, …), what the samples' supervision
-    gives, or None.
+    Attributes:
+        images: (N, 3, S, S) float in [0, 255].
+        tags: (N, C) float, 0 or 1, background first.
+        index: (N,) int64 positions in the data set.
+        mirrored: (N,) bool.
+        targets: (N, …), what the samples' supervision gives; None: no supervision beyond the tags.
+
     """
 
     images: Tensor
@@ -48,8 +52,14 @@ class Batch(NamedTuple):
 class Samples(Dataset):
     """Images of a data set under random views, with tags and the targets of a supervision.
 
-    entries: of the index; data: the folder that their paths are relative to; num_classes counts
-    background; supervision: beyond the tags, or None.
+    Args:
+        entries: of the index.
+        data: folder that their paths are relative to.
+        view: the distribution of the views.
+        num_classes: number of classes, background included.
+        seed: of the views.
+        supervision: beyond the tags; None: none.
+
     """
 
     def __init__(
@@ -107,7 +117,7 @@ def loader(
 
     Args:
         samples: of which the batches consist.
-        requests: which samples make up each batch.
+        requests: which samples make up each batch; taken only as far ahead as batches are loaded.
         workers: number of processes that load samples; changes only the speed.
         pin_memory: put the batches into pinned memory, from which a copy to the GPU does not make
             the host wait. Needs CUDA.
@@ -120,7 +130,7 @@ def loader(
     try:
         yield from DataLoader(
             samples,
-            batch_sampler=list(requests),
+            batch_sampler=requests,  # a few at a time: all would be gigabytes for large data
             num_workers=workers,
             collate_fn=collate,
             pin_memory=pin_memory,
@@ -134,7 +144,7 @@ def loader(
 
 
 def read_ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """Yield the batches, of which one more is prepared meanwhile by a thread."""
+    """Yield the batches while a thread prepares the next one."""
     with ThreadPoolExecutor(1, "reader", torch.set_num_threads, (1,)) as reader:
         upcoming = reader.submit(next, batches, None)
         while (batch := upcoming.result()) is not None:

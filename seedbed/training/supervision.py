@@ -1,7 +1,7 @@
 """What supervises a training beyond image-level labels: masks, cues or class scores."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -11,7 +11,10 @@ from seedbed.formats.maps import Maps
 from seedbed.formats.palette import VOID
 from seedbed.methods.psa.labels import grid_labels
 from seedbed.methods.resampling import label_pixels
+from seedbed.runtime.choices import check_choice
 from seedbed.training.warping import Placement
+
+Sampling = Literal["half_pixel", "corner_aligned", "tf_legacy"]
 
 
 class Supervision(Protocol):
@@ -25,14 +28,23 @@ class Supervision(Protocol):
 class MaskSupervision:
     """Masks (H, W) uint8 of class ids → targets (T, T) uint8, void outside the image.
 
-    The targets have a cell for every `stride` pixels of the view. sampling: where in the cells the
-    label is taken; "half_pixel": at the centres of crop // stride cells, else as in
-    `seedbed.methods.resampling.label_pixels`.
+    Attributes:
+        maps: the masks, by image id.
+        stride: pixels of the view per cell of the targets.
+        sampling: where in a cell its label is taken; "half_pixel": at the centres of crop // stride
+            cells; the others: see `seedbed.methods.resampling.label_pixels`.
+
+    Raises:
+        ValueError: if `sampling` is none of these.
+
     """
 
     maps: Maps
     stride: int
-    sampling: str
+    sampling: Sampling
+
+    def __post_init__(self) -> None:
+        check_choice("sampling", self.sampling, Sampling)
 
     def target(self, entry: ImageEntry, placement: Placement) -> Tensor:
         """The mask under the view."""
@@ -49,7 +61,13 @@ class MaskSupervision:
 
 @dataclass(frozen=True, kw_only=True)
 class CueSupervision:
-    """Cues (C, g, g), non-zero = cue → targets (C, grid, grid) bool, no cues outside the image."""
+    """Cues (C, g, g), non-zero = cue → targets (C, grid, grid) bool, no cues outside the image.
+
+    Attributes:
+        maps: the cues, by image id.
+        grid: rows and columns of the targets.
+
+    """
 
     maps: Maps
     grid: int
@@ -65,9 +83,13 @@ class CueSupervision:
 class AffinitySupervision:
     """Class scores of AffinityNet's two alphas → targets, the labels of cells of 8 x 8 pixels.
 
-    maps: (2, 1 + K of the image, H, W), uint8 levels or floating, low alpha first; targets:
-    (⌈crop/8⌉, ⌈crop/8⌉) uint8, as `seedbed.methods.psa.labels.grid_labels` gives them, void outside
-    the image.
+    The targets are (⌈crop/8⌉, ⌈crop/8⌉) uint8, as `seedbed.methods.psa.labels.grid_labels` gives
+    them, void outside the image.
+
+    Attributes:
+        maps: scores (2, 1 + K of the image, H, W) by image id, uint8 levels or floating, low alpha
+            first.
+
     """
 
     maps: Maps

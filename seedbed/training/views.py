@@ -2,24 +2,34 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seedbed.methods.resampling import resize_image
+from seedbed.runtime.choices import check_choice
 from seedbed.training.colours import jitter
 from seedbed.training.warping import Placement, warp
+
+ScaleResampling = Literal["half_pixel", "tf_legacy"]
+PlacementRule = Literal["random", "top_left"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(ABC):
     """The distribution of the random views of an image: data augmentation.
 
-    crop: side of the square view in pixels. scale: range of the random zoom, which samples between
-    the pixels without smoothing. rotate: largest angle in degrees, both ways. flip: mirror with
-    probability one half. jitter, hue: amounts of `seedbed.training.colours.jitter`. padding: RGB
-    levels outside the image; None: the image's mean.
+    Attributes:
+        crop: side of the square view in pixels.
+        scale: (lowest, highest) zoom factor, drawn uniformly; interpolated without low-pass filter.
+        rotate: largest absolute angle in degrees.
+        flip: mirror with probability 1/2.
+        jitter: relative range of brightness, contrast and saturation.
+        hue: range as a fraction of the colour circle.
+        padding: RGB level in [0, 255] outside the image; None: the image's mean colour.
+
     """
 
     crop: int
@@ -88,8 +98,10 @@ class View(ABC):
 class WarpView(View):
     """The whole image, warped to the square without keeping its aspect.
 
-    resampling: how the image is resized, a method of `seedbed.methods.resampling.resize_image`;
-    "half_pixel" is done in one step with zoom and rotation.
+    Attributes:
+        resampling: method of `seedbed.methods.resampling.resize_image` by which the image is
+            resized; "half_pixel" is done in one step with zoom and rotation.
+
     """
 
     resampling: str
@@ -108,19 +120,31 @@ class WarpView(View):
 class CropView(View):
     """A square part of the image, which keeps its aspect.
 
-    long_side: the image is first resized to a longer side drawn from this range of pixels, both
-    ends included; None: it keeps its size. scale_resampling: how the random zoom resizes,
-    "half_pixel" in one step with rotation and crop, "tf_legacy" before them to whole sizes, cut
-    off, by TensorFlow 1's bilinear and, for labels, nearest-neighbour interpolation. placement:
-    "random", or "top_left" of the view for an image that is smaller. flip_before_padding: mirror
-    the image, then pad and crop it; False: mirror the padded crop. Without rotation and, for
-    "half_pixel", zoom the view has the image's own pixels, not interpolated ones.
+    Without rotation and, for "half_pixel", zoom the view has the image's own pixels, not
+    interpolated ones.
+
+    Attributes:
+        long_side: (lowest, highest) length in pixels, both included, from which the longer side is
+            drawn, to which the image is resized first; None: it keeps its size.
+        scale_resampling: how the random zoom resizes: "half_pixel" in one step with rotation and
+            crop; "tf_legacy" before them to truncated whole sizes, by TensorFlow 1's bilinear and,
+            for labels, nearest-neighbour interpolation.
+        placement: where an image that is smaller than the view lies in it: "random" or "top_left".
+        flip_before_padding: mirror the image, then pad and crop it; False: mirror the padded crop.
+
+    Raises:
+        ValueError: if `scale_resampling` or `placement` is none of these.
+
     """
 
     long_side: tuple[int, int] | None
-    scale_resampling: str
-    placement: str
+    scale_resampling: ScaleResampling
+    placement: PlacementRule
     flip_before_padding: bool
+
+    def __post_init__(self) -> None:
+        check_choice("scale_resampling", self.scale_resampling, ScaleResampling)
+        check_choice("placement", self.placement, PlacementRule)
 
     def rescale(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """The image with its drawn longer side, by Pillow's bicubic filter (as PSA), and zoom."""

@@ -101,7 +101,9 @@ def test_the_source_is_that_of_the_settings(made, tmp_path):
 
 @pytest.mark.parametrize("source", ["network", "both", "accumulated"])
 def test_the_pass_of_the_network_is_the_settings_one(tmp_path, monkeypatch, source):
-    monkeypatch.setattr(stage, "network_on", lambda weights, device, kind: (weights, device, kind))
+    monkeypatch.setattr(
+        stage, "load_network_cached", lambda weights, device, kind: (weights, device, kind)
+    )
     entries = [ImageEntry("a", "a.png", 2, 4, (1, 3), "train", True, "")]
     settings = {"groups": 5, "size": 24, "seed": 7, "precision": "bfloat16"}
     weights, cpu = tmp_path / "w.pt", torch.device("cpu")

@@ -159,16 +159,15 @@ def test_its_pseudo_label_is_all_background(run, settings):
     assert read_tsv(run.folder / "pseudo.tsv")[1]["missing"] == ""
 
 
-def test_its_affinity_labels_and_its_walk_are_background(run, monkeypatch):
+def test_its_affinity_labels_and_its_walk_are_background(run):
     cams, scores = run.cams(), run.folder / "scores.h5"
     settings = AffinityScoreSettings(crf={"iterations": 0})
     affinity_scores(cams=[cams], output=scores, settings=settings, **run.common("workers", "shard"))
     assert Maps(scores)["none"].tolist() == np.full((2, 1, *SIZE), 255).tolist()
     assert not grid_labels(*torch.from_numpy(Maps(scores).floats("none"))).any()
-    monkeypatch.setattr(walk_stage, "load_network_cached", None)
-    common = run.common()["data"]
-    options = {"weights": None, "data": common, "settings": RandomWalkSettings(), "device": "cpu"}
-    walked = walk_stage.walk_image(NONE, cams=Maps(cams), **options)
+    inputs = walk_stage.read_inputs(NONE, cams=Maps(cams), data=run.common()["data"])
+    options = {"model": None, "settings": RandomWalkSettings(), "device": torch.device("cpu")}
+    walked = walk_stage.walk_image(NONE, inputs, **options)
     assert walked.shape == (1, *SIZE) and (walked == 1).all()
 
 

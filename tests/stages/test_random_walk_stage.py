@@ -147,6 +147,22 @@ def test_neither_shards_nor_workers_change_a_byte(walked):
     assert all((whole[name][0] == parts[name][0]).all() for name in whole)
 
 
+def test_workers_read_for_the_device(walked, monkeypatch):
+    asked = []
+
+    def recorded(read, compute, items, device, workers):
+        asked.append((device, workers))
+        sources = [read(item) for item in items]
+        assert all(isinstance(array, np.ndarray) for source in sources for array in source)
+        return map(compute, items, sources)
+
+    monkeypatch.setattr(stage, "device_map", recorded)
+    found = walked(steps=9, workers=3)
+    assert asked == [(torch.device("cpu"), 3)]
+    monkeypatch.undo()
+    assert found.keys() == SIZES.keys()
+
+
 def test_whole_cells_are_not_padded():
     maps = torch.rand(2, 16, 24)
     assert torch.equal(pad_to_cells(maps), maps)

@@ -31,9 +31,30 @@ class RefuseCopies(TorchFunctionMode):
             assert not (on_meta(target) and scattered and not isinstance(value, Tensor)), function
         elif function in FROM_NUMBERS:
             assert not on_meta(result), function
+        elif function is Tensor.to and on_meta(result) and not on_meta(arguments[0]):
+            assert (named or {}).get("non_blocking"), function
         elif function is torch.where and on_meta(result):
             assert all(isinstance(argument, Tensor) for argument in arguments), function
         return result
+
+
+class CountReads(TorchFunctionMode):
+    """Counts how often values of tensors are read, each of which waits for a GPU."""
+
+    READS = frozenset(
+        {Tensor.item, Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.__bool__, Tensor.__float__}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(
+        self, function: Callable, types: object, arguments: tuple = (), named: dict | None = None
+    ) -> Any:
+        """Call the function, and count it if it reads."""
+        self.count += function in self.READS
+        return function(*arguments, **(named or {}))
 
 
 def on_meta(value: object) -> bool:

@@ -83,6 +83,10 @@ class AffinityNetwork(Network):
         """Preprocessed images (N, 3, H, W) → the features that are compared, (N, 448, h, w)."""
         return self.head(*self.levels(self.features, images))
 
+    def grids(self, images: Tensor) -> list[Tensor]:
+        """See `Network`; those of the features that are compared."""
+        return [self.embed(images)]
+
     def forward(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → affinities (N, 34, source cells), for training.
 

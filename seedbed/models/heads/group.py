@@ -52,7 +52,7 @@ def graph_dropout(states: Tensor) -> Tensor:
     """
     strength = states.mean(dim=2, keepdim=True)
     drawn = torch.rand(*states.shape[:2], 1, 1, 1, generator=current_generator())
-    drop = drawn.to(states.device) < DROP_PROBABILITY
+    drop = drawn.to(states.device, non_blocking=True) < DROP_PROBABILITY
     weak = strength < DROP_THRESHOLD * strength.amax(dim=(3, 4), keepdim=True)
     mask = torch.where(drop, weak.to(states.dtype), strength.sigmoid())
     return (states * mask + states) / 2
@@ -170,6 +170,10 @@ class GroupNetwork(Network):
     def maps(self, images: Tensor) -> Tensor:
         """Preprocessed images (N, 3, H, W) → class maps (N, K, h, w) before the graph."""
         return self.head.extra(self.extract_features(images))
+
+    def grids(self, images: Tensor) -> list[Tensor]:
+        """See `Network`."""
+        return [self.maps(images)]
 
     def pass_messages(self, states: Tensor) -> Tensor:
         """Class maps of groups (N, G, K, h, w) → class maps after the graph, same shape."""

@@ -1,10 +1,9 @@
 """The objective of AffinityNet (PSA)."""
 
-import torch
 from torch import Tensor, nn
 
 from seedbed.methods.psa.labels import pair_labels
-from seedbed.methods.psa.loss import affinity_loss
+from seedbed.methods.psa.loss import affinity_losses
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.samples import Batch
 
@@ -23,11 +22,7 @@ class AffinityObjective(Objective):
         """
         pairs = pair_labels(batch.targets)
         affinities = model(model.preprocess(batch.images))
-        none = torch.zeros_like(pairs.background)
-        parts = {
-            "background_loss": affinity_loss(affinities, pairs.background, none, none),
-            "foreground_loss": affinity_loss(affinities, none, pairs.foreground, none),
-            "negative_loss": affinity_loss(affinities, none, none, pairs.negative),
-        }
+        losses = affinity_losses(affinities, *pairs)
+        parts = {f"{kind}_loss": loss for kind, loss in losses._asdict().items()}
         shares = {f"{kind}_pairs": mask.float().mean() for kind, mask in pairs._asdict().items()}
-        return {"loss": sum(parts.values()), **parts, **shares}
+        return {"loss": losses.total, **parts, **shares}

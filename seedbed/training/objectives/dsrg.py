@@ -1,6 +1,7 @@
 """The objective of deep seeded region growing (DSRG)."""
 
 import sys
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +11,19 @@ from seedbed.crf.parameters import CRFParameters
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.methods.resampling import resize
+from seedbed.runtime.choices import check_choice
 from seedbed.training.objectives.objective import Objective
 from seedbed.training.samples import Batch
+
+GrowOn = Literal["crf", "softmax"]
+TrainUnary = Literal["prob", "logprob"]
 
 FLOOR = 1e-4  # lowest probability before a logarithm is taken (SEC, DSRG)
 PUBLISHED_CLASSES = 21  # that DSRG's CRF weights are for: those of VOC, with background
 
 
-def note_flooding(crf: CRFParameters, classes: int) -> None:
-    """Say that seeds will flood the image, if the CRF on −p decides where the network does not.
+def warn_seed_flooding(crf: CRFParameters, classes: int) -> None:
+    """Print a warning if the CRF on −p decides where the network does not: seeds flood the image.
 
     Where C classes are equally probable, a mean-field iteration multiplies a small difference
     between them by (w₁ + w₂) / C, with the weights of the two kernels. Above 1 the CRF is soon
@@ -44,21 +49,35 @@ class SeedGrowingObjective(Objective):
     the seeds grow anew from them. One dense CRF, whose sigmas are in cells of that grid, serves
     both the growing and the constraint.
 
-    grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
-    train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF port).
-    crf_image: how the CRF's image is resized to the grid, a mode of `methods.resampling.resize`;
-    levels are rounded, but truncated after "tf_legacy" (TF port). Its channels are in the order
-    blue, green, red, as in both programs: the CRF's lattice depends on the order (see
-    `dense_crf`), and so do the cells that pass the thresholds. The thresholds and prefill_seeds are
-    those of `grow_seeds`, crf_gradient and constraint_clip those of `constraint_loss`.
+    The CRF's image has its channels in the order blue, green, red, as in both programs: the CRF's
+    lattice depends on the order (see `dense_crf`), and so do the cells that pass the thresholds.
+
+    Args:
+        crf: the CRF on the grid.
+        grow_on: seeds grow on the posterior of the "crf" (Caffe) or on the "softmax" (TF port).
+        train_unary: the CRF's unary energy, "prob": −p (Caffe), or "logprob": −log p (SEC, TF
+            port).
+        foreground_threshold: see `grow_seeds`.
+        background_threshold: see `grow_seeds`.
+        prefill_seeds: see `grow_seeds`.
+        crf_image: how the CRF's image is resized to the grid, a method of
+            `seedbed.methods.resampling.resize`; levels are rounded, but truncated after
+            "tf_legacy" (TF port).
+        crf_gradient: see `constraint_loss`.
+        constraint_clip: `clip` of `constraint_loss`.
+        constraint_weight: factor of the constraint loss.
+
+    Raises:
+        ValueError: if `grow_on` or `train_unary` is none of these.
+
     """
 
     def __init__(
         self,
         crf: DenseCRFGrid,
         *,
-        grow_on: str,
-        train_unary: str,
+        grow_on: GrowOn,
+        train_unary: TrainUnary,
         foreground_threshold: float,
         background_threshold: float,
         prefill_seeds: bool,
@@ -67,6 +86,8 @@ class SeedGrowingObjective(Objective):
         constraint_clip: tuple[float, float] | None,
         constraint_weight: float,
     ) -> None:
+        check_choice("grow_on", grow_on, GrowOn)
+        check_choice("train_unary", train_unary, TrainUnary)
         self.crf = crf
         self.grow_on = grow_on
         self.train_unary = train_unary

@@ -16,9 +16,12 @@ from seedbed.training.samples import Batch
 class Accumulation:
     """Which maps of a training are accumulated.
 
-    first_step: the first iteration whose maps are kept. last_epoch_step: the first iteration of the
-    last epoch, in which a map with too low a score is kept if its image and class have none yet.
-    min_score: the lowest sigmoid score of the map's class, in [0, 1].
+    Attributes:
+        first_step: the first iteration whose maps are kept.
+        last_epoch_step: the first iteration of the last epoch, in which a map with too low a score
+            is kept if its image and class have none yet.
+        min_score: the lowest sigmoid score of the map's class, in [0, 1].
+
     """
 
     first_step: int
@@ -31,8 +34,16 @@ class Accumulation:
     ) -> Self:
         """Accumulate from an epoch on, counted from 0, and at the latest in the last one.
 
-        An epoch visits each of the images once as the first of a group; batch: groups. The number
-        of epochs is rounded: trainings often lack the last, incomplete batch of each epoch.
+        An epoch visits each of the images once as the first of a group. The number of epochs is
+        rounded: trainings often lack the last, incomplete batch of each epoch.
+
+        Args:
+            epoch: the first epoch whose maps are kept.
+            images: of the data set.
+            batch: groups of an iteration.
+            iterations: of the training.
+            min_score: see `Accumulation`.
+
         """
         epochs = round(iterations * batch / images)
         last = max(0, epochs - 1) * images // batch
@@ -40,12 +51,17 @@ class Accumulation:
         return cls(first_step=min(first, last), last_epoch_step=last, min_score=min_score)
 
 
-class GroupMaps(NamedTuple):
+class CollectedMaps(NamedTuple):
     """Class maps of the first image of each of N groups, and what says which are kept.
 
-    maps (N, K, h, w) float; scores (N, K) logits after the graph; tags (N, K) bool; index (N,)
-    position in the data set; mirrored (N,) bool; last_epoch: whether a low score counts, as
-    `Accumulation` says.
+    Attributes:
+        maps: (N, K, h, w) float.
+        scores: (N, K) logits after the graph.
+        tags: (N, K) bool.
+        index: (N,) int64 positions in the data set.
+        mirrored: (N,) bool.
+        last_epoch: whether a map with a low score is kept, see `Accumulation`.
+
     """
 
     maps: Tensor
@@ -55,13 +71,24 @@ class GroupMaps(NamedTuple):
     mirrored: Tensor
     last_epoch: bool
 
+    def cpu(self) -> "CollectedMaps":
+        """The same on the CPU."""
+        *tensors, last_epoch = self
+        return CollectedMaps(*(tensor.cpu() for tensor in tensors), last_epoch)
+
 
 class MapAccumulator:
     """The maximum of each image's class maps over a training (Li et al., AAAI 2021).
 
     Maps are uint8 and relative to their own maximum; there is one for each pair of an image and one
-    of its classes. (The original keeps them in PNG files.) labels: class ids of each image of the
-    data set, from 1; num_classes counts background; grid: rows and columns of the maps.
+    of its classes. (The original keeps them in PNG files.)
+
+    Args:
+        labels: class ids of each image of the data set, from 1.
+        num_classes: number of classes, background included.
+        grid: rows and columns of the maps.
+        min_score: see `Accumulation`.
+
     """
 
     def __init__(
@@ -79,7 +106,7 @@ class MapAccumulator:
         self.seen = torch.zeros(len(self.kept), dtype=torch.bool)
         self.min_score = min_score
 
-    def add(self, batch: GroupMaps) -> None:
+    def add(self, batch: CollectedMaps) -> None:
         """Take the maximum with the maps whose score is high enough, unmirrored."""
         mirrored = batch.mirrored[:, None, None, None]
         maps = torch.where(mirrored, batch.maps.flip(-1), batch.maps).relu()
@@ -90,9 +117,10 @@ class MapAccumulator:
         if batch.last_epoch:  # a map with a low score is better than none
             accepted |= ~self.seen[rows]
         levels = (maps[image, channel] * 255).round().to(torch.uint8)
-        # One by one: an image may be the first of several groups of a batch.
-        for row, new in zip(rows[accepted], levels[accepted], strict=True):
-            self.kept[row] = torch.maximum(self.kept[row], new)
+        # With a reduction: an image may be the first of several groups of a batch.
+        new = levels[accepted]
+        places = rows[accepted][:, None, None].expand_as(new)
+        self.kept.scatter_reduce_(0, places, new, "amax")
         self.seen[rows[accepted]] = True
 
     def maps(self, position: int, classes: Sequence[int]) -> Tensor:
@@ -111,8 +139,14 @@ class MapAccumulator:
 class GroupObjective(CollectingObjective):
     """Soft margin loss of groups against their tags, before and after the co-attention graph.
 
-    While it trains, the class maps of each group's first image are accumulated. group_size: images
-    in a group; before_weight: of the loss before the graph.
+    While it trains, the class maps of each group's first image are accumulated.
+
+    Args:
+        accumulator: gets the maps.
+        accumulation: which maps it gets.
+        group_size: images in a group.
+        before_weight: factor of the loss before the graph.
+
     """
 
     def __init__(
@@ -139,19 +173,23 @@ class GroupObjective(CollectingObjective):
         if step >= self.accumulation.first_step:
             first = slice(None, None, self.group_size)
             self.pending.append(
-                GroupMaps(
-                    maps=output.maps[:, 0].detach().float().cpu(),
-                    scores=output.scores_after[:, 0].detach().float().cpu(),
-                    tags=(tags[first] > 0).cpu(),
-                    index=batch.index[first].cpu(),
-                    mirrored=batch.mirrored[first].cpu(),
+                CollectedMaps(
+                    maps=output.maps[:, 0].detach().float(),
+                    scores=output.scores_after[:, 0].detach().float(),
+                    tags=tags[first] > 0,
+                    index=batch.index[first],
+                    mirrored=batch.mirrored[first],
                     last_epoch=step >= self.accumulation.last_epoch_step,
                 )
             )
         loss = (self.before_weight * before + after) / 2
         return {"loss": loss, "before_loss": before, "after_loss": after}
 
-    def commit(self, results: list[GroupMaps]) -> None:
+    def fetch(self, results: list[CollectedMaps]) -> list[CollectedMaps]:
+        """The maps of an iteration on the CPU."""
+        return [maps.cpu() for maps in results]
+
+    def commit(self, results: list[CollectedMaps]) -> None:
         """Accumulate the maps of a completed iteration."""
         for maps in results:
             self.accumulator.add(maps)

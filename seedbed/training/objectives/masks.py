@@ -12,7 +12,11 @@ class MaskObjective(Objective):
     """Cross entropy against masks, ignoring void.
 
     The batch's targets are masks, uint8 (N, h, w), 255 = void. The logits are resized to their
-    grid by `resampling`, a mode of `seedbed.methods.resampling.resize`.
+    grid.
+
+    Args:
+        resampling: a method of `seedbed.methods.resampling.resize`.
+
     """
 
     def __init__(self, resampling: str) -> None:
@@ -22,4 +26,4 @@ class MaskObjective(Objective):
         """The loss."""
         logits = model(model.preprocess(batch.images)).float()
         logits = resize(logits, batch.targets.shape[-2:], self.resampling)
-        return {"loss": masked_cross_entropy(logits, batch.targets.long())}
+        return {"loss": masked_cross_entropy(logits, batch.targets)}

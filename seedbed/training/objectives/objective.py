@@ -32,10 +32,10 @@ class Objective(ABC):
 class CollectingObjective(Objective):
     """An objective that collects results while training, of completed iterations only.
 
-    An iteration may be computed in parts beside each other, be repeated (when the GPU's memory is
-    short) and be shared by processes. So each part is computed by a `collector` of its own, whose
-    call only appends its results to `pending`, on the CPU; after the iteration `commit` gets the
-    results of all parts and all processes.
+    An iteration may be computed in parallel micro-batches, be repeated (when the GPU's memory is
+    short) and be shared by processes. So each micro-batch is computed by a `collector` of its own,
+    whose call only appends its results to `pending`. After the backward passes `fetch` moves them
+    to the CPU, and `commit` gets the results of all micro-batches and all processes.
     """
 
     def __init__(self) -> None:
@@ -46,6 +46,10 @@ class CollectingObjective(Objective):
         collector = copy.copy(self)
         collector.pending = []
         return collector
+
+    def fetch(self, results: list[Any]) -> list[Any]:
+        """The results on the CPU, here as they are. What reads tensors of a GPU waits for it."""
+        return results
 
     @abstractmethod
     def commit(self, results: list[Any]) -> None:

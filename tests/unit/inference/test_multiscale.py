@@ -10,6 +10,7 @@ from seedbed.inference.multiscale import MultiScale, check_input_sizes, multi_sc
 from seedbed.methods.resampling import resize_image
 from seedbed.models import build
 from seedbed.runtime.errors import UserError
+from tests.support.waits import META
 
 torch.set_num_threads(1)
 
@@ -48,6 +49,15 @@ def test_scale_one_shows_the_unprocessed_image(image):
     (output,) = show(image)
     assert output.dtype == torch.float32
     np.testing.assert_array_equal(output.permute(1, 2, 0), image)
+
+
+@pytest.mark.parametrize("resampling", ["antialias", "bicubic"])
+def test_pillow_resizes_what_has_not_been_copied_to_the_device(image, resampling):
+    # From `meta` nothing can be read back.
+    chosen = options([1.0, 0.5], resampling=resampling, flip=True)
+    outputs = multi_scale(lambda images: images, image, chosen, META)
+    assert [output.device for output in outputs] == [META] * 4
+    assert outputs[-1].shape == (3, 3, 5) and outputs[-1].dtype == torch.float32
 
 
 def test_outputs_are_in_the_order_of_the_scales(image):

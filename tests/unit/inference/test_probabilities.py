@@ -14,7 +14,7 @@ from seedbed.inference.probabilities import (
     found_classes,
     fuse_logits,
 )
-from seedbed.inference.segmentation import Segmenter
+from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.methods.resampling import resize
 from seedbed.models import build
 
@@ -234,7 +234,9 @@ def test_only_probable_and_kept_classes_are_stored():
     image = np.zeros((4, 4, 3), np.uint8)
     stored, classes = class_probabilities(Constant(), image, "a", options, keep=(3,), device=CPU)
     assert classes == [0, 1, 3, 4] and stored.shape == (4, 4, 4) and stored.dtype == np.float16
-    segmenter = Segmenter(model=Constant(), num_classes=5, options=options, crf=None, device=CPU)
+    segmenter = SegmentationPipeline(
+        model=Constant(), num_classes=5, options=options, crf=None, device=CPU
+    )
     mask = segmenter.mask(image, "a", None)
     assert mask.dtype == np.uint8 and (mask == 1).all()
     assert (segmenter.mask(image, "a", [4]) == 4).all()
@@ -247,3 +249,12 @@ def test_a_class_is_stored_that_reaches_five_hundredths_at_some_pixel():
     stored, classes = found_classes(probabilities, ())
     assert classes == [0, 1] and stored[1].tolist() == np.float16([[0, 0], [0.05, 0]]).tolist()
     assert found_classes(probabilities, (3,))[1] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("wrong", [{"fuse": "avg"}, {"fuse_on": "imag"}], ids=str)
+def test_an_unknown_rule_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be one of '.*, not '"):
+        Fusion(**{"fuse": "mean", "fuse_on": "image", "map_resampling": "half_pixel"} | wrong)
+    with pytest.raises(ValueError, match=f"^{name} must be one of "):
+        PredictionOptions(**PLAIN | wrong)

@@ -12,7 +12,7 @@ from seedbed.data.images import Decoded
 from seedbed.data.rasters import DecodedRaster
 from seedbed.inference.probabilities import PredictionOptions, class_probabilities
 from seedbed.inference.regions import RegionViews
-from seedbed.inference.segmentation import Segmenter
+from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.inference.tiles import ALIGNMENT, RowBlender, Tiling
 from seedbed.methods.regions import Part
 from seedbed.models import build
@@ -106,7 +106,7 @@ def network():
 
 def segmenter(network, crf=None, **options):
     options = PredictionOptions(**{**OPTIONS, **options})
-    return Segmenter(model=network, num_classes=4, options=options, crf=crf, device=CPU)
+    return SegmentationPipeline(model=network, num_classes=4, options=options, crf=crf, device=CPU)
 
 
 class Rows:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from seedbed.training.checkpoint import Checkpoint
-from seedbed.training.log import EventLog
+from seedbed.training.log import EventLog, TrainingLog
 from seedbed.training.optimisation import Constant, Poly, Step
 from tests.support.training_helpers import Regression, run_toy, sgd
+from tests.support.waits import CountReads
 
 torch.set_num_threads(1)
 
@@ -43,6 +44,17 @@ def test_the_log_has_the_rate_of_its_step(batches_until, tmp_path):
     assert [row["rate"] for row in rows] == pytest.approx(
         [0.03 * (1 - step / 33) ** 0.9 for step in last]
     )
+
+
+def test_a_row_is_read_from_the_device_by_two_reads():
+    log = TrainingLog()
+    with CountReads() as reads:
+        for step in range(10):
+            log.add(step, 0.1, {name: torch.tensor(step / 7) for name in ("loss", "a", "b")})
+    (row,) = log.rows
+    mean = float(torch.tensor([step / 7 for step in range(10)]).mean())
+    assert row == {"step": 10, "rate": 0.1, "loss": mean, "a": mean, "b": mean}
+    assert reads.count == 2
 
 
 @pytest.mark.parametrize("schedule", [STEP, Poly(power=0.9)])

@@ -1,13 +1,25 @@
 """The training loop: resuming, accumulation and values that are not finite."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
 from seedbed.runtime.errors import UserError
+from seedbed.training import loop
 from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.optimisation import Constant, OneCycle, Poly, Step
-from tests.support.training_helpers import Regression, Toy, adamw, run_toy, same_training, sgd
+from tests.support.training_helpers import (
+    Regression,
+    Toy,
+    adamw,
+    optimisation,
+    run_toy,
+    same_training,
+    sgd,
+)
+from tests.support.waits import CountReads
 
 torch.set_num_threads(1)
 
@@ -194,3 +206,10 @@ def test_what_is_not_finite_is_found_without_a_checkpoint(batches_until, tmp_pat
     # The weights of iteration 14 make the loss of iteration 15, seen when a row ends.
     line = error_of(batches_until(), tmp_path / "w", objective=ExplodingGradient)
     assert line.startswith("the loss is not finite at iteration 15; no checkpoint yet: lower")
+
+
+def test_all_weights_are_checked_by_one_read():
+    training = loop._Training(Toy(), optimisation(1), SimpleNamespace(objective=None))
+    with CountReads() as reads:
+        training.check_finite(1)
+    assert reads.count == 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from seedbed.methods.psa.labels import pair_labels
-from seedbed.methods.psa.loss import affinity_loss
+from seedbed.methods.psa.loss import affinity_losses
 from seedbed.methods.psa.pairs import pair_offsets
 from seedbed.training.objectives.affinity import AffinityObjective
 
@@ -73,7 +73,7 @@ def random_case(seed):
 def test_parts_add_up_to_the_published_loss_and_its_gradient(make_batch):
     affinities, targets = random_case(0)
     expected = affinities.clone().requires_grad_()
-    loss = affinity_loss(expected, *pair_labels(targets))
+    loss = affinity_losses(expected, *pair_labels(targets)).total
     loss.backward()
     affinities.requires_grad_()
     batch = make_batch(torch.zeros(2, 3, 72, 96), targets=targets)

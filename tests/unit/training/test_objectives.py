@@ -11,8 +11,13 @@ from seedbed.crf import DenseCRFGrid
 from seedbed.methods.dsrg.growing import grow_seeds
 from seedbed.methods.dsrg.losses import balanced_seed_loss, constraint_loss, smooth_softmax
 from seedbed.models.heads.group import GroupOutput
-from seedbed.training.objectives.dsrg import SeedGrowingObjective, note_flooding
-from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
+from seedbed.training.objectives.dsrg import SeedGrowingObjective, warn_seed_flooding
+from seedbed.training.objectives.group import (
+    Accumulation,
+    CollectedMaps,
+    GroupObjective,
+    MapAccumulator,
+)
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.tags import TagObjective
 
@@ -166,7 +171,7 @@ def test_a_crf_that_decides_before_the_network_is_noted(capsys, classes, share, 
     kernels = {"gaussian_sxy": 3 / 12, "bilateral_sxy": 80 / 12, "bilateral_srgb": 13}
     weights = {"gaussian_weight": 3 * share, "bilateral_weight": 10 * share}
     crf = DenseCRFGrid(iterations=10, **weights, **kernels)
-    note_flooding(crf.params, classes)
+    warn_seed_flooding(crf.params, classes)
     note = capsys.readouterr().err
     assert ("gaussian_weight: 1, bilateral_weight: 3.33" in note) == noted
     # The note is right: one class is hardly more probable, and becomes certain only there.
@@ -389,6 +394,38 @@ def test_an_image_that_comes_twice_in_a_batch(make_batch):
     objective = group_objective()
     keep_step(objective, Fixed(output), batch, 0)
     assert objective.accumulator.maps(2, (1,)).tolist() == [[[255, 0, 0, 255]]]
+
+
+def test_the_maximum_of_many_maps_is_that_of_one_after_another(recwarn):
+    generator = torch.Generator().manual_seed(0)
+    accumulator = MapAccumulator(LABELS, 3, (3, 4), 0.5)
+    expected = torch.zeros_like(accumulator.kept)
+    tagged = torch.tensor([[1, 1], [0, 1], [1, 0]], dtype=torch.bool)
+    for count in (7, 0, 5):
+        index = torch.randint(3, (count,), generator=generator)
+        batch = CollectedMaps(
+            maps=torch.rand(count, 2, 3, 4, generator=generator),
+            scores=torch.randn(count, 2, generator=generator),
+            tags=tagged[index],
+            index=index,
+            mirrored=torch.zeros(count, dtype=torch.bool),
+            last_epoch=False,
+        )
+        accumulator.add(batch)
+        levels = batch.maps / (batch.maps.amax((2, 3), keepdim=True) + 1e-8) * 255
+        for i, k in batch.tags.nonzero().tolist():
+            if batch.scores[i, k] >= 0:
+                row = accumulator.rows[index[i], k + 1]
+                new = levels[i, k].round().to(torch.uint8)
+                expected[row] = torch.maximum(expected[row], new)
+    assert torch.equal(accumulator.kept, expected) and expected.any()
+    assert not recwarn
+
+
+@pytest.mark.parametrize("option", ["grow_on", "train_unary"])
+def test_an_unknown_option_is_refused(option):
+    with pytest.raises(ValueError, match=rf"^{option} must be one of '\w+', '\w+', not 'CRF'$"):
+        seed_growing(2, **{option: "CRF"})
 
 
 def test_groups_in_parts_keep_the_maps_of_the_whole(make_batch):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 from torch import nn
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -56,6 +57,26 @@ def test_collectives(in_group):
 
     expected = [[4.0, 4.0], 6.0], [1, 2, 2], [True, False]
     assert in_group(communicate, 3) == [(*expected, True), (*expected, False), (*expected, False)]
+
+
+def test_all_tensors_of_a_dtype_are_averaged_by_one_exchange(in_group, monkeypatch):
+    exchanged = []
+    exchange = dist.all_reduce
+    monkeypatch.setattr(
+        dist, "all_reduce", lambda tensor, **_: (exchanged.append(tensor.dtype), exchange(tensor))
+    )
+
+    def communicate(group):
+        grid = torch.arange(24.0).view(1, 2, 3, 4) * (1 + group.rank)
+        grid = grid.contiguous(memory_format=torch.channels_last)
+        number = torch.tensor(4.0 * group.rank, dtype=torch.double)
+        group.average([grid, number, torch.zeros(0)])
+        return grid.tolist(), float(number), list(map(str, exchanged)), grid.stride()
+
+    grid = torch.arange(24.0).view(1, 2, 3, 4) * 1.5
+    strides = grid.contiguous(memory_format=torch.channels_last).stride()
+    expected = grid.tolist(), 2.0, ["torch.float32", "torch.float64"], strides
+    assert in_group(communicate) == [expected, expected]
 
 
 def test_a_single_process_exchanges_nothing():

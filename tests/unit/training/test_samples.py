@@ -59,3 +59,19 @@ def test_the_loader_gives_the_same_batches_with_workers(make_samples, noise):
         assert one.mirrored.dtype == torch.bool
         for name in ("images", "tags", "index", "mirrored", "targets"):
             assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_requests_are_taken_only_a_little_ahead(make_samples, noise, workers):
+    taken = []
+
+    def requests():
+        for batch in batch_requests(4, 2, 0, 10**9, seed=0):
+            taken.append(batch)
+            assert len(taken) < 20
+            yield batch
+
+    batches = loader(make_samples(noise, warp_view(8), copies=4), requests(), workers=workers)
+    first = next(batches)
+    batches.close()
+    assert first.index.tolist() == [request.index for request in taken[0]]

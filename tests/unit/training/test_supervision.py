@@ -134,3 +134,8 @@ def test_what_interpolation_leaves_beyond_the_border_is_no_score(make_samples):
     expected = torch.full((6, 6), 255, dtype=torch.uint8)
     expected[:2, :4] = 0
     assert torch.equal(targets, expected)
+
+
+def test_an_unknown_sampling_is_refused(make_samples, noise):
+    with pytest.raises(ValueError, match=r"^sampling must be one of 'half_pixel', "):
+        make_samples(noise, warp_view(8), mask=noise[..., 0].copy(), sampling="bilinear")

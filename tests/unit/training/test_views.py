@@ -305,3 +305,12 @@ def test_tensorflows_scaling_draws_sizes_and_crops_whole_pixels(make_samples, no
             assert same.any(), "a slice, to the bit"
     heights, widths = {height for height, _ in sizes}, {width for _, width in sizes}
     assert min(heights) == 8 and max(heights) == 23 and min(widths) == 12 and max(widths) == 35
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"placement": "centre"}, {"scale_resampling": "bicubic"}], ids=str
+)
+def test_an_unknown_option_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be one of "):
+        crop_view(8, **wrong)

@@ -1,4 +1,4 @@
-"""A training step reads nothing back from its device, and copies no numbers to it.
+"""Loss, gradients and update read nothing back from their device, and copy no numbers to it.
 
 The steps run on the device `meta`, where doing so is an error; as on a GPU, `auto` is the CRF with
 tensors.
@@ -12,6 +12,7 @@ from seedbed.crf.lattice import Lattice
 from seedbed.models import build
 from seedbed.training.objectives.affinity import AffinityObjective
 from seedbed.training.objectives.dsrg import SeedGrowingObjective
+from seedbed.training.objectives.group import Accumulation, GroupObjective, MapAccumulator
 from seedbed.training.objectives.masks import MaskObjective
 from seedbed.training.objectives.tags import TagObjective
 from seedbed.training.samples import Batch
@@ -34,6 +35,15 @@ def dsrg(crf_image="corner_aligned", **options):
     )
 
 
+def group():
+    return GroupObjective(
+        MapAccumulator([(1,), (2,)], 5, (12, 12), 0.0),
+        Accumulation(first_step=0, last_epoch_step=0, min_score=0.0),
+        group_size=2,
+        before_weight=1.0,
+    )
+
+
 @pytest.fixture(autouse=True)
 def lattice_of_positions(monkeypatch):
     """It is computed once for each shape, and may wait: here it is computed on the CPU."""
@@ -41,7 +51,7 @@ def lattice_of_positions(monkeypatch):
     def moved(value):
         if isinstance(value, list):
             return [moved(each) for each in value]
-        return value.to(META) if isinstance(value, torch.Tensor) else value
+        return value.to(META, non_blocking=True) if isinstance(value, torch.Tensor) else value
 
     def cached(batch, height, width, params, device):
         lattice = Lattice.__new__(Lattice)
@@ -55,6 +65,7 @@ def lattice_of_positions(monkeypatch):
 @pytest.mark.parametrize(
     ("objective", "network", "classes", "targets"),
     [
+        (group(), "tiny_group", 4, None),
         (TagObjective(), "tiny_cls", 4, None),
         (MaskObjective("half_pixel"), "tiny_seg", 5, (SIDE, SIDE)),
         (AffinityObjective(), "vgg16_affinity", 4, (12, 12)),
@@ -69,7 +80,8 @@ def lattice_of_positions(monkeypatch):
 )
 def test_a_step_never_waits_for_the_device(objective, network, classes, targets):
     with META:
-        model = build(network, classes).train()
+        options = {"group_size": 2} if network == "tiny_group" else {}
+        model = build(network, classes, **options).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     batch = Batch(
         images=torch.empty(2, 3, SIDE, SIDE),
@@ -92,6 +104,7 @@ def test_a_step_never_waits_for_the_device(objective, network, classes, targets)
         lambda x: x.nonzero(),
         lambda x: x.cpu(),
         lambda x: x.new_tensor([1.0, 2.0]),
+        lambda x: torch.zeros(2).to(x.device),
         lambda x: torch.where(x > 0, x, 0.0),
         lambda x: x.__setitem__(x > 0, 0.0),
     ],

@@ -1,4 +1,4 @@
-"""The equal parts of a batch, each computed by itself, and the sum of what they give."""
+"""Gradients of the micro-batches of a batch, and their sum."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,16 +14,20 @@ from seedbed.models.dropout import drawing_from
 from seedbed.training.objectives.objective import CollectingObjective, Objective
 from seedbed.training.samples import Batch
 
-# Multiples of this separate the seeds of the parts: the CPU's generator uses the lower 32 bits.
+# Multiples of this separate the seeds of the micro-batches: the CPU's generator uses the lower 32
+# bits.
 SEED_STRIDE = 0x9E3779B1
 
 
-class PartResult(NamedTuple):
-    """What a part of a batch gives, or the sum of several parts.
+class MicroBatchResult(NamedTuple):
+    """The result of a micro-batch, or the sum of several.
 
-    values: scalars for the log, by name. gradients: of the loss by each trained parameter, None
-    where it has no influence. statistics: the buffers of the norms in training mode after the part.
-    collected: what a `CollectingObjective` has collected.
+    Attributes:
+        values: scalars for the log, by name.
+        gradients: of the loss by each trained parameter; None where it has no influence.
+        statistics: buffers of the norms in training mode, after the micro-batch.
+        collected: what a `CollectingObjective` has collected.
+
     """
 
     values: dict[str, Tensor]
@@ -32,16 +36,26 @@ class PartResult(NamedTuple):
     collected: list[Any]
 
 
-class PartComputer:
-    """Computes the parts of a batch, in turn or beside each other, always to the same bytes.
+class MicroBatchGradients:
+    """Computes the gradients of micro-batches.
 
-    A part's result depends on the weights and statistics before the iteration, its images, the
-    iteration and the part's number alone: batch norms see a part as their batch, and dropout draws
-    from a generator of the part. On a CPU up to `threads` parts are computed beside each other,
-    each by an equal share of the threads, so that they meet once an iteration instead of in every
-    operation: this is faster, and much faster where other programs use the CPUs too.
+    They are computed one after another or in parallel, with identical bytes.
 
-    model, objective: used but never changed; parts change copies of what they would change.
+    A result depends only on the weights and statistics before the iteration, the images, the
+    iteration and the micro-batch's number: batch norms normalise over the micro-batch, and dropout
+    has a generator of its own. On a CPU up to `threads` micro-batches run in parallel, each with an
+    equal share of the threads, so that threads synchronise once per iteration and not in every
+    operation.
+
+    Args:
+        model: used but never changed; micro-batches change copies of its statistics.
+        objective: likewise.
+        count: number of micro-batches that are computed in an iteration.
+        precision: of the network's operations.
+        threads: of the CPU.
+        device: the model's device.
+        seed: of dropout.
+
     """
 
     def __init__(
@@ -49,7 +63,7 @@ class PartComputer:
         model: nn.Module,
         objective: Objective,
         *,
-        parts: int,
+        count: int,
         precision: Precision,
         threads: int,
         device: torch.device,
@@ -63,37 +77,45 @@ class PartComputer:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.statistics = _statistics(model)
         self.replicas: list[nn.Module] = []
-        beside = min(parts, threads) if device.type == "cpu" else 1
-        torch.set_num_threads(threads // beside)
+        parallel = min(count, threads) if device.type == "cpu" else 1
+        torch.set_num_threads(threads // parallel)
         self.pool = (
-            ThreadPoolExecutor(beside, "part", torch.set_num_threads, (threads // beside,))
-            if beside > 1
+            ThreadPoolExecutor(
+                parallel, "micro-batch", torch.set_num_threads, (threads // parallel,)
+            )
+            if parallel > 1
             else None
         )
 
-    def __call__(self, parts: Sequence[Batch], step: int, first: int) -> Iterator[PartResult]:
-        """Yield the results of the parts of iteration `step`, whose numbers count from `first`."""
-        while self.statistics and len(self.replicas) < len(parts):
+    def __call__(
+        self, batches: Sequence[Batch], step: int, first: int
+    ) -> Iterator[MicroBatchResult]:
+        """Yield the results of micro-batches of iteration `step`, numbered from `first` on."""
+        while self.statistics and len(self.replicas) < len(batches):
             self.replicas.append(_replica(self.model, self.statistics))
-        models = self.replicas[: len(parts)] or [self.model] * len(parts)
+        models = self.replicas[: len(batches)] or [self.model] * len(batches)
         seeds = [
             self.seed * 1_000_003 + step + number * SEED_STRIDE
-            for number in range(first, first + len(parts))
+            for number in range(first, first + len(batches))
         ]
-        steps = [step] * len(parts)
+        steps = [step] * len(batches)
         if self.pool is None:
-            return map(self._alone, models, parts, steps, seeds)
-        return self.pool.map(self._beside_others, models, parts, steps, seeds)
+            return map(self._compute_alone, models, batches, steps, seeds)
+        return self.pool.map(self._compute_in_parallel, models, batches, steps, seeds)
 
-    def _alone(self, model: nn.Module, part: Batch, step: int, seed: int) -> PartResult:
+    def _compute_alone(
+        self, model: nn.Module, batch: Batch, step: int, seed: int
+    ) -> MicroBatchResult:
         torch.manual_seed(seed)
-        return self._compute(model, part, step)
+        return self._compute(model, batch, step)
 
-    def _beside_others(self, model: nn.Module, part: Batch, step: int, seed: int) -> PartResult:
+    def _compute_in_parallel(
+        self, model: nn.Module, batch: Batch, step: int, seed: int
+    ) -> MicroBatchResult:
         with drawing_from(Generator().manual_seed(seed)):
-            return self._compute(model, part, step)
+            return self._compute(model, batch, step)
 
-    def _compute(self, model: nn.Module, part: Batch, step: int) -> PartResult:
+    def _compute(self, model: nn.Module, batch: Batch, step: int) -> MicroBatchResult:
         statistics = _statistics(model) if self.statistics else []
         for own, common in zip(statistics, self.statistics, strict=True):
             own.copy_(common)
@@ -101,9 +123,9 @@ class PartComputer:
         if isinstance(objective, CollectingObjective):
             objective = objective.collector()
         with autocast(self.device, self.precision):
-            values = objective(model, part.to(self.device), step)
+            values = objective(model, batch.to(self.device), step)
         gradients = torch.autograd.grad(values["loss"], self.parameters, allow_unused=True)
-        return PartResult(
+        return MicroBatchResult(
             values={name: value.detach() for name, value in values.items()},
             gradients=list(gradients),
             statistics=statistics,
@@ -125,13 +147,13 @@ def _replica(model: nn.Module, statistics: Sequence[Tensor]) -> nn.Module:
     return copy.deepcopy(model, shared)
 
 
-def add_pairwise(results: Iterable[PartResult]) -> PartResult:
+def add_pairwise(results: Iterable[MicroBatchResult]) -> MicroBatchResult:
     """Add results pair by pair, then the sums pair by pair, and so on.
 
     2, 4, 8 … results are thus added as two processes with half of them each would, and only few
     sums are in memory at a time.
     """
-    sums: list[tuple[int, PartResult]] = []  # each with the number of results in it
+    sums: list[tuple[int, MicroBatchResult]] = []  # each with the number of results in it
     for result in results:
         size = 1
         while sums and sums[-1][0] == size:
@@ -143,8 +165,8 @@ def add_pairwise(results: Iterable[PartResult]) -> PartResult:
     return total
 
 
-def _add(one: PartResult, other: PartResult) -> PartResult:
-    return PartResult(
+def _add(one: MicroBatchResult, other: MicroBatchResult) -> MicroBatchResult:
+    return MicroBatchResult(
         values={name: value + other.values[name] for name, value in one.values.items()},
         gradients=[
             _add_gradients(*pair) for pair in zip(one.gradients, other.gradients, strict=True)

@@ -1,4 +1,4 @@
-"""The parts of a batch: the same bytes by any number of threads and processes."""
+"""Micro-batches: the same bytes by any number of threads and processes."""
 
 import copy
 
@@ -15,8 +15,8 @@ from seedbed.runtime.errors import warn_once
 from seedbed.training.checkpoint import Checkpoint
 from seedbed.training.gradients import Gradients
 from seedbed.training.loop import train
+from seedbed.training.microbatches import MicroBatchGradients, MicroBatchResult, add_pairwise
 from seedbed.training.optimisation import make_optimizer, parameter_groups
-from seedbed.training.parts import PartComputer, PartResult, add_pairwise
 from seedbed.training.processes import SINGLE_PROCESS
 from tests.support.training_helpers import Collector, adamw, optimisation, sgd
 
@@ -136,13 +136,13 @@ class Draws(Collector):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_draws_differ_by_seed_iteration_and_part(make_batch, threads):
-    """Else all parts, or all iterations, would drop the same features."""
+def test_draws_differ_by_seed_iteration_and_micro_batch(make_batch, threads):
+    """Else all micro-batches, or all iterations, would drop the same features."""
     parts = make_batch(torch.zeros(4, 3, 2, 2)).split(2)
 
     def draws(seed, step, first=0):
         options = {"precision": "float32", "threads": threads, "device": CPU, "seed": seed}
-        compute = PartComputer(Drops().train(), Draws(), parts=2, **options)
+        compute = MicroBatchGradients(Drops().train(), Draws(), count=2, **options)
         return [draw for result in compute(parts, step, first) for draw in result.collected]
 
     assert draws(0, 0) == draws(0, 0)
@@ -194,7 +194,7 @@ def test_sums_are_pairwise():
         def __add__(self, other):
             return Item(f"({self}{other})")
 
-    results = [PartResult({"loss": Item(k)}, [], [], [k]) for k in "abcdefg"]
+    results = [MicroBatchResult({"loss": Item(k)}, [], [], [k]) for k in "abcdefg"]
     total = add_pairwise(results)
     assert total.values["loss"] == "(((ab)(cd))((ef)g))" and total.collected == list("abcdefg")
     assert add_pairwise(results[:1]) == results[0]
