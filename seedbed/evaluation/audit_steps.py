@@ -82,7 +82,12 @@ def saliency_mask(cams: Maps, entry: ImageEntry, *, saliency: Maps, threshold: f
 
 
 def seed_mask(cues: Maps, entry: ImageEntry) -> np.ndarray:
-    """Cues (C, g, g) enlarged to the image; cells of no class or of several are void."""
+    """Cues (C, g, g) enlarged to the image; cells of no class or of several are void.
+
+    The cells tile the image, as those of the segmentation networks here do. `make_cues` samples
+    maps with aligned corners, as published, so at the border a cue lies up to half a cell nearer
+    to the middle than the pixels that it was made from.
+    """
     grid = cues[entry.id]
     mask = np.where(grid.sum(0) == 1, grid.argmax(0), VOID).astype(np.uint8)
     size = (entry.height, entry.width)
