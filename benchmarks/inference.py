@@ -24,7 +24,7 @@ from seedbed.data.images import read_entry
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.formats.levels import quantise
 from seedbed.formats.maps import Maps, write_maps
-from seedbed.inference.probabilities import MIN_PROBABILITY, Fusion, fuse_logits
+from seedbed.inference.probabilities import Fusion, found_classes, fuse_logits
 from seedbed.methods.cam import combine_scales, normalise_cam
 from seedbed.methods.group_wsss.partners import GroupIndex
 from seedbed.methods.resampling import resize, resize_image
@@ -116,7 +116,7 @@ def literal_cam(
 def literal_predict(
     entries: list[ImageEntry], data: Path, weights: Path, scales: list[float], output: Path
 ) -> None:
-    """Probabilities one forward pass after the other."""
+    """Logarithms of probabilities one forward pass after the other."""
     fusion = Fusion(fuse="mean", fuse_on="image", map_resampling="half_pixel")
     torch.set_num_threads(CPUS)
     model = load_network_cached(weights, CPU, "seg")
@@ -124,10 +124,7 @@ def literal_predict(
         for entry in entries:
             image = read_entry(data, entry)
             logits = each_side(image, scales, lambda x: model(model.preprocess(x)))
-            probabilities = fuse_logits(logits, SIZE, fusion)
-            stored = probabilities.amax((1, 2)) >= MIN_PROBABILITY
-            stored[[0, *TAGS]] = True
-            maps.put(entry.id, probabilities[stored].half().numpy())
+            maps.put(entry.id, found_classes(fuse_logits(logits, SIZE, fusion), TAGS)[0])
 
 
 @torch.no_grad()

@@ -42,10 +42,11 @@ def refine(
     entry: ImageEntry, *, predictions: Maps, settings: MaskCRFSettings, data: Path
 ) -> np.ndarray:
     """Label and confidence times 255 of one image, (2, H, W) uint8."""
-    probabilities = predictions.floats(entry.id)
-    classes = predictions.attributes(entry.id)["classes"]
+    log_probabilities, classes = predictions.log_probabilities(entry.id)
     if settings.restrict_to_tags and entry.split == "train":
-        probabilities, classes = restrict_to_labels(probabilities, classes, entry.labels)
+        probabilities, classes = restrict_to_labels(log_probabilities, classes, entry.labels)
+    else:
+        probabilities = np.exp(log_probabilities.astype(np.float32))
     params = settings.model_dump(exclude={"restrict_to_tags"})
     return crf_labels(read_entry(data, entry), probabilities, classes, params)
 

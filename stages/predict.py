@@ -10,10 +10,10 @@ import torch
 from seedbed.data.images import read_entry
 from seedbed.data.index import ImageEntry, Index
 from seedbed.data.lists import shard_of
-from seedbed.formats.maps import write_maps
+from seedbed.formats.maps import LOG_PROBABILITIES, write_maps
 from seedbed.inference.multiscale import check_input_sizes
 from seedbed.inference.precision import warn_slow_bfloat16
-from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.inference.probabilities import PredictionOptions, class_log_probabilities
 from seedbed.models.network import Network
 from seedbed.models.weights import load_network_cached
 from seedbed.runtime.devices import pick_device
@@ -29,13 +29,13 @@ def predict(
     round: Annotated[int, "number of the round, for the artefact's attributes"],
     split: Split,
     shard: Annotated[str, "which part of the images, as 1-of-1"],
-    output: Annotated[Path, "to write: probabilities (C', H, W) float16"],
+    output: Annotated[Path, "to write: log-probabilities (C', H, W) float16"],
     settings: PredictSettings,
     data: Data,
     device: Device,
     workers: Workers,
 ) -> None:
-    """Write, for each image, the probabilities of the classes that reach 0.05 at some pixel."""
+    """Write the logarithms of the probabilities of the classes that are found in each image."""
     entries = shard_of(Index.load(index).split(split), shard)
     place = pick_device(device)
     # Loaded before the workers fork, so that they share it.
@@ -43,15 +43,15 @@ def predict(
     warn_slow_bfloat16(place, settings.precision)
     options = PredictionOptions(**settings.model_dump())
     check_input_sizes(entries, model, options)
-    work = partial(probabilities, model=model, options=options, device=place)
+    work = partial(log_probabilities, model=model, options=options, device=place)
     results = device_map(lambda entry: read_entry(data, entry), work, entries, place, workers)
     about = {"round": round, "split": split, "settings": settings.model_dump_json()}
-    with write_maps(output, **about) as maps:
+    with write_maps(output, values=LOG_PROBABILITIES, **about) as maps:
         for entry, (stored, classes) in zip(entries, results, strict=True):
             maps.put(entry.id, stored, classes=classes)
 
 
-def probabilities(
+def log_probabilities(
     entry: ImageEntry,
     image: np.ndarray,
     *,
@@ -59,9 +59,9 @@ def probabilities(
     options: PredictionOptions,
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
-    """Probabilities (C', H, W) float16 and class ids; a train image keeps all its own classes."""
+    """Logarithms (C', H, W) float16 and class ids; a train image keeps all its own classes."""
     keep = entry.labels if entry.split == "train" else ()
-    return class_probabilities(model, image, entry.id, options, keep=keep, device=device)
+    return class_log_probabilities(model, image, entry.id, options, keep=keep, device=device)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.formats.palette import VOID
 from seedbed.formats.tables import write_tsv
+from seedbed.inference.refine import restrict_to_labels
 from seedbed.methods.spsm.masks import Proposal, select_images
 from seedbed.methods.spsm.pixels import PixelThresholds, initial_proposal, refined_proposal
 from seedbed.runtime.errors import UserError
@@ -204,11 +205,13 @@ def propose_refined(
     if not entry.labels:
         return certain_background(entry)
     labels, confidence = sources.refined[entry.id]
+    predicted = sources.predictions.log_probabilities(entry.id)
+    probabilities, classes = restrict_to_labels(*predicted, entry.labels)
     return refined_proposal(
         labels,
         confidence,
-        sources.predictions.floats(entry.id),
-        list(sources.predictions.attributes(entry.id)["classes"]),
+        probabilities,
+        classes.tolist(),
         sources.saliency.levels(entry.id),
         sources.masks[entry.id],
         entry.labels,

@@ -7,7 +7,7 @@ import torch
 from benchmarks.gpu.rows import SEED, Outcome, Row, Setup
 from benchmarks.gpu.scenes import image
 from benchmarks.gpu.trainings import CLASSES
-from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.inference.probabilities import PredictionOptions, class_log_probabilities
 from seedbed.models import build
 from stages.settings import PredictSettings
 
@@ -24,7 +24,7 @@ def predict(setup: Setup, *, network: str) -> Outcome:
 
     def run() -> None:
         for number, pixels in enumerate(photographs):
-            class_probabilities(
+            class_log_probabilities(
                 model, pixels, str(number), options, keep=[1, 2], device=setup.device
             )
 

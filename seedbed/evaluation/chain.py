@@ -91,25 +91,19 @@ def kept_target(targets: Maps, entry: ImageEntry) -> np.ndarray | None:
 
 def best_class(predictions: Maps, entry: ImageEntry) -> np.ndarray:
     """The most probable of all classes at each pixel."""
-    return _argmax_class(*_probabilities(predictions, entry))
+    return _argmax_class(*predictions.log_probabilities(entry.id))
 
 
 def best_tag(predictions: Maps, entry: ImageEntry) -> np.ndarray:
     """The most probable class at each pixel, of background and the image's tags."""
-    classes, probabilities = _probabilities(predictions, entry)
+    log_probabilities, classes = predictions.log_probabilities(entry.id)
     tagged = np.isin(classes, [0, *entry.labels])
-    return _argmax_class(classes[tagged], probabilities[tagged])
+    return _argmax_class(log_probabilities[tagged], classes[tagged])
 
 
-def _probabilities(predictions: Maps, entry: ImageEntry) -> tuple[np.ndarray, np.ndarray]:
-    """Class ids (C',) uint8 and their probabilities (C', H, W) float16."""
-    classes = np.asarray(predictions.attributes(entry.id)["classes"], dtype=np.uint8)
-    return classes, np.asarray(predictions[entry.id], dtype=np.float16)
-
-
-def _argmax_class(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    # Bit patterns of non-negative float16 sort like their values, and integers compare faster.
-    return classes[probabilities.view(np.uint16).argmax(axis=0)]
+def _argmax_class(log_probabilities: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    # Bit patterns of float16 ≤ 0 sort opposite to their values, and integers compare faster.
+    return classes[log_probabilities.view(np.uint16).argmin(axis=0)]
 
 
 def refined_mask(masks: Maps, entry: ImageEntry) -> np.ndarray:

@@ -18,6 +18,7 @@ MAX_OPEN_FILES = 32  # of one Maps: each takes 0.5 MB, and a process may have 10
 HDF5_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError)
 MAX_COMPRESSION = 1032  # of deflate (RFC 1951: 258 bytes in two bits)
 NO_IDS = np.zeros(0, dtype=np.int64)
+LOG_PROBABILITIES = "log_probabilities"  # attribute `values` of a file that holds nothing else
 
 
 class MapWriter:
@@ -190,6 +191,26 @@ class Maps(Mapping[str, np.ndarray]):
         if array.dtype != np.uint8 or not isinstance(highest, int | float) or highest != 255:
             raise UserError(f"{image_id} in {self._named()} has no levels of 0 to 255: remake it")
         return array
+
+    def log_probabilities(self, image_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Natural logarithms of class probabilities, and their classes.
+
+        Returns:
+            (C, H, W) float16, 0 or less, and the class ids (C,) uint8 of the attribute `classes`.
+
+        Raises:
+            UserError: if the map is stored otherwise, as probabilities for example.
+
+        """
+        array, attributes = self[image_id], self.attributes(image_id)
+        classes = np.asarray(attributes.get("classes", ()), dtype=np.uint8)
+        is_log = array.dtype == np.float16 and attributes.get("values") == LOG_PROBABILITIES
+        if not is_log or array.shape[:1] != classes.shape:
+            raise UserError(
+                f"{image_id} in {self._named()} holds no logarithms of probabilities, which earlier"
+                " versions did not store: remake it"
+            )
+        return array, classes
 
     def floats(self, image_id: str) -> np.ndarray:
         """A map as float32; uint8 is divided by its attribute `levels` (default 255)."""

@@ -1,11 +1,16 @@
 """Class probabilities of a segmentation network: fusion of its logits over scales and flip.
 
+They are passed on and stored as natural logarithms. Float16 holds those with nearly the same
+relative precision however small the probability is, so that classes can still be compared where
+another one is certain; as a probability it would hold nothing below 6e-8.
+
 The fusion rules are those of the published test scripts: DSRG's test-ms.py ("sum"), the metrics
 tool of its TensorFlow port ("max_with_zero", "scaled_then_nearest"), SPSM's test_vocspsm_*.py
 ("max", "max_probabilities", on the grid) and ResNet-38's infer_seg.py ("mean").
 """
 
 import hashlib
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -25,7 +30,7 @@ from seedbed.runtime.choices import check_choice
 Fuse = Literal["mean", "sum", "max", "max_with_zero", "max_probabilities"]
 FuseOn = Literal["image", "grid"]
 
-MIN_PROBABILITY = 0.05  # classes that nowhere reach it are not stored
+MIN_PROBABILITY = 0.05  # most classes that nowhere reach it are not stored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,7 @@ class Fusion:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions(MultiScale, Fusion):
-    """Options of `class_probabilities`.
+    """Options of `class_log_probabilities`.
 
     Attributes:
         seed: with the image's id determines the draws of a dropout that stays active in evaluation.
@@ -73,7 +78,7 @@ def fuse_logits(
     fusion: Fusion,
     input_sizes: Sequence[tuple[int, int]] = (),
 ) -> Tensor:
-    """Class probabilities from the logits of several scales.
+    """Logarithms of class probabilities from the logits of several scales.
 
     Args:
         outputs: logits, one (C, h_i, w_i) per scale.
@@ -83,7 +88,7 @@ def fuse_logits(
             "scaled_then_nearest".
 
     Returns:
-        (C, H, W) that sums to 1 over C.
+        (C, H, W); the probabilities sum to 1 over C.
 
     """
     parts = [(output, whole_region(output.shape[-2:])) for output in outputs]
@@ -105,7 +110,7 @@ def fuse_parts(
         input_sizes: see `fuse_logits`; of the whole image.
 
     Returns:
-        (C, *lengths of the parts of `wanted`) that sums to 1 over C.
+        (C, *lengths of the parts of `wanted`); the probabilities sum to 1 over C.
 
     """
     method = fusion.map_resampling
@@ -129,7 +134,7 @@ def fuse_parts(
     )
     fused = _fuse(maps, len(outputs), fusion.fuse)
     fused = resize_part(fused, fused_on, wanted, method)[0]
-    return fused / fused.sum(0) if of_probabilities else fused.softmax(0)
+    return (fused / fused.sum(0)).log() if of_probabilities else fused.log_softmax(0)
 
 
 def _resize_to_input(
@@ -151,7 +156,7 @@ def _fuse(maps: Iterable[Tensor], count: int, fuse: Fuse) -> Tensor:
 
 
 @torch.no_grad()
-def class_probabilities(
+def class_log_probabilities(
     model: Network,
     image: np.ndarray,
     image_id: str,
@@ -160,10 +165,10 @@ def class_probabilities(
     keep: Collection[int],
     device: torch.device,
 ) -> tuple[np.ndarray, list[int]]:
-    """Probabilities of the classes that a segmentation network finds in an image.
+    """Logarithms of the probabilities of the classes that a network finds in an image.
 
     Args:
-        model: in evaluation mode, on `device`.
+        model: a segmentation network in evaluation mode, on `device`.
         image: RGB uint8 (H, W, 3).
         image_id: see `PredictionOptions.seed`.
         options: scales, flip and resampling of the image, and how the outputs are fused.
@@ -172,7 +177,7 @@ def class_probabilities(
 
     Returns:
         (C', H, W) float16 and the C' class ids in ascending order: background, `keep`, and each
-        class whose probability reaches 0.05 at some pixel.
+        class that at some pixel has a probability of 0.05 or, of more than 20 classes, the highest.
 
     """
     size = image.shape[:2]
@@ -183,11 +188,15 @@ def class_probabilities(
     return found_classes(fuse_logits(outputs, size, options, input_sizes), keep)
 
 
-def found_classes(probabilities: Tensor, keep: Collection[int]) -> tuple[np.ndarray, list[int]]:
-    """Of probabilities (C, H, W) those that `class_probabilities` returns, and their class ids."""
-    stored = probabilities.amax((1, 2)) >= MIN_PROBABILITY
+def found_classes(log_probabilities: Tensor, keep: Collection[int]) -> tuple[np.ndarray, list[int]]:
+    """Of all classes (C, H, W) those that `class_log_probabilities` returns, and their ids."""
+    least = math.log(MIN_PROBABILITY)
+    stored = log_probabilities.amax((1, 2)) >= least
+    unsure = log_probabilities.amax(0) < least  # pixels (H, W)
+    stored[log_probabilities[:, unsure].argmax(0)] = True
     stored[[0, *keep]] = True
-    return probabilities[stored].half().cpu().numpy(), stored.nonzero()[:, 0].tolist()
+    halves = log_probabilities[stored].clamp(min=torch.finfo(torch.float16).min).half()
+    return halves.cpu().numpy(), stored.nonzero()[:, 0].tolist()
 
 
 def image_seed(image_id: str, seed: int) -> int:

@@ -9,21 +9,24 @@ from seedbed.formats.levels import quantise
 
 
 def restrict_to_labels(
-    probabilities: np.ndarray, classes: Sequence[int], labels: Collection[int]
+    log_probabilities: np.ndarray, classes: Sequence[int], labels: Collection[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keep background and the image's own classes.
+    """Probabilities if an image shows nothing but background and its own classes.
 
     Args:
-        probabilities: (C', H, W).
-        classes: class ids of the C' channels.
+        log_probabilities: natural logarithms (C', H, W) of the probabilities among all classes,
+            from which it does not matter how small those of the image's own classes are.
+        classes: class ids of the C' channels; at least one of the following.
         labels: class ids of the image, without background.
 
     Returns:
-        The kept channels (not renormalised) and their class ids.
+        (C'', H, W) float32 that sums to 1 over the channels that are kept, and their class ids.
 
     """
     kept = np.isin(classes, [0, *labels])
-    return probabilities[kept], np.asarray(classes)[kept]
+    logarithms = log_probabilities[kept].astype(np.float32)
+    scores = np.exp(logarithms - logarithms.max(axis=0))
+    return scores / scores.sum(axis=0), np.asarray(classes)[kept]
 
 
 def argmax_classes(scores: np.ndarray, classes: Sequence[int]) -> np.ndarray:

@@ -169,8 +169,10 @@ class RegionViews:
         return Part(min(first, rows.first), max(end, rows.end), rows.whole)
 
     @torch.no_grad()
-    def probabilities(self, pixels: np.ndarray, above: Part, region: Region, name: str) -> Tensor:
-        """Probabilities (C, h, w) of all classes in a region.
+    def log_probabilities(
+        self, pixels: np.ndarray, above: Part, region: Region, name: str
+    ) -> Tensor:
+        """Logarithms of the probabilities of all classes in a region, (C, h, w).
 
         Args:
             pixels: rows `above` of the image, RGB uint8 (h', W, 3).

@@ -12,7 +12,7 @@ from seedbed.data.images import Decoded
 from seedbed.data.rasters import Raster
 from seedbed.inference.probabilities import (
     PredictionOptions,
-    class_probabilities,
+    class_log_probabilities,
     found_classes,
 )
 from seedbed.inference.refine import argmax_classes, restrict_to_labels
@@ -44,7 +44,7 @@ class SegmentationPipeline:
     def scores(
         self, image: np.ndarray, image_id: str, labels: Collection[int] | None
     ) -> tuple[np.ndarray, Sequence[int]]:
-        """Scores of the classes in an image: `class_probabilities`, restricted, or their CRF's.
+        """Scores of the classes in an image: their probabilities, or the posteriors of the CRF.
 
         Args:
             image: RGB uint8 (H, W, 3).
@@ -55,21 +55,22 @@ class SegmentationPipeline:
             (C', H, W) float32 and the class ids of the C' channels.
 
         """
-        stored, classes = class_probabilities(
+        found = class_log_probabilities(
             self.model, image, image_id, self.options, keep=labels or (), device=self.device
         )
-        return self._refined(image, stored, classes, labels)
+        return self._refined(image, *found, labels)
 
     def _refined(
         self,
         image: np.ndarray,
-        stored: np.ndarray,
+        log_probabilities: np.ndarray,
         classes: Sequence[int],
         labels: Collection[int] | None,
     ) -> tuple[np.ndarray, Sequence[int]]:
-        scores = stored.astype(np.float32)
-        if labels is not None:
-            scores, classes = restrict_to_labels(scores, classes, labels)
+        if labels is None:
+            scores = np.exp(log_probabilities.astype(np.float32))
+        else:
+            scores, classes = restrict_to_labels(log_probabilities, classes, labels)
         if self.crf is not None:
             scores = crf_posterior(image, scores, self.crf)
         return scores, classes
@@ -120,10 +121,9 @@ class SegmentationPipeline:
     ) -> np.ndarray:
         """Scores (C, h, w) of all classes in a tile; 0 for those that `scores` leaves out."""
         name = f"{image_id} {tile[0].first} {tile[1].first}"
-        probabilities = views.probabilities(pixels, above, tile, name)
-        stored, classes = found_classes(probabilities, labels or ())
+        found = found_classes(views.log_probabilities(pixels, above, tile, name), labels or ())
         image = np.ascontiguousarray(pixels[tile[0].within(above), tile[1].as_slice])
-        scores, classes = self._refined(image, stored, classes, labels)
+        scores, classes = self._refined(image, *found, labels)
         by_class = np.zeros((self.num_classes, *image.shape[:2]), np.float32)
         by_class[np.asarray(classes)] = scores
         return by_class

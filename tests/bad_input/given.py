@@ -23,6 +23,7 @@ from seedbed.models.weights import save_network
 from stages.affinity_scores import affinity_scores
 from stages.cam import cam
 from stages.command import run_stage
+from stages.crf import crf
 from stages.evaluate import evaluate
 from stages.group_cam import group_cam
 from stages.masks import masks
@@ -429,6 +430,15 @@ def _(bad: Bad) -> str:
     with write_maps(path) as maps:
         maps.put("t1", np.ones((1, *SIZE), np.float32))
     return label_pixels(bad, "--attention", path, attention="cam", rule="argmax")
+
+
+@case("predictions of an earlier version, which stored probabilities")
+def _(bad: Bad) -> str:
+    path = bad.root / "1-of-1.h5"
+    with write_maps(path) as maps:
+        maps.put("v1", np.full((2, *SIZE), 0.5, np.float16), classes=[0, 1])
+    given = [*common(bad), *sharded(bad), "--round", 0, "--split", "val", "--predictions", path]
+    return bad.refused(crf, *given)
 
 
 @case("an HDF5 file that is damaged")

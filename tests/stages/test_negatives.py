@@ -45,6 +45,7 @@ from stages.targets import targets
 from stages.train_classifier import train_classifier
 from stages.train_group import train_group
 from stages.train_round import train_round
+from tests.support.predictions import put_probabilities
 from tests.support.training_helpers import SHORT
 
 torch.set_num_threads(1)
@@ -208,9 +209,10 @@ def refined(run):
     """Predictions of cat everywhere, also in the image without a class."""
     ones = np.ones(SIZE, np.uint8)
     masks = run.maps("refined", {e.id: np.stack([ones, ones * 255]) for e in ENTRIES})
-    halves = np.full((2, *SIZE), 0.5, np.float16)
-    classes = {e.id: [0, 1] for e in ENTRIES}
-    predictions = run.maps("predictions", {e.id: halves for e in ENTRIES}, classes=classes)
+    predictions = run.folder / "predictions.h5"
+    with write_maps(predictions) as maps:
+        for entry in ENTRIES:
+            put_probabilities(maps, entry.id, np.full((2, *SIZE), 0.5), [0, 1])
     return {"refined": [masks], "predictions": [predictions]}
 
 

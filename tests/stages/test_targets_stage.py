@@ -15,6 +15,7 @@ from seedbed.formats.tables import read_tsv
 from seedbed.runtime.errors import UserError
 from stages.settings import CRFSettings, SelectionSettings, TargetSettings
 from stages.targets import targets
+from tests.support.predictions import put_probabilities
 
 DEFAULTS = SelectionSettings()
 CLASSES = (ClassInfo("cat", 8), ClassInfo("dog", 12))
@@ -45,8 +46,8 @@ def make(tmp_path):
             maps.put(name, np.uint8([values]))
     with write_maps(tmp_path / "predictions.h5") as maps:
         for name, values in NETWORK.items():  # an untagged class stands between the two
-            dog = np.float16([values]) / 2
-            maps.put(name, np.stack([1 - dog, dog * 0, dog]), classes=[0, 1, 2])
+            dog = np.float32([values]) / 2
+            put_probabilities(maps, name, np.stack([1 - dog, dog * 0, dog]), [0, 1, 2])
 
     def run(supervise, selection=DEFAULTS, given=MappingProxyType({}), **inputs):
         targets(

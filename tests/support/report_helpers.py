@@ -10,10 +10,11 @@ from PIL import Image
 
 from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
-from seedbed.formats.maps import write_maps
+from seedbed.formats.maps import LOG_PROBABILITIES, write_maps
 from seedbed.formats.tables import write_tsv
 from stages.chain_options import ChainOptions
 from stages.report import TableOptions
+from tests.support.predictions import logarithms
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = ("<script>alert(1)</script>", "dog & cat")
@@ -95,7 +96,10 @@ def write_run(root: Path) -> dict[str, Any]:
             attributes = {"round": round_, "split": split}
             name = f"{round_}-{split}.h5"
             artefacts["predictions"] += stored(
-                results / f"p{name}", {e: probabilities(e) for e in of_split}, **attributes
+                results / f"p{name}",
+                {e: probabilities(e) for e in of_split},
+                values=LOG_PROBABILITIES,
+                **attributes,
             )
             artefacts["refined"] += stored(
                 results / f"m{name}",
@@ -116,7 +120,7 @@ def stored(path: Path, arrays: dict[ImageEntry, np.ndarray], **attributes: objec
 
 def probabilities(entry: ImageEntry) -> np.ndarray:
     foreground = np.where(final_mask(entry) > 0, 0.8, 0.3)
-    return np.stack([1 - foreground, foreground]).astype(np.float16)
+    return logarithms([1 - foreground, foreground])
 
 
 def tables(results: Path) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from PIL import Image
 
 from seedbed.data.index import ClassInfo, ImageEntry, Index
 from seedbed.data.mini.dataset import write_mini
-from seedbed.formats.maps import write_maps
+from seedbed.formats.maps import LOG_PROBABILITIES, write_maps
 from seedbed.formats.masks import write_mask
 from seedbed.formats.tables import write_tsv
 from seedbed.models.registry import build
 from seedbed.models.weights import save_network
+from tests.support.predictions import logarithms
 
 SIDE = 32
 IDS = ("a", "b")  # of train, of val
@@ -44,13 +45,14 @@ def write_artefacts(folder: Path, mask: np.ndarray) -> None:
         **dict.fromkeys(("truth", "masks", "pseudo_labels", "targets"), mask),
         "saliency": mask * 100,
         "cues": np.stack([mask == c for c in range(3)])[:, ::4, ::4].astype(np.uint8),
-        "predictions": three,
+        "predictions": logarithms(three),
         "walks": three,
         "refined": np.stack([mask, mask * 0 + 255]),
         "scores": np.uint8(np.stack([three, three]) * 255),
     }
     for name, array in arrays.items():
-        with write_maps(folder / f"{name}.h5", levels=255, round=0, split="train") as maps:
+        about = {"values": LOG_PROBABILITIES} if name == "predictions" else {}
+        with write_maps(folder / f"{name}.h5", levels=255, round=0, split="train", **about) as maps:
             for image_id in IDS:
                 listed = [1, 2] if name in FOREGROUND else [0, 1, 2]
                 maps.put(image_id, array, classes=listed, kept=True)

@@ -183,11 +183,11 @@ def test_predictions_are_probabilities_and_masks_have_confidence(results, index,
         about = maps.file_attributes()
         assert set(maps) == ids and (about["round"], about["split"]) == (round, split)
     for entry in index.split(split):
-        found = predictions[entry.id]
-        classes = list(predictions.attributes(entry.id)["classes"])
+        found, classes = predictions.log_probabilities(entry.id)
+        classes = classes.tolist()
         assert found.dtype == np.float16 and found.shape == (len(classes), SIDE, SIDE)
         assert classes == sorted(classes) and classes[0] == 0
-        assert np.all((found >= 0) & (found.sum(0, dtype=np.float32) < 1.01))
+        assert np.all((found <= 0) & (np.exp(found.astype(np.float32)).sum(0) < 1.01))
         labels, confidence = refined[entry.id]
         assert refined[entry.id].dtype == np.uint8 and confidence.min() > 0
         allowed = {0, *entry.labels} if split == "train" else set(classes)

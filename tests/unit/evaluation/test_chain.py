@@ -11,7 +11,8 @@ from seedbed.evaluation.chain import (
     kept_target,
     round_steps,
 )
-from seedbed.formats.maps import Maps, write_maps
+from seedbed.formats.maps import LOG_PROBABILITIES, Maps, write_maps
+from tests.support.predictions import logarithms
 
 ENTRY = ImageEntry("a", "a.png", 1, 4, (2,), "train", True, "")
 
@@ -22,19 +23,31 @@ def stored(path, array, file_attributes=None, **attributes):
     return path
 
 
+def predicted(path, probabilities, classes, file_attributes=None):
+    values = logarithms(probabilities)
+    return stored(path, values, file_attributes, classes=classes, values=LOG_PROBABILITIES)
+
+
 def test_best_class_of_all_classes_and_of_the_tags(tmp_path):
     # background, a class that is no tag and the tag: the second leads in the first two pixels
     probabilities = [[[0.3, 0.1, 0.8, 0.2]], [[0.5, 0.6, 0.1, 0.2]], [[0.2, 0.3, 0.1, 0.6]]]
-    maps = Maps(stored(tmp_path / "p.h5", np.float16(probabilities), classes=[0, 1, 2]))
+    maps = Maps(predicted(tmp_path / "p.h5", probabilities, [0, 1, 2]))
     assert best_class(maps, ENTRY).tolist() == [[1, 1, 0, 2]]
     assert best_tag(maps, ENTRY).tolist() == [[0, 2, 0, 2]]
 
 
+def test_tags_compete_though_another_class_is_certain(tmp_path):
+    logs = np.float16([[[-40, -300, -9, -1]], [[0, 0, 0, 0]], [[-39, -301, -9, -20000]]])
+    about = {"classes": [0, 1, 2], "values": LOG_PROBABILITIES}
+    maps = Maps(stored(tmp_path / "p.h5", logs, **about))
+    assert best_class(maps, ENTRY).tolist() == [[1, 1, 1, 1]]
+    assert best_tag(maps, ENTRY).tolist() == [[2, 0, 0, 0]]
+
+
 def test_best_class_has_the_highest_probability(tmp_path):
     probabilities = np.random.default_rng(0).dirichlet(np.ones(4), (6, 5)).transpose(2, 0, 1)
-    probabilities = probabilities.astype(np.float16)
-    maps = Maps(stored(tmp_path / "p.h5", probabilities, classes=[0, 3, 7, 20]))
-    expected = np.array([0, 3, 7, 20])[probabilities.astype(float).argmax(0)]
+    maps = Maps(predicted(tmp_path / "p.h5", probabilities, [0, 3, 7, 20]))
+    expected = np.array([0, 3, 7, 20])[probabilities.argmax(0)]
     assert best_class(maps, ENTRY).tolist() == expected.tolist()
 
 
@@ -48,10 +61,10 @@ def test_targets_that_are_not_trained_on_have_no_mask(tmp_path):
 
 def test_rounds_in_their_order(tmp_path):
     def artefact(round_, split, kind):
-        mask = np.uint8([[[0, 2, 2, 0]], [[255] * 4]])
-        values = np.float16([[[1, 0, 0, 1]], [[0, 1, 1, 0]]]) if kind == "predictions" else mask
-        about = {"round": round_, "split": split}
-        return stored(tmp_path / f"{kind}-{round_}-{split}.h5", values, about, classes=[0, 2])
+        path, about = tmp_path / f"{kind}-{round_}-{split}.h5", {"round": round_, "split": split}
+        if kind == "predictions":
+            return predicted(path, [[[1, 0, 0, 1]], [[0, 1, 1, 0]]], [0, 2], about)
+        return stored(path, np.uint8([[[0, 2, 2, 0]], [[255] * 4]]), about)
 
     places = [(1, "val"), (1, "train"), (0, "val"), (0, "train")]
     target = stored(tmp_path / "t.h5", np.uint8([[0, 2, 2, 0]]), {"round": 1}, kept=True)

@@ -8,15 +8,18 @@ import torch
 from scipy.ndimage import zoom
 
 from seedbed.inference.probabilities import (
+    MIN_PROBABILITY,
     Fusion,
     PredictionOptions,
-    class_probabilities,
+    class_log_probabilities,
     found_classes,
     fuse_logits,
 )
+from seedbed.inference.refine import argmax_classes
 from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.methods.resampling import resize
 from seedbed.models import build
+from stages.settings import CRFSettings
 
 torch.set_num_threads(1)
 
@@ -38,6 +41,11 @@ def fusion(fuse, *, fuse_on="image", map_resampling="half_pixel"):
     return Fusion(fuse=fuse, fuse_on=fuse_on, map_resampling=map_resampling)
 
 
+def probabilities_of(*args):
+    """Probabilities of fused logits."""
+    return fuse_logits(*args).exp()
+
+
 @pytest.mark.parametrize(
     ("fuse", "logits"),
     # of (log 4, 0) and (0, log 2)
@@ -50,7 +58,7 @@ def fusion(fuse, *, fuse_on="image", map_resampling="half_pixel"):
 )
 def test_fuse_by_hand(fuse, logits):
     outputs = [torch.tensor([log(4), 0.0]), torch.tensor([0.0, log(2)])]
-    fused = fuse_logits([output.view(2, 1, 1) for output in outputs], (3, 2), fusion(fuse))
+    fused = probabilities_of([output.view(2, 1, 1) for output in outputs], (3, 2), fusion(fuse))
     first = exp(logits[0]) / (exp(logits[0]) + exp(logits[1]))
     assert fused.shape == (2, 3, 2)
     torch.testing.assert_close(fused[0], torch.full((3, 2), first))
@@ -60,7 +68,7 @@ def test_fuse_by_hand(fuse, logits):
 def test_the_sum_lowers_the_temperature():
     outputs = [torch.tensor([log(3), 0.0]).view(2, 1, 1)] * 3
     probs = {
-        fuse: float(fuse_logits(outputs, (1, 1), fusion(fuse))[0])
+        fuse: float(probabilities_of(outputs, (1, 1), fusion(fuse))[0])
         for fuse in ("mean", "sum", "max")
     }
     assert probs["mean"] == probs["max"] == pytest.approx(3 / 4)
@@ -70,7 +78,7 @@ def test_the_sum_lowers_the_temperature():
 def test_outputs_of_several_sizes_are_resized():
     small, large = torch.zeros(2, 1, 1), torch.zeros(2, 4, 4)
     large[0, :, 2:] = log(9)
-    fused = fuse_logits([small, large], (4, 4), fusion("mean"))
+    fused = probabilities_of([small, large], (4, 4), fusion("mean"))
     torch.testing.assert_close(fused[0, 0], torch.tensor([0.5, 0.5, 0.75, 0.75]))
     assert small.eq(0).all() and large[0, 0, 0] == 0
 
@@ -78,16 +86,18 @@ def test_outputs_of_several_sizes_are_resized():
 def test_maximum_with_zero():
     outputs = [torch.tensor([-log(4), log(2)]), torch.tensor([-log(2), -log(8)])]
     outputs = [output.view(2, 1, 1) for output in outputs]
-    assert float(fuse_logits(outputs, (1, 1), fusion("max"))[0]) == pytest.approx(0.5 / 2.5)
-    assert float(fuse_logits(outputs, (1, 1), fusion("max_with_zero"))[0]) == pytest.approx(1 / 3)
-    assert float(fuse_logits(outputs[:1], (1, 1), fusion("max_with_zero"))[0]) == pytest.approx(
+    assert float(probabilities_of(outputs, (1, 1), fusion("max"))[0]) == pytest.approx(0.5 / 2.5)
+    assert float(probabilities_of(outputs, (1, 1), fusion("max_with_zero"))[0]) == pytest.approx(
         1 / 3
     )
+    assert float(
+        probabilities_of(outputs[:1], (1, 1), fusion("max_with_zero"))[0]
+    ) == pytest.approx(1 / 3)
 
 
 def test_maximum_of_probabilities_by_hand():
     outputs = [torch.tensor([log(4), 0.0, -99]), torch.tensor([0.0, log(2), -99])]
-    fused = fuse_logits(
+    fused = probabilities_of(
         [output.view(3, 1, 1) for output in outputs], (2, 2), fusion("max_probabilities")
     )
     lifted = torch.tensor([0.8 + 1e-4, 2 / 3 + 1e-4, 1e-4]) / (1 + 3e-4)
@@ -97,9 +107,9 @@ def test_maximum_of_probabilities_by_hand():
 
 def test_probabilities_not_logits_are_resized():
     logits = torch.tensor([[[0.0, log(9)]], [[0.0, 0.0]]])
-    (middle,) = fuse_logits([logits], (1, 3), fusion("max_probabilities"))[0, :, 1].tolist()
+    (middle,) = probabilities_of([logits], (1, 3), fusion("max_probabilities"))[0, :, 1].tolist()
     assert middle == pytest.approx((0.5 + 0.9) / 2, abs=1e-4)
-    (middle,) = fuse_logits([logits], (1, 3), fusion("max"))[0, :, 1].tolist()
+    (middle,) = probabilities_of([logits], (1, 3), fusion("max"))[0, :, 1].tolist()
     assert middle == pytest.approx(0.75)
 
 
@@ -112,7 +122,7 @@ def outputs():
 @pytest.mark.parametrize("how", ["half_pixel", "corner_aligned", "tf_legacy"])
 def test_resampling_of_the_outputs(outputs, how):
     raised = [resize(output[None], (11, 17), how)[0] for output in outputs]
-    found = fuse_logits(outputs, (11, 17), fusion("sum", map_resampling=how))
+    found = probabilities_of(outputs, (11, 17), fusion("sum", map_resampling=how))
     torch.testing.assert_close(found, sum(raised).softmax(0))
 
 
@@ -127,10 +137,10 @@ def test_fusion_on_the_largest_grid(outputs, fuse, order):
     fused = resize((met.mean(0) if fuse == "mean" else met.amax(0))[None], (11, 17), "half_pixel")
     expected = fused[0] / fused[0].sum(0) if fuse == "max_probabilities" else fused[0].softmax(0)
     shown = [outputs[i] for i in order]
-    found = fuse_logits(shown, (11, 17), fusion(fuse, fuse_on="grid"))
+    found = probabilities_of(shown, (11, 17), fusion(fuse, fuse_on="grid"))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(found.sum(0), torch.ones(11, 17))
-    assert not torch.allclose(found, fuse_logits(shown, (11, 17), fusion(fuse)), atol=1e-3)
+    assert not torch.allclose(found, probabilities_of(shown, (11, 17), fusion(fuse)), atol=1e-3)
 
 
 def test_scaled_then_nearest_as_in_the_tensorflow_port(outputs):
@@ -141,11 +151,11 @@ def test_scaled_then_nearest_as_in_the_tensorflow_port(outputs):
         factors = (1, 11 / size[0], 17 / size[1])
         expected.append(torch.from_numpy(zoom(at_scaled, factors, order=0)))
     port = fusion("max_with_zero", map_resampling="scaled_then_nearest")
-    found = fuse_logits(outputs, (11, 17), port, seen)
+    found = probabilities_of(outputs, (11, 17), port, seen)
     wanted = torch.stack([torch.zeros(4, 11, 17), *expected]).amax(0).softmax(0)
     torch.testing.assert_close(found, wanted)
     with pytest.raises(ValueError, match="shorter"):
-        fuse_logits(outputs, (11, 17), port)
+        probabilities_of(outputs, (11, 17), port)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +168,7 @@ def predicted():
 
     def predict(name, **settings):
         options = PredictionOptions(**{**PLAIN, **settings})
-        return class_probabilities(model, pixels, name, options, keep=(1, 2), device=CPU)[0]
+        return class_log_probabilities(model, pixels, name, options, keep=(1, 2), device=CPU)[0]
 
     return predict
 
@@ -232,7 +242,9 @@ def test_only_probable_and_kept_classes_are_stored():
 
     options = PredictionOptions(**PLAIN)
     image = np.zeros((4, 4, 3), np.uint8)
-    stored, classes = class_probabilities(Constant(), image, "a", options, keep=(3,), device=CPU)
+    stored, classes = class_log_probabilities(
+        Constant(), image, "a", options, keep=(3,), device=CPU
+    )
     assert classes == [0, 1, 3, 4] and stored.shape == (4, 4, 4) and stored.dtype == np.float16
     segmenter = SegmentationPipeline(
         model=Constant(), num_classes=5, options=options, crf=None, device=CPU
@@ -246,9 +258,10 @@ def test_a_class_is_stored_that_reaches_five_hundredths_at_some_pixel():
     probabilities = torch.zeros(4, 2, 2)
     probabilities[0] = 0.9
     probabilities[1, 1, 0], probabilities[2] = 0.05, 0.0499
-    stored, classes = found_classes(probabilities, ())
-    assert classes == [0, 1] and stored[1].tolist() == np.float16([[0, 0], [0.05, 0]]).tolist()
-    assert found_classes(probabilities, (3,))[1] == [0, 1, 3]
+    stored, classes = found_classes(probabilities.log(), ())
+    assert classes == [0, 1] and np.isfinite(stored).all()
+    np.testing.assert_allclose(np.exp(np.float32(stored[1])), [[0, 0], [0.05, 0]], rtol=2e-3)
+    assert found_classes(probabilities.log(), (3,))[1] == [0, 1, 3]
 
 
 @pytest.mark.parametrize("wrong", [{"fuse": "avg"}, {"fuse_on": "imag"}], ids=str)
@@ -258,3 +271,39 @@ def test_an_unknown_rule_is_refused(wrong):
         Fusion(**{"fuse": "mean", "fuse_on": "image", "map_resampling": "half_pixel"} | wrong)
     with pytest.raises(ValueError, match=f"^{name} must be one of "):
         PredictionOptions(**PLAIN | wrong)
+
+
+def test_of_many_classes_the_best_is_stored_though_it_is_unlikely():
+    logits = torch.randn(60, 9, 8, generator=torch.Generator().manual_seed(0)) / 5
+    everywhere = logits.log_softmax(0)
+    everywhere[:, 0, 0] = torch.full((60,), 0.5 / 59).log()
+    everywhere[7, 0, 0] = log(0.5)
+    assert (everywhere.exp().amax((1, 2)) >= MIN_PROBABILITY).sum() == 1
+    stored, classes = found_classes(everywhere, ())
+    assert 7 in classes and len(classes) < 60
+    assert (argmax_classes(stored, classes) == everywhere.argmax(0).numpy()).all()
+
+
+@pytest.mark.parametrize("gap", [17.0, 150.0, 1e6])
+@pytest.mark.parametrize("crf", [None, CRFSettings(iterations=0).model_dump()])
+def test_tags_compete_though_another_class_is_certain(gap, crf):
+    class Sure(torch.nn.Module):
+        def preprocess(self, images):
+            return images
+
+        def forward(self, images):
+            logits = torch.tensor([0.0, gap, 1.0])
+            return logits[:, None, None].expand(len(images), 3, 2, 2)
+
+    options = PredictionOptions(**PLAIN)
+    segmenter = SegmentationPipeline(
+        model=Sure(), num_classes=3, options=options, crf=crf, device=CPU
+    )
+    image = np.zeros((4, 4, 3), np.uint8)
+    assert (segmenter.mask(image, "a", None) == 1).all()
+    if gap < 1e4:  # beyond, float16 holds no difference
+        (background, tag), classes = segmenter.scores(image, "a", (2,))
+        assert classes.tolist() == [0, 2]
+        np.testing.assert_allclose(background + tag, 1, rtol=1e-6)
+        np.testing.assert_allclose(tag, 1 / (1 + exp(-1)), atol=0.02)
+    assert np.isfinite(segmenter.scores(image, "a", (2,))[0]).all()

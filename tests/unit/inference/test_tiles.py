@@ -10,7 +10,7 @@ from torch import nn
 
 from seedbed.data.images import Decoded
 from seedbed.data.rasters import DecodedRaster
-from seedbed.inference.probabilities import PredictionOptions, class_probabilities
+from seedbed.inference.probabilities import PredictionOptions, class_log_probabilities
 from seedbed.inference.regions import RegionViews
 from seedbed.inference.segmentation import SegmentationPipeline
 from seedbed.inference.tiles import ALIGNMENT, RowBlender, Tiling
@@ -173,11 +173,12 @@ def test_a_region_has_the_probabilities_of_the_whole_image(name, monkeypatch):
     model, seen = build(name, 4).eval(), SEEN[name]
     options = segmenter(model, scales=[1.0, 0.8]).options
     size, image = (101, 839), photo(101, 839)
-    whole, _ = class_probabilities(model, image, "a", options, keep=range(4), device=CPU)
+    whole, _ = class_log_probabilities(model, image, "a", options, keep=range(4), device=CPU)
+    whole = np.exp(np.float32(whole))
     views = RegionViews.of(model, options, size, CPU)
     region = Part(0, 101, 101), Part(320, 839, 839)
     rows = views.rows(region[0])
-    found = views.probabilities(image, rows, region, "a").numpy()[:, :, seen:]
+    found = np.exp(views.log_probabilities(image, rows, region, "a").numpy()[:, :, seen:])
     assert abs(found - whole[:, :, 320 + seen :]).max() < 1e-3
     assert abs(found[:, :, :-3] - whole[:, :, 323 + seen :]).max() > 0.01, "3 pixels beside"
 
