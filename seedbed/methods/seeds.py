@@ -56,7 +56,8 @@ def make_cues(
         (C, grid, grid) bool. As in SEC's cues, background and every class of the image have at
         least one cell: a class left with none gets the cell of its highest map (background: of the
         lowest saliency) that is not the only cell of another class. The exception is a map that is
-        the same everywhere, such as a CAM of zeros: it does not show where the class is.
+        the same everywhere, such as a CAM of zeros: it does not show where the class is, which
+        gets no cell.
 
     Raises:
         ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or
@@ -67,7 +68,8 @@ def make_cues(
     _check_arguments(cams, saliency, labels, num_classes)
     cams = _shares_of_maximum(_to_grid(cams, grid)).round(DECIMALS)
     saliency = _to_grid(saliency[None], grid).round(DECIMALS)
-    foreground = (cams > foreground_fraction) & (saliency >= foreground_saliency)
+    varied = np.ptp(cams, axis=(1, 2), keepdims=True) > 0
+    foreground = varied & (cams > foreground_fraction) & (saliency >= foreground_saliency)
     regions = np.concatenate([saliency < background_threshold, foreground])
     regions = _resolve_conflicts(regions, conflict)
     scores = np.concatenate([-saliency, cams])

@@ -87,6 +87,7 @@ def test_levels_are_compared_with_their_fraction_of_the_maximum_exactly(fraction
 
 def test_saliency_levels_are_compared_exactly():
     cams, saliency = np.ones((1, 3, 3)), np.uint8([[50, 51, 52], [152, 153, 154], [0, 255, 255]])
+    cams[0, 0, 0] = 0
     options = {"background_threshold": 0.2, "foreground_saliency": 0.6}
     cues = make(cams=cams, saliency=saliency, labels=[1], **options)
     assert drawn(cues) == ["0 . .", ". 1 1", "0 1 1"]
@@ -135,10 +136,11 @@ def test_two_classes_with_the_same_best_cell_both_get_one(rule):
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_map_that_is_the_same_everywhere_gives_no_cell(rule):
-    """A classifier that finds no cell of a class leaves a CAM of zeros."""
-    cams = np.stack([np.zeros((3, 3)), CAMS[1]])
-    cues = make(rule, cams=cams, saliency=np.ones((3, 3)), labels=[3, 5])
-    assert drawn(cues) == [". . .", ". 5 .", ". . ."]
+    """A classifier that finds no cell of a class leaves a CAM of zeros, or the same in each."""
+    for level in (0, 0.7, -1):
+        cams = np.stack([np.full((4, 5), level), np.pad([[2.0]], ((1, 2), (2, 2)))])
+        cues = make(rule, cams=cams, saliency=np.ones((3, 3)), labels=[3, 5], grid=7)
+        assert set(np.flatnonzero(cues.any((1, 2)))) == {5}, level
 
 
 @settings(max_examples=60)
