@@ -1,5 +1,6 @@
 """Class scores of the train images by PSA's random walk from class activation maps."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from seedbed.data.index import ImageEntry, Index
 from seedbed.data.lists import shard_of
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.inference.precision import autocast, warn_slow_bfloat16
-from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, walk_scores
+from seedbed.methods.psa.walk import grid_to_pixels, has_inner_cells, pad_to_cells, walk_scores
 from seedbed.methods.psa.walk import random_walk as walk
 from seedbed.models.heads.affinity import AffinityNetwork
 from seedbed.models.weights import load_network_cached
@@ -46,6 +47,20 @@ def random_walk(
     with write_maps(output, settings=settings.model_dump_json()) as maps:
         for entry, scores in zip(entries, results, strict=True):
             maps.put(entry.id, scores, classes=[0, *entry.labels])
+    if not settings.border_sources:
+        tell_unlinked(entries)
+
+
+def tell_unlinked(entries: Sequence[ImageEntry]) -> None:
+    """Say which images are so small that the walk left their scores as they were."""
+    labelled = [entry for entry in entries if entry.labels]
+    small = [e.id for e in labelled if not has_inner_cells((e.height, e.width))]
+    if small:
+        print(
+            f"{len(small)} of {len(labelled)} images are too small for the random walk, as"
+            f" {small[0]}: their scores are those of the CAMs; with random_walk.border_sources:"
+            " true their cells are linked"
+        )
 
 
 def read_inputs(

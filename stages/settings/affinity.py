@@ -59,6 +59,8 @@ class RandomWalkSettings(Block):
     beta: Positive = Field(8.0, description="exponent of the affinities")
     steps: Count = Field(256, description="number of steps")
     border_sources: bool = Field(
-        False, description="link the cells at the image border as well, which PSA does not"
+        False,
+        description="link the cells at the image border as well, which PSA does not; without them"
+        " the walk changes nothing in images of at most 32 pixels in height or 64 in width",
     )
     precision: Precision = "float32"

@@ -12,7 +12,13 @@ from seedbed.data.classes import ClassInfo
 from seedbed.data.index import ImageEntry, Index
 from seedbed.formats.maps import Maps, write_maps
 from seedbed.methods.psa.pairs import inner_cells, pair_affinities
-from seedbed.methods.psa.walk import grid_to_pixels, pad_to_cells, pool_to_grid, walk_scores
+from seedbed.methods.psa.walk import (
+    grid_to_pixels,
+    has_inner_cells,
+    pad_to_cells,
+    pool_to_grid,
+    walk_scores,
+)
 from seedbed.methods.psa.walk import random_walk as walk
 from stages import random_walk as stage
 from stages.command import run_stage
@@ -161,6 +167,28 @@ def test_workers_read_for_the_device(walked, monkeypatch):
     assert asked == [(torch.device("cpu"), 3)]
     monkeypatch.undo()
     assert found.keys() == SIZES.keys()
+
+
+def test_images_that_the_walk_leaves_as_they_are_are_counted(walked, tmp_path, capsys):
+    """Of a and b, 2 by 3 cells, no cell has all partners inside; of c, 11 by 13, some have."""
+    scores = walked()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("2 of 3 images are too small for the random walk, as a: ")
+    assert "random_walk.border_sources: true" in line
+    for name, (found, _) in scores.items():
+        unmoved = np.abs(found - literal(tmp_path, name, steps=1, beta=1e9)).max() < 1e-3
+        assert unmoved == (name != "c")
+    walked(border_sources=True)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "linked"), [((32, 65), False), ((33, 64), False), ((33, 65), True)]
+)
+def test_the_smallest_images_that_are_linked(size, linked):
+    affinities = Colours().affinities(torch.ones(1, 3, *size), border_sources=False)
+    assert bool(affinities.any()) == linked
+    assert has_inner_cells(size) == linked
 
 
 def test_whole_cells_are_not_padded():

@@ -4,11 +4,13 @@ Ahn & Kwak, "Learning Pixel-level Semantic Affinity", CVPR 2018; infer_aff.py of
 A grid cell is 8 x 8 pixels.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seedbed.methods.psa.pairs import pair_offsets
+from seedbed.methods.psa.pairs import inner_cells, pair_offsets
 from seedbed.methods.resampling import resize
 
 CELL = 8  # pixels
@@ -34,6 +36,15 @@ def pad_to_cells(maps: Tensor) -> Tensor:
     """Zero-pad right and below to whole cells: (…, H, W) → (…, 8·⌈H/8⌉, 8·⌈W/8⌉)."""
     height, width = maps.shape[-2:]
     return F.pad(maps, (0, -width % CELL, 0, -height % CELL))
+
+
+def has_inner_cells(size: tuple[int, int]) -> bool:
+    """Whether an image of (H, W) pixels has `inner_cells`.
+
+    Without one, PSA's walk, whose links all begin in these cells, changes nothing.
+    """
+    rows, columns = (math.ceil(side / CELL) for side in size)
+    return inner_cells(torch.empty(rows, columns, device="meta")).numel() > 0
 
 
 def pool_to_grid(scores: Tensor) -> Tensor:
