@@ -81,6 +81,11 @@ def targets(
             rows.append({"id": entry.id, "kept": int(target.kept), **target.figures})
         if select:
             keep_best(rows, entries, settings.selection)
+        if not any(row["kept"] and row["valid"] for row in rows):
+            raise UserError(
+                f"round {round}: every pixel of its targets is void, so there is nothing to learn:"
+                " correct the masks, or the thresholds that they are made with"
+            )
         for row in rows:
             file.mark(row["id"], kept=bool(row["kept"]))
     export_source_masks(output, folder, dataset.table, dataset.mask_coding)

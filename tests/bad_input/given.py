@@ -393,14 +393,28 @@ def _(bad: Bad) -> str:
     return more_images(bad, DOG, CAT, DOG, DOG, CAT)
 
 
+def no_targets(bad: Bad, *arguments: object, **settings: object) -> str:
+    """The line that the stage targets ends with."""
+    names = ("output", "folder", "selection")
+    outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
+    given = [*common(bad, supervise="pseudo_labels", **settings), "--round", 0, *arguments]
+    return bad.refused(targets, *given, *outputs)
+
+
 @case("a list of masks that names no train image")
 def _(bad: Bad) -> str:
     folder(bad, "given")
     (bad.data / "list.txt").write_text("/JPEGImages/other.jpg /proxy/other.png\n")
-    settings = {"supervise": "pseudo_labels", "masks": "given", "mask_list": "list.txt"}
-    names = ("output", "folder", "selection")
-    outputs = [part for name in names for part in (f"--{name}", bad.root / name)]
-    return bad.refused(targets, *common(bad, **settings), "--round", 0, *outputs)
+    return no_targets(bad, masks="given", mask_list="list.txt")
+
+
+@case("a round whose targets are void in every pixel")
+def _(bad: Bad) -> str:
+    path = bad.root / "pseudo_labels.h5"
+    with write_maps(path) as maps:
+        for name in ("t1", "t2"):
+            maps.put(name, np.full(SIZE, 255, np.uint8))
+    return no_targets(bad, "--masks", path)
 
 
 def gather(bad: Bad, path: Path) -> str:
