@@ -31,7 +31,12 @@ class CommonCRF:
         return np.array([0, *entry.labels], np.uint8)[posterior.argmax(0)]
 
     def refine_labels(self, entry: ImageEntry, mask: np.ndarray) -> np.ndarray:
-        """Labels (H, W) uint8 of a mask; its void pixels start with all classes equally likely."""
+        """Labels (H, W) uint8 of a mask; its void pixels start with all classes equally likely.
+
+        A mask that is void everywhere says nothing and stays as it is.
+        """
+        if (mask == VOID).all():
+            return mask
         classes = np.array([0, *entry.labels])
         labelled = mask == classes[:, None, None]
         rest = (1 - self.label_confidence) / (len(classes) - 1)

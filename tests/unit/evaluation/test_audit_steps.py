@@ -109,6 +109,14 @@ def test_pseudo_labels_are_a_step_with_and_without_crf(tmp_path, crf):
     ]  # void joins its neighbours of equal colour
 
 
+def test_a_mask_that_is_void_everywhere_stays_void(tmp_path, crf):
+    """The CRF would make it background, the first of equally likely classes."""
+    void = np.full((1, 4), 255, np.uint8)
+    files = ChainFiles(pseudo_labels=[stored(tmp_path / "l.h5", void)])
+    for step in audit_steps(files, **THRESHOLDS, crf=crf(10)):
+        assert step.mask(ENTRY).tolist() == void.tolist(), step.name
+
+
 def test_hard_labels_survive_a_crf_without_iterations(crf):
     assert crf(0).refine_labels(ENTRY, np.uint8([[2, 0, 2, 0]])).tolist() == [[2, 0, 2, 0]]
 
