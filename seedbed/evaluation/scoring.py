@@ -34,7 +34,8 @@ class Score:
         """A row of quality.tsv.
 
         mIoU with void counted as a miss and on labelled pixels only, coverage, precision and
-        recall as means over the classes and over all foreground pixels, and IoU by class.
+        recall as means over the classes and over all foreground pixels, and IoU by class. None
+        stands for what is undefined, such as the IoU of a class that no mask has.
         """
         counts = self.matrix.counts
         correct = np.diag(counts[1:, 1:-1]).sum()
@@ -43,16 +44,26 @@ class Score:
             "round": self.step.round,
             "step": self.step.name,
             "images": self.images,
-            "miou": self.matrix.miou(),
-            "miou_labelled": self.matrix.without_void().miou(),
-            "coverage": self.matrix.coverage(),
-            "precision": np.nanmean(self.matrix.precision()),
-            "recall": np.nanmean(self.matrix.recall()),
+            "miou": _defined(self.matrix.miou()),
+            "miou_labelled": _defined(self.matrix.without_void().miou()),
+            "coverage": _defined(self.matrix.coverage()),
+            "precision": _mean(self.matrix.precision()),
+            "recall": _mean(self.matrix.recall()),
             "foreground_precision": correct / max(counts[:, 1:-1].sum(), 1),
             "foreground_recall": correct / max(counts[1:].sum(), 1),
         }
         ious = zip(class_names, self.matrix.iou(), strict=True)
-        return row | {f"iou {name}": None if np.isnan(iou) else iou for name, iou in ious}
+        return row | {f"iou {name}": _defined(iou) for name, iou in ious}
+
+
+def _mean(by_class: np.ndarray) -> float | None:
+    """Mean of the values that are not NaN; None if all are."""
+    return None if np.isnan(by_class).all() else np.nanmean(by_class)
+
+
+def _defined(value: float) -> float | None:
+    """The value, or None for NaN."""
+    return None if np.isnan(value) else value
 
 
 def score_steps(

@@ -76,3 +76,17 @@ def test_a_row_by_hand():
     assert row["foreground_precision"] == pytest.approx(2 / 3)
     assert row["foreground_recall"] == pytest.approx(2 / 4)
     assert (row["round"], row["step"], row["iou y"]) == (1, "s", pytest.approx(1 / 2))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("true", "found"), [(255, 1), (1, 255), (255, 255)])
+def test_what_is_undefined_is_none(true, found):
+    matrix = confusion_matrix(np.uint8([true]), np.uint8([found]), 3)
+    row = Score(step("s", "train", None, 1), "train", set(), matrix, 1).as_row(["b", "x", "y"])
+    figures = {name: value for name, value in row.items() if "foreground" not in name}
+    assert not any(isinstance(v, float) and np.isnan(v) for v in figures.values())
+    assert row["precision"] is None and row["miou_labelled"] is None
+    if true == 255:
+        assert row["miou"] is None and row["recall"] is None and row["coverage"] is None
+    else:  # a void prediction misses the class
+        assert (row["miou"], row["recall"], row["coverage"]) == (0, 0, 0)
