@@ -119,7 +119,7 @@ class Gradients:
             print(
                 f"GPU out of memory at iteration {step + 1}: from here on a batch is computed in "
                 f"{self.accumulation} parts of {images // count} images, as with accumulation: "
-                f"{self.accumulation}; the update stays one of the whole batch",
+                f"{self.accumulation}; each part's loss is normalised by itself",
                 file=sys.stderr,
                 flush=True,
             )

@@ -301,9 +301,10 @@ class TrainingSettings(Block):
     )
     accumulation: Count = Field(
         1,
-        description="number of equal parts in which a batch is computed; batch norm normalises over"
-        " a part. On a GPU the parts run one after another, which saves memory; on a CPU in"
-        " parallel on `run.compute_threads` threads, which is faster than sharing every operation",
+        description="number of equal parts in which a batch is computed; the loss (over labelled"
+        " pixels, cells or pairs) and batch norm are normalised over a part. On a GPU the parts run"
+        " one after another, which saves memory; on a CPU in parallel on `run.compute_threads`"
+        " threads, which is faster than sharing every operation",
     )
     precision: Precision = "float32"
     view: View = WarpView()

@@ -97,8 +97,8 @@ def test_smaller_parts_give_what_accumulation_gives(run, capsys, images, limit, 
     assert len(lines) == len(tried)
     assert lines[-1] == (
         f"GPU out of memory at iteration 1: from here on a batch is computed in {parts} parts of "
-        f"{images // parts} images, as with accumulation: {parts}; the update stays one of the "
-        "whole batch"
+        f"{images // parts} images, as with accumulation: {parts}; each part's loss is normalised "
+        "by itself"
     )
     same(found, run(99, images=images, accumulation=parts, name="v"))
     assert found[1].kept == [list(range(images))] * 12

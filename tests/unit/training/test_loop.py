@@ -103,6 +103,21 @@ def test_a_batch_in_parts_has_the_gradients_of_the_whole(batches_until, tmp_path
     assert [row["loss"] for row in other] == pytest.approx([r["loss"] for r in rows], rel=1e-4)
 
 
+class FirstFive(Regression):
+    """The mean position of the images, of which those from the sixth on have no label."""
+
+    def __call__(self, model, batch, step):
+        labelled = batch.index[batch.index < 5].float()
+        return {"loss": labelled.mean() + 0 * super().__call__(model, batch, step)["loss"]}
+
+
+@pytest.mark.parametrize(("parts", "loss"), [(1, 2), (2, (1.5 + 4) / 2)])
+def test_each_part_normalises_its_own_loss(batches_until, tmp_path, parts, loss):
+    options = {"iterations": 1, "accumulation": parts, "schedule": Constant()}
+    *_, (row,) = run_toy(batches_until(), tmp_path / "w", objective=FirstFive, **options)
+    assert row["loss"] == pytest.approx(loss)
+
+
 def test_parts_are_equal_and_contiguous(batches_until, tmp_path):
     _, objective, rows = run_toy(
         batches_until(), tmp_path / "w", accumulation=4, objective=Recording, schedule=Constant()
