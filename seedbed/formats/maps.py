@@ -203,14 +203,14 @@ class Maps(Mapping[str, np.ndarray]):
 
         """
         array, attributes = self[image_id], self.attributes(image_id)
-        classes = np.asarray(attributes.get("classes", ()), dtype=np.uint8)
+        classes = np.asarray(attributes.get("classes", ()))
         is_log = array.dtype == np.float16 and attributes.get("values") == LOG_PROBABILITIES
-        if not is_log or array.shape[:1] != classes.shape:
+        if not is_log or classes.dtype.kind not in "iu" or array.shape[:1] != classes.shape:
             raise UserError(
                 f"{image_id} in {self._named()} holds no logarithms of probabilities, which earlier"
                 " versions did not store: remake it"
             )
-        return array, classes
+        return array, classes.astype(np.uint8)
 
     def floats(self, image_id: str) -> np.ndarray:
         """A map as float32; uint8 is divided by its attribute `levels` (default 255)."""

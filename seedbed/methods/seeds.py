@@ -56,8 +56,8 @@ def make_cues(
         (C, grid, grid) bool. As in SEC's cues, background and every class of the image have at
         least one cell: a class left with none gets the cell of its highest map (background: of the
         lowest saliency) that is not the only cell of another class. The exception is a map that is
-        the same everywhere, such as a CAM of zeros: it does not show where the class is, which
-        gets no cell.
+        the same everywhere, such as a CAM of zeros: it does not show where the class is, and
+        gives it no cell.
 
     Raises:
         ValueError: if shapes or labels do not fit together, saliency is outside [0, 1] or
