@@ -139,4 +139,5 @@ def config_of_drawing(data):
         "run": {"data": data, "shards": 1},
         "pathvars": {"results": "results"},
     }
-    return json.dumps({**config, **places}, sort_keys=True)
+    as_text = json.loads(json.dumps({**config, **places}))  # YAML's keys may be numbers too
+    return json.dumps(as_text, sort_keys=True)

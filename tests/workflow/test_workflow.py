@@ -288,6 +288,12 @@ def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
     assert planned(project, *overlay(**{block: values})) == below(first) | SHOWN
 
 
+def test_a_block_may_have_keys_of_text_and_of_numbers(project, overlay):
+    colours = {"background": [0, 0, 0], 7: [0, 128, 0]}
+    jobs = planned(project, *overlay(convert={"mask_colours": colours}))
+    assert jobs == below("convert") | SHOWN
+
+
 def test_a_data_set_that_another_run_has_made_up_anew_is_converted(project, overlay):
     """Its lists may be the same, so that their contents tell nothing."""
     other, lists = overlay(mini_dataset={"size": 96}), f"{VOC}/ImageSets/Segmentation/val.txt"
