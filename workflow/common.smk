@@ -1,6 +1,5 @@
 """The settings, what every rule may ask of them, and the environment of the stages."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -103,11 +102,6 @@ wildcard_constraints:
     round=r"\d+",
     split="train|val|test",
     seed=r"\d+",
-
-
-def folder_of(pathvar):
-    """The folder of a pathvar, written as its records are found by."""
-    return os.path.normpath(FOLDERS[pathvar])
 
 
 def block(key):

@@ -21,7 +21,7 @@ class Given(str):
 
 def data_path(relative):
     """Path of something in the data folder (an absolute path stays as it is)."""
-    return os.path.join(DATA, relative)
+    return os.path.normpath(os.path.join(DATA, relative))
 
 
 def is_missing(source):

@@ -42,7 +42,7 @@ class Provenance:
     """
 
     def __init__(self, results: str, snakemake: PersistenceBase) -> None:
-        self.results = os.path.normpath(results)
+        self.results = results
         self.snakemake = snakemake
         self.entries: dict[str, dict] = {}
         self.places: list[str] = []

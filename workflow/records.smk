@@ -117,7 +117,7 @@ if (
     and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
     and workflow.workflow_settings.persistence_backend == PersistenceBackend.FILE
 ):
-    for folder in dict.fromkeys(map(folder_of, ("saliency", "shared", "results"))):
+    for folder in dict.fromkeys(FOLDERS[name] for name in ("saliency", "shared", "results")):
         records[folder] = Provenance(folder, FilePersistence(nolock=True))
         records[folder].sync()
         unknown += mark_unknown(folder, records[folder])
@@ -127,8 +127,8 @@ if (
 def keep_records():
     """Copy what Snakemake knows of the jobs that have run."""
     for folder, provenance in records.items():
-        own = folder == folder_of("results")
-        provenance.sync(real_place_of(DATA), benchmarks_elsewhere() if own else None)
+        own = benchmarks_elsewhere() if folder == RESULTS else None
+        provenance.sync(real_place_of(DATA), own)
 
 
 onstart:

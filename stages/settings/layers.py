@@ -1,5 +1,6 @@
 """Config files laid over one another, and `--config` over them all."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,10 +62,16 @@ def combine(
 
 
 def folders_of(pathvars: Config) -> dict[str, Any]:
-    """The folders of a run by pathvar; `shared` is `results` unless given, `saliency` `shared`."""
+    """The folders of a run by pathvar; `shared` is `results` unless given, `saliency` `shared`.
+
+    Without `./`, a slash at the end and the like: artefacts and their records go by these names.
+    """
     results = pathvars.get("results") or "results"
     shared = pathvars.get("shared") or results
-    return {"results": results, "shared": shared, "saliency": pathvars.get("saliency") or shared}
+    saliency = pathvars.get("saliency") or shared
+    folders = {"results": results, "shared": shared, "saliency": saliency}
+    # A config that has not been checked yet may hold anything.
+    return {k: os.path.normpath(v) if isinstance(v, str) else v for k, v in folders.items()}
 
 
 def _with_folders(above: Config, below: Config) -> Config:
