@@ -77,6 +77,17 @@ def test_results_without_data_remake_nothing(copied):
     assert planned(copied) == set()
 
 
+def test_jobs_that_read_images_do_not_begin_without_them(copied):
+    shutil.rmtree(copied / "data")
+    line = r"data/mini-0/\S+\.jpg: does not exist, .* by seeds; .* with (\S+) as its only target"
+    call = ("--cores", "1", "-R", "seeds", "--", "results/seeds/cues.h5")
+    status, messages = snakemake(copied, *call)
+    refused = re.fullmatch(line, messages.splitlines()[-1])
+    assert status == 1 and refused
+    assert planned(copied, refused[1]) == {"mini_dataset-0"}
+    assert snakemake(copied, "--cores", "1", "-R", "evaluate", "--", "results/miou.txt")[0] == 0
+
+
 def test_results_under_another_name_remake_nothing(copied):
     (copied / "results").rename(copied / "renamed")
     assert planned(copied, "--config", "pathvars={results: renamed/}") == set()
