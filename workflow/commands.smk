@@ -55,10 +55,13 @@ def content_of(inputs):
     if DRAWING:
         return {}
     files = chosen(inputs, is_given=True)
-    return {
-        name: content_digest([paths] if isinstance(paths, str) else paths)
-        for name, paths in files.items()
-    }
+    try:
+        return {
+            name: content_digest([paths] if isinstance(paths, str) else paths)
+            for name, paths in files.items()
+        }
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def files_of(wildcards, input, output, given):

@@ -76,6 +76,12 @@ def _(bad: Bad) -> str:
     return bad.asked("saliency_inputs", None, saliency={"maps": "maps.zip"})
 
 
+@case("a link to nothing, or a file that may not be read, in a folder that a key names")
+def _(bad: Bad) -> str:
+    (folder(bad, "salient") / "t1.png").symlink_to("gone.png")
+    return bad.dry_run(saliency={"maps": "salient"})
+
+
 @case("pretrained weights of timm that are not there")
 def _(bad: Bad) -> str:
     network = {"network": "timm:resnet50.a1_in1k/cls", "weights": "pretrained"}
