@@ -88,20 +88,18 @@ def given(key, relative, *, folder=False):
 
 def refuse_missing(relative):
     """End the run in one line if what is missing can be fetched and the user is to be asked."""
-    if run.fetch != "ask" or SOURCES.providing(os.path.normpath(relative)) is None:
+    source = SOURCES.providing(os.path.normpath(relative))
+    if run.fetch != "ask" or source is None or not is_missing(source):
         return
-    wanted = "; ".join(source.describe() for source in find_lacking())
+    lacking = find_lacking()
+    paths = ["--path", *(one.path for one in lacking)]
+    data = [] if DATA == "data" else ["--data", DATA]
+    command = shlex.join(["python", "-m", "stages.fetch", *paths, *data])
+    wanted = "; ".join(one.describe() for one in lacking)
     sys.exit(
         f"{data_path(relative)}: does not exist; of what can be fetched {DATA} lacks: {wanted}; get"
-        f" it with {fetch_command()}, or with --config 'run={{fetch: auto}}', or put it there"
+        f" it with {command}, or with --config 'run={{fetch: auto}}', or put it there"
     )
-
-
-def fetch_command():
-    """The command that fetches all that the config names."""
-    recipe = [os.path.relpath(path) for path in workflow.overwrite_configfiles or ["config.yaml"]]
-    data = [] if DATA == "data" else ["--data", DATA]
-    return shlex.join(["python", "-m", "stages.fetch", "--recipe", *recipe, *data])
 
 
 def weights_file(key, relative):
