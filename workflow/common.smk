@@ -24,6 +24,9 @@ def config_files():
             refuse_repeated_keys(path)
     if len(paths) == 1 and not workflow.config_settings.config:
         return [(paths[0], dict(config))]  # read already; it may be a pipe
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: is a pipe, which can be read only once; give a file")
     return [(path, load_configfile(path)) for path in paths]
 
 

@@ -50,11 +50,13 @@ def combine(
         project: the folder that `overlay_of` is relative to.
 
     Raises:
-        UserError: if a file says `overlay_of` and that file was not given before it.
+        UserError: a file holds no keys, or says `overlay_of` and that file was not given before it.
 
     """
     config: dict[str, Any] = {}
     for number, (path, content) in enumerate(files):
+        if not isinstance(content, Mapping):
+            raise UserError(f"{_shown(path, project)}: must hold keys at its top level")
         _check_overlay(path, content.get("overlay_of"), [p for p, _ in files[:number]], project)
         config = lay_over(config, _with_folders(content, config), default_kinds)
     config.pop("overlay_of", None)
