@@ -56,8 +56,7 @@ def benchmarks_elsewhere():
     used = ["convert"]
     if needs_cam():
         used.append("cam")
-    makes_cam = needs_cam() and not block("cam").maps
-    if makes_cam or any(item.weights == "classifier" for _, item in settings.trainings()):
+    if "classifier" in trainings_made():
         used.append("classifier")
     if needs_saliency():
         used.append("saliency")

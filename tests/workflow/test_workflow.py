@@ -17,6 +17,7 @@ from tests.support.workflow_helpers import (
     CONFIG,
     RANDOM_WALK,
     ROOT,
+    _jobs_in,
     copy_project,
     finished_run,
     planned,
@@ -439,7 +440,11 @@ def test_a_round_may_start_from_the_classifier(project, overlay):
     assert jobs == below("train-1") | SHOWN
     truth = [{"supervise": "ground_truth", "weights": "classifier"}]
     other = overlay(pathvars={"results": "results/other"}, rounds=truth)
-    assert planned(project, *other) == END | {"classifier"}
+    status, messages = snakemake(project, "--dry-run", *other)
+    assert status == 0 and _jobs_in(messages) == END | {"classifier"}
+    (read,) = re.findall(r"^rule report:\n    input: (.*)", messages, re.MULTILINE)
+    logs = {f"results/other/{training}/log.tsv" for training in ("classifier", "rounds/0")}
+    assert logs <= {*read.split(", ")}
 
 
 def test_another_seed_is_another_made_up_data_set(project, overlay):
