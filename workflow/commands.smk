@@ -79,7 +79,13 @@ def other_paths(paths, wildcards):
 
 def options(values):
     """Options of a command line: `--cue-list 'a list.txt'` for `cue_list`."""
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
+    return " ".join(option_words(values))
+
+
+def option_words(values):
+    """Names and values of options, in turn: `--cue-list` and its value for `cue_list`."""
+    for key, value in values.items():
+        yield from (f"--{key.replace('_', '-')}", value)
 
 
 def settings_json(key, **dump_options):

@@ -150,11 +150,11 @@ def convert_inputs(wildcards):
 
 def layout_files(key, layout):
     """The files that a layout names, or else its folders; all of them must be there."""
-    named = [(name, f"convert.{key}.{name}", path) for name, path in layout if path]
-    files = [given(place, path) for name, place, path in named if name in layout.files]
-    folders = [
-        given(place, path, folder=True) for name, place, path in named if name not in layout.files
-    ]
+    files, folders = [], []
+    for name, path in layout:
+        if path:
+            kind, is_folder = (files, False) if name in layout.files else (folders, True)
+            kind.append(given(f"convert.{key}.{name}", path, folder=is_folder))
     return files or folders
 
 

@@ -124,11 +124,7 @@ def compare_command():
         *(f"SEEDBED_WORKERS={len(os.sched_getaffinity(0))}", sys.executable, "-m"),
         *("stages.convert", "--compare", "--params", block("convert").model_dump_json()),
         *("--index", f"{SHARED}/{INDEX}", "--masks", f"{SHARED}/dataset/masks.h5"),
-        *(
-            text
-            for key, path in given_files.items()
-            for text in (f"--{key.replace('_', '-')}", path)
-        ),
+        *option_words(given_files),
     ]
 
 
@@ -141,7 +137,7 @@ def sha256_of(path):
 records, unknown = {}, []
 if (
     workflow.is_main_process
-    and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
+    and not DRAWING  # of another results folder than the config's
     and workflow.workflow_settings.persistence_backend == PersistenceBackend.FILE
 ):
     for folder in dict.fromkeys(FOLDERS[name] for name in ("saliency", "shared", "results")):
