@@ -89,7 +89,8 @@ def _for_files(part: Any) -> Any:  # noqa: ANN401 - any part of a JSON schema
     if "oneOf" in part:
         part = {**part, "anyOf": part["oneOf"]}
     dropped = {"required", "oneOf", "discriminator", "title"}
-    if _blocks_of(part) or part.get("default") == "the network's own":
+    left_out = part.get("type") == "string" and part.get("default", "") is None
+    if _blocks_of(part) or left_out or part.get("default") == "the network's own":
         dropped.add("default")
     kept = {name: value for name, value in part.items() if name not in dropped}
     return {name: value if name == "default" else _for_files(value) for name, value in kept.items()}
@@ -197,6 +198,8 @@ def _default(key: Schema, blocks: Schema) -> str:
     if "default" not in key:
         return "must be given"
     value, names = key["default"], _blocks_of(key)
+    if value is None and key.get("type") == "string":
+        return ""  # left out is what null is elsewhere
     if not (names and value):
         return f"`{_yaml(value)}`"
     kind = {"kind": value["kind"]} if "kind" in value else {}

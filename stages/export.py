@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,19 @@ from seedbed.runtime.errors import UserError
 from seedbed.runtime.progress import progress
 from stages.command import Data, run_stage
 
+What = Literal[
+    "cam",
+    "affinity_low",
+    "affinity_high",
+    "saliency",
+    "attention",
+    "masks",
+    "selected",
+    "coco",
+    "labelme",
+]
+Style = Literal["palette", "grey"]
+
 
 @dataclass(frozen=True)
 class Source:
@@ -43,7 +56,7 @@ class Source:
 
     maps: Maps
     index: Index
-    style: str
+    style: Style
     tolerance: float
     images: Path
 
@@ -99,21 +112,17 @@ def _mismatch(entry: ImageEntry, content: str) -> UserError:
 def export(
     *,
     what: Annotated[
-        str,
+        What,
         "cam, affinity_low, affinity_high, saliency, attention, masks, selected, coco or labelme",
     ],
     index: Annotated[Path, "dataset/index.json"],
     maps: Annotated[list[Path], "the artefact's HDF5 files"],
     folder: Annotated[Path, "to write; it is replaced"],
-    style: Annotated[str, "of masks: palette, or grey as in DSRG"] = "palette",
+    style: Annotated[Style, "of masks: palette, or grey as in DSRG"] = "palette",
     tolerance: Annotated[float, "of labelme's outlines, in pixels; 0: exact"] = 1.0,
     data: Data = Path("data"),
 ) -> None:
     """Write the files of all images in an artefact."""
-    if what not in FORMATS:
-        raise UserError(f"--what {what}: choose one of {', '.join(FORMATS)}")
-    if style not in MASK_WRITERS:
-        raise UserError(f"--style {style}: choose one of {', '.join(MASK_WRITERS)}")
     if not 0 <= tolerance < math.inf:
         raise UserError(f"--tolerance {tolerance}: give pixels, 0 for exact outlines")
     dataset, arrays = Index.load(index), Maps(maps)
@@ -197,11 +206,11 @@ def _save_grey(path: Path, values: np.ndarray) -> None:
     Image.fromarray(values).save(path)
 
 
-MASK_WRITERS: dict[str, Callable[[Path, np.ndarray], None]] = {
+MASK_WRITERS: dict[Style, Callable[[Path, np.ndarray], None]] = {
     "palette": write_mask,
     "grey": _save_grey,
 }
-FORMATS: dict[str, Callable[[Source, list[ImageEntry], Path], None]] = {
+FORMATS: dict[What, Callable[[Source, list[ImageEntry], Path], None]] = {
     "cam": write_cams,
     "affinity_low": write_low_scores,
     "affinity_high": write_high_scores,

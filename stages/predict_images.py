@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from stages.command import Device, Workers, run_stage
 from stages.settings import PredictImagesSettings
 
 MIN_TILE = 64
+Ids = Literal["class", "source"]
 
 
 def predict_images(
@@ -42,7 +43,7 @@ def predict_images(
     images: Annotated[Path | None, "folder of images; with --out"] = None,
     out: Annotated[Path | None, "folder to write masks to, NAME.png"] = None,
     labels: Annotated[Path | None, "CSV image,labels: restrict each mask to these labels"] = None,
-    ids: Annotated[str, "of the masks: class, or source, the data set's own"] = "class",
+    ids: Annotated[Ids, "of the masks: class, or source, the data set's own"] = "class",
     crf: Annotated[bool, "refine the masks by a dense CRF"] = False,
     overlay: Annotated[bool, "write OUT/overlays/NAME.jpg as well"] = False,
     bits: Annotated[int | None, "significant bits of images in 16-bit files, as 12"] = None,
@@ -235,10 +236,8 @@ def check_tiling(
     return Tiling(tile, overlap)
 
 
-def mask_values(about: Mapping[str, Any], ids: str, weights: Path) -> np.ndarray:
+def mask_values(about: Mapping[str, Any], ids: Ids, weights: Path) -> np.ndarray:
     """Value of each class in the masks, (C,) uint8: its class id or the data set's own id."""
-    if ids not in ("class", "source"):
-        raise UserError(f"--ids {ids}: choose class or source")
     if ids == "class":
         return np.arange(about["num_classes"], dtype=np.uint8)
     if about["source_ids"] is None:

@@ -24,7 +24,7 @@ from seedbed.runtime.devices import kind_of_device
 from seedbed.runtime.errors import UserError
 from seedbed.runtime.pools import ordered_map
 from stages.chain_options import ChainOptions
-from stages.command import Data, Device, Workers, run_stage
+from stages.command import Data, Workers, run_stage
 from stages.settings import ReportSettings
 
 
@@ -49,7 +49,6 @@ def report(
     files: Annotated[Path, "to write: the folder of its pictures, beside the page"],
     settings: ReportSettings,
     data: Data,
-    device: Device,
     workers: Workers,
     chain: ChainOptions,
     tables: TableOptions,
@@ -78,7 +77,7 @@ def report(
         "dataset": dataset,
         "config": parse_config(config),
         "versions": versions(),
-        "device": device_name(kind_of_device(device)),
+        "device": device_name(kind_of_device("auto")),
         **table_values(tables),
         **gallery_values(gallery, dataset, files, settings.images, workers),
     }

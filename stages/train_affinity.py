@@ -12,7 +12,7 @@ from seedbed.training.samples import Samples
 from seedbed.training.supervision import AffinitySupervision
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import AffinitySettings
-from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
+from stages.training_run import make_checkpoint, make_optimisation, make_view
 
 
 def train_affinity(
@@ -38,7 +38,7 @@ def train_affinity(
         classes=dataset.class_names,
         precision=settings.precision,
     )
-    model = make_network(settings, spec, initial)
+    model = spec.build(seed=settings.seed, initial=initial, new_head=settings.new_head)
     samples = Samples(
         dataset.split("train"),
         data,

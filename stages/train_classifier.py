@@ -10,7 +10,7 @@ from seedbed.training.objectives.tags import TagObjective
 from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import ClassifierSettings
-from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
+from stages.training_run import make_checkpoint, make_optimisation, make_view
 
 
 def train_classifier(
@@ -34,7 +34,7 @@ def train_classifier(
         classes=dataset.class_names[1:],
         precision=settings.precision,
     )
-    model = make_network(settings, spec, initial)
+    model = spec.build(seed=settings.seed, initial=initial, new_head=settings.new_head)
     samples = Samples(
         dataset.split("train"),
         data,

@@ -14,7 +14,7 @@ from seedbed.training.sampler import group_requests
 from seedbed.training.samples import Samples
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import GroupSettings
-from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
+from stages.training_run import make_checkpoint, make_optimisation, make_view
 
 
 def train_group(
@@ -41,7 +41,7 @@ def train_group(
         classes=dataset.class_names[1:],
         precision=settings.precision,
     )
-    model = make_network(settings, spec, initial)
+    model = spec.build(seed=settings.seed, initial=initial, new_head=settings.new_head)
     samples = Samples(
         entries,
         data,

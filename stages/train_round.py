@@ -20,7 +20,7 @@ from seedbed.training.samples import Samples
 from seedbed.training.supervision import CueSupervision, MaskSupervision, Supervision
 from stages.command import Data, Deterministic, Device, Threads, run_stage
 from stages.settings import RoundSettings
-from stages.training_run import make_checkpoint, make_network, make_optimisation, make_view
+from stages.training_run import make_checkpoint, make_optimisation, make_view
 
 PREVIEWED = 6  # images
 
@@ -54,7 +54,7 @@ def train_round(
         precision=settings.precision,
         source_ids=dataset.table.source_ids.tolist(),
     )
-    model = make_network(settings, spec, initial)
+    model = spec.build(seed=settings.seed, initial=initial, new_head=settings.new_head)
     entries = supervised(dataset.split("train"), maps)
     samples = Samples(
         entries,

@@ -4,7 +4,6 @@ from pathlib import Path
 
 from seedbed.models.network import Network
 from seedbed.training.checkpoint import Checkpoint, training_digest
-from seedbed.training.network import NetworkSpec
 from seedbed.training.optimisation import (
     SGD,
     AdamW,
@@ -30,11 +29,6 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "multi_step": MultiStep,
     "one_cycle": OneCycle,
 }
-
-
-def make_network(settings: TrainingSettings, spec: NetworkSpec, initial: Path | None) -> Network:
-    """The network of the settings, initialised from their seed and, if given, a file of weights."""
-    return spec.build(seed=settings.seed, initial=initial, new_head=settings.new_head)
 
 
 def make_view(settings: TrainingSettings, model: Network) -> View:

@@ -55,10 +55,13 @@ def content_of(inputs):
     if DRAWING:
         return {}
     files = chosen(inputs, is_given=True)
-    return {
-        name: content_digest([paths] if isinstance(paths, str) else paths)
-        for name, paths in files.items()
-    }
+    try:
+        return {
+            name: content_digest([paths] if isinstance(paths, str) else paths)
+            for name, paths in files.items()
+        }
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def files_of(wildcards, input, output, given):
@@ -76,7 +79,13 @@ def other_paths(paths, wildcards):
 
 def options(values):
     """Options of a command line: `--cue-list 'a list.txt'` for `cue_list`."""
-    return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items())
+    return " ".join(option_words(values))
+
+
+def option_words(values):
+    """Names and values of options, in turn: `--cue-list` and its value for `cue_list`."""
+    for key, value in values.items():
+        yield from (f"--{key.replace('_', '-')}", value)
 
 
 def settings_json(key, **dump_options):
@@ -139,4 +148,5 @@ def config_of_drawing(data):
         "run": {"data": data, "shards": 1},
         "pathvars": {"results": "results"},
     }
-    return json.dumps({**config, **places}, sort_keys=True)
+    as_text = json.loads(json.dumps({**config, **places}))  # YAML's keys may be numbers too
+    return json.dumps(as_text, sort_keys=True)

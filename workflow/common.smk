@@ -1,6 +1,5 @@
 """The settings, what every rule may ask of them, and the environment of the stages."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +24,9 @@ def config_files():
             refuse_repeated_keys(path)
     if len(paths) == 1 and not workflow.config_settings.config:
         return [(paths[0], dict(config))]  # read already; it may be a pipe
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: is a pipe, which can be read only once; give a file")
     return [(path, load_configfile(path)) for path in paths]
 
 
@@ -103,11 +105,6 @@ wildcard_constraints:
     round=r"\d+",
     split="train|val|test",
     seed=r"\d+",
-
-
-def folder_of(pathvar):
-    """The folder of a pathvar, written as its records are found by."""
-    return os.path.normpath(FOLDERS[pathvar])
 
 
 def block(key):

@@ -32,12 +32,23 @@ class ContentDigest:
             self._digests = loaded if isinstance(loaded, dict) else {}
 
     def __call__(self, paths: Iterable[str]) -> str:
-        """The digest of several files and folders, in this order."""
+        """The digest of several files and folders, in this order.
+
+        Raises:
+            UserError: a file cannot be read, as a link to nothing.
+
+        """
         self._changed = False
         total = hashlib.sha256()
         for path in paths:
             for name, file in _files(Path(path)):
-                total.update(f"{name}\0{self._of_file(file)}\n".encode())
+                try:
+                    digest = self._of_file(file)
+                except OSError as error:
+                    raise UserError(
+                        f"{file}: cannot be read ({error.strerror}): correct or remove it"
+                    ) from error
+                total.update(f"{name}\0{digest}\n".encode())
             total.update(b"\n")
         if self._changed:
             self._save()

@@ -21,7 +21,7 @@ class Given(str):
 
 def data_path(relative):
     """Path of something in the data folder (an absolute path stays as it is)."""
-    return os.path.join(DATA, relative)
+    return os.path.normpath(os.path.join(DATA, relative))
 
 
 def is_missing(source):
@@ -88,20 +88,18 @@ def given(key, relative, *, folder=False):
 
 def refuse_missing(relative):
     """End the run in one line if what is missing can be fetched and the user is to be asked."""
-    if run.fetch != "ask" or SOURCES.providing(os.path.normpath(relative)) is None:
+    source = SOURCES.providing(os.path.normpath(relative))
+    if run.fetch != "ask" or source is None or not is_missing(source):
         return
-    wanted = "; ".join(source.describe() for source in find_lacking())
+    lacking = find_lacking()
+    paths = ["--path", *(one.path for one in lacking)]
+    data = [] if DATA == "data" else ["--data", DATA]
+    command = shlex.join(["python", "-m", "stages.fetch", *paths, *data])
+    wanted = "; ".join(one.describe() for one in lacking)
     sys.exit(
         f"{data_path(relative)}: does not exist; of what can be fetched {DATA} lacks: {wanted}; get"
-        f" it with {fetch_command()}, or with --config 'run={{fetch: auto}}', or put it there"
+        f" it with {command}, or with --config 'run={{fetch: auto}}', or put it there"
     )
-
-
-def fetch_command():
-    """The command that fetches all that the config names."""
-    recipe = [os.path.relpath(path) for path in workflow.overwrite_configfiles or ["config.yaml"]]
-    data = [] if DATA == "data" else ["--data", DATA]
-    return shlex.join(["python", "-m", "stages.fetch", "--recipe", *recipe, *data])
 
 
 def weights_file(key, relative):
@@ -152,11 +150,11 @@ def convert_inputs(wildcards):
 
 def layout_files(key, layout):
     """The files that a layout names, or else its folders; all of them must be there."""
-    named = [(name, f"convert.{key}.{name}", path) for name, path in layout if path]
-    files = [given(place, path) for name, place, path in named if name in layout.files]
-    folders = [
-        given(place, path, folder=True) for name, place, path in named if name not in layout.files
-    ]
+    files, folders = [], []
+    for name, path in layout:
+        if path:
+            kind, is_folder = (files, False) if name in layout.files else (folders, True)
+            kind.append(given(f"convert.{key}.{name}", path, folder=is_folder))
     return files or folders
 
 

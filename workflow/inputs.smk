@@ -59,6 +59,22 @@ def needs_saliency():
     )
 
 
+def trainings_made():
+    """Keys of the trainings that the run needs, in their order."""
+    attention = block("pseudo_labels").attention if makes_pseudo_labels() else None
+    made = []
+    if attention in ("group", "maximum") and not block("group_cam").maps:
+        made.append("group")
+    if attention == "random_walk":
+        made.append("affinity")
+    made += [f"rounds.{number}" for number in range(LAST_ROUND + 1)]
+    makes_cam = needs_cam() and not block("cam").maps
+    weights = {training.weights for key, training in settings.trainings() if key in made}
+    if makes_cam or "classifier" in weights:
+        made.insert(0, "classifier")
+    return made
+
+
 def initial_weights(key):
     """Input function: initial weights of the training under a key, if it names some."""
 
@@ -215,17 +231,16 @@ def of_all_rounds(artefact):
 def report_inputs(wildcards):
     """What the page shows beside all that is audited: further maps, and the trainings' logs."""
     attention = block("pseudo_labels").attention if makes_pseudo_labels() else None
-    trained = ["classifier"] if needs_cam() and not block("cam").maps else []
     maps = {}
     if attention in ("group", "maximum"):
         maps["group_cams"] = shards_of("group/cam")
-        trained += [] if block("group_cam").maps else ["group"]
     if attention == "random_walk":
         maps["walks"] = shards_of("affinity/cam")
-        trained.append("affinity")
-    trained += [f"rounds/{number}" for number in range(LAST_ROUND + 1)]
     homes = {"classifier": "shared"}
-    return {**maps, "logs": [f"<{homes.get(n, 'results')}>/{n}/log.tsv" for n in trained]}
+    logs = [
+        f"<{homes.get(key, 'results')}>/{key.replace('.', '/')}/log.tsv" for key in trainings_made()
+    ]
+    return {**maps, "logs": logs}
 
 
 @functools.cache

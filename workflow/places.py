@@ -8,8 +8,9 @@ from seedbed.runtime.errors import UserError
 
 
 def place_of(path: str) -> str:
-    """A path as it is given, but relative where it lies below the working folder."""
-    return _below(Path.cwd(), Path(os.path.normpath(Path(path).absolute())), path)
+    """A path without `./` and the like, and relative where it lies below the working folder."""
+    normal = os.path.normpath(path)
+    return _below(Path.cwd(), Path(os.path.normpath(Path(path).absolute())), normal)
 
 
 def real_place_of(path: str) -> str:

@@ -42,7 +42,7 @@ class Provenance:
     """
 
     def __init__(self, results: str, snakemake: PersistenceBase) -> None:
-        self.results = os.path.normpath(results)
+        self.results = results
         self.snakemake = snakemake
         self.entries: dict[str, dict] = {}
         self.places: list[str] = []
@@ -106,9 +106,9 @@ class Provenance:
             self._write(name, entry["record"])
         self.save()
 
-    def existing(self, folder: str) -> Iterator[dict]:
-        """The entries of the known artefacts below a folder that are there."""
-        return (entry for name, entry in self._below(folder) if not self._is_missing(name))
+    def existing(self, folder: str) -> Iterator[tuple[str, dict]]:
+        """Names and entries of the known artefacts below a folder that are there."""
+        return (item for item in self._below(folder) if not self._is_missing(item[0]))
 
     def _below(self, folder: str) -> list[tuple[str, dict]]:
         return [item for item in self.entries.items() if item[0].startswith(f"{folder}/")]

@@ -14,6 +14,14 @@ from snakemake.settings.enums import PersistenceBackend
 from workflow.places import real_place_of
 from workflow.provenance import INDEX, Provenance
 
+# Rules that cannot work without images. Not those of the audit and the page, which come last: the
+# score of a finished run can be had without.
+READ_IMAGES = {"classifier", "group", "affinity", "random_walk", "seeds", "train", "predict", "crf"}
+if not block("cam.maps"):
+    READ_IMAGES.add("cam")
+if not block("saliency.maps"):
+    READ_IMAGES.add("saliency")
+
 
 def mark_unknown(folder, provenance):
     """Treat artefacts without a record of their settings and code as changed.
@@ -46,7 +54,7 @@ def and_more(paths):
 
 def keep_unknown():
     """End a run that would overwrite such artefacts without being told to."""
-    if workflow.touch or workflow.dag_settings.forceall:
+    if workflow.dag_settings.forceall:
         return
     overwritten = {str(path) for job in workflow.dag.needrun_jobs() for path in job.output}
     if kept := [path for path in unknown if path in overwritten]:
@@ -65,7 +73,8 @@ def compare_data():
     place, provenance = real_place_of(DATA), records[SHARED]
     if INDEX not in provenance.entries or place in provenance.places:
         return
-    if FETCHED or not data_are_there():
+    image = first_image()
+    if FETCHED or image is None or not os.path.exists(image):
         return
     logger.info(f"{DATA}: new place of the data, compared with {SHARED}/{INDEX}")
     ended = subprocess.run(compare_command(), text=True, capture_output=True, check=False)
@@ -81,11 +90,29 @@ def compare_data():
     provenance.accept_inputs("dataset", {path: sha256_of(path) for path in lists})
 
 
-def data_are_there():
-    """Whether the first image of the index is in the data folder."""
+def first_image():
+    """Where the first image of the index would lie now; None without an index on this machine."""
+    if not os.path.exists(f"{SHARED}/{INDEX}"):
+        return None
     with open(f"{SHARED}/{INDEX}", encoding="utf-8") as file:
-        images = json.load(file)["images"]
-    return bool(images) and os.path.exists(data_path(images[0]["path"]))
+        return data_path(json.load(file)["images"][0]["path"])
+
+
+def require_images():
+    """End a run with jobs that read images, if the data set is no longer there."""
+    planned = {job.rule.name for job in workflow.dag.needrun_jobs()}
+    reading = sorted(planned & READ_IMAGES)
+    if FETCHED or "convert" in planned or not reading:
+        return
+    image = first_image()
+    if image is None or os.path.exists(image):
+        return
+    if is_mini(block("convert")):
+        target = devkit_lists(block("convert"))[0]
+        remedy = f"make them again by the same command with {target} as its only target"
+    else:
+        remedy = "put the data set there, or set run.data to where it is"
+    sys.exit(f"{image}: does not exist, and images are read by {', '.join(reading)}; {remedy}")
 
 
 def compare_command():
@@ -97,11 +124,7 @@ def compare_command():
         *(f"SEEDBED_WORKERS={len(os.sched_getaffinity(0))}", sys.executable, "-m"),
         *("stages.convert", "--compare", "--params", block("convert").model_dump_json()),
         *("--index", f"{SHARED}/{INDEX}", "--masks", f"{SHARED}/dataset/masks.h5"),
-        *(
-            text
-            for key, path in given_files.items()
-            for text in (f"--{key.replace('_', '-')}", path)
-        ),
+        *option_words(given_files),
     ]
 
 
@@ -114,10 +137,10 @@ def sha256_of(path):
 records, unknown = {}, []
 if (
     workflow.is_main_process
-    and "SEEDBED_DRAWING" not in os.environ  # of another results folder than the config's
+    and not DRAWING  # of another results folder than the config's
     and workflow.workflow_settings.persistence_backend == PersistenceBackend.FILE
 ):
-    for folder in dict.fromkeys(map(folder_of, ("saliency", "shared", "results"))):
+    for folder in dict.fromkeys(FOLDERS[name] for name in ("saliency", "shared", "results")):
         records[folder] = Provenance(folder, FilePersistence(nolock=True))
         records[folder].sync()
         unknown += mark_unknown(folder, records[folder])
@@ -127,12 +150,14 @@ if (
 def keep_records():
     """Copy what Snakemake knows of the jobs that have run."""
     for folder, provenance in records.items():
-        own = folder == folder_of("results")
-        provenance.sync(real_place_of(DATA), benchmarks_elsewhere() if own else None)
+        own = benchmarks_elsewhere() if folder == RESULTS else None
+        provenance.sync(real_place_of(DATA), own)
 
 
 onstart:
-    keep_unknown()
+    if not workflow.touch:
+        keep_unknown()
+        require_images()
 
 
 onsuccess:

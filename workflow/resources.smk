@@ -41,15 +41,11 @@ PER_IMAGE = {"mem_mb": memory(lambda wildcards: (700, 600)), "runtime": minutes(
 LEARNED = {"mem_mb": memory(lambda wildcards: (700, 1200)), "runtime": minutes(480)}  # a CPU
 
 
-def inference(key, *, unless_given=None):
-    """Resources of a rule whose workers run the network that was trained under a key.
-
-    unless_given: key of a folder of maps that the rule reads instead, if it is set.
-    """
+def inference(key):
+    """Resources of a rule whose workers run the network that was trained under a key."""
 
     def need(wildcards):
-        given_maps = unless_given and block(unless_given)
-        tiny = given_maps or block(fill(key, wildcards)).network.startswith("tiny")
+        tiny = block(fill(key, wildcards)).network.startswith("tiny")
         return (700, 600) if tiny else (1500, 2000)
 
     return {"mem_mb": memory(need), "runtime": minutes(480), "gpu": 1}

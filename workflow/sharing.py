@@ -4,7 +4,7 @@ import ast
 import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 # By rule: the pathvar of the folder that it writes to, and its subfolder there.
 SHARED_RULES = {
@@ -15,18 +15,29 @@ SHARED_RULES = {
 }
 
 
-def recorded_settings(params: Sequence[str]) -> tuple[Any, Any]:
-    """Settings of a job, and digests of its given files, from the params that Snakemake recorded.
+class Recorded(NamedTuple):
+    """What a job was made with: None for what it has not.
 
-    None for what is not among them.
+    settings: of its stage; content: digests of its given files, by name; made_up: the settings of
+    the synthetic data set that it reads.
     """
-    values = [ast.literal_eval(text) for text in params]
-    content = next((value for value in values if isinstance(value, dict)), None)
-    for value in values:
-        words = shlex.split(value) if isinstance(value, str) else []
-        if words[:1] == ["--params"]:
-            return json.loads(words[1]), content
-    return None, content
+
+    settings: Any = None
+    content: Any = None
+    made_up: Any = None
+
+
+def recorded_settings(params: Sequence[str]) -> Recorded:
+    """What a job was made with, from the params that Snakemake recorded, which have no names."""
+    found: dict[str, Any] = {}
+    for value in map(ast.literal_eval, params):
+        if isinstance(value, dict):
+            found["content"] = value
+        elif isinstance(value, str) and value.startswith("--params "):
+            found["settings"] = json.loads(shlex.split(value)[1])
+        elif isinstance(value, str) and value.startswith("{"):
+            found["made_up"] = json.loads(value)
+    return Recorded(**found)
 
 
 def first_difference(there: Any, here: Any, key: str) -> str | None:  # noqa: ANN401 - JSON values

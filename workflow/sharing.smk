@@ -1,8 +1,10 @@
 """What recipes share: who else's artefacts a run uses, and that it changes none of them."""
 
+import re
+
 from workflow.sharing import SHARED_RULES, first_difference, recorded_settings
 
-SHARED = folder_of("shared")
+SHARED = FOLDERS["shared"]
 
 
 def shareable(rule, inputs):
@@ -21,7 +23,7 @@ def shareable(rule, inputs):
 
 def is_shared(rule):
     """Whether a rule writes to a folder that is not the run's own."""
-    return folder_of(SHARED_RULES[rule][0]) != folder_of("results")
+    return FOLDERS[SHARED_RULES[rule][0]] != RESULTS
 
 
 def refuse_other_settings(rule, files_here):
@@ -30,12 +32,17 @@ def refuse_other_settings(rule, files_here):
     files_here: the contents of the files that the config names, as `content_of` gives them.
     """
     pathvar, subfolder = SHARED_RULES[rule]
-    folder = folder_of(pathvar)
-    here = json.loads(block(rule).model_dump_json())
-    for entry in records[folder].existing(subfolder):
-        there, files_there = recorded_settings(entry["record"]["params"])
-        different = there is not None and first_difference(there, here, rule)
-        if files_there not in (None, files_here):
+    folder = FOLDERS[pathvar]
+    here, made_up = (json.loads(block(key).model_dump_json()) for key in (rule, "mini_dataset"))
+    for name, entry in records[folder].existing(subfolder):
+        shard = re.search(r"\d+-of-\d+", name)
+        if shard and shard[0] not in SHARDS:
+            continue  # of another run.shards: not read by this run
+        there = recorded_settings(entry["record"]["params"])
+        different = there.settings is not None and first_difference(there.settings, here, rule)
+        if there.made_up is not None:
+            different = different or first_difference(there.made_up, made_up, "mini_dataset")
+        if there.content not in (None, files_here):
             different = different or f"other contents of the files that {rule} names"
         if different:
             sys.exit(
@@ -49,14 +56,13 @@ def benchmarks_elsewhere():
     used = ["convert"]
     if needs_cam():
         used.append("cam")
-    makes_cam = needs_cam() and not block("cam").maps
-    if makes_cam or any(item.weights == "classifier" for _, item in settings.trainings()):
+    if "classifier" in trainings_made():
         used.append("classifier")
     if needs_saliency():
         used.append("saliency")
     names = {"convert": "convert.tsv", "classifier": "classifier.tsv"}
     return [
-        f"{folder_of(SHARED_RULES[rule][0])}/benchmarks/{names.get(rule, rule)}"
+        f"{FOLDERS[SHARED_RULES[rule][0]]}/benchmarks/{names.get(rule, rule)}"
         for rule in sorted(used)
         if is_shared(rule)
     ]

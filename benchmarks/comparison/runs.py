@@ -17,6 +17,7 @@ import yaml
 from benchmarks.figures.runs import RECORD, TARGETS, current_commit, make_run
 from seedbed.formats.tables import read_tsv, write_text, write_tsv
 from seedbed.report.environment import device_name
+from seedbed.runtime.atomic import atomic_folder
 from seedbed.runtime.devices import kind_of_device
 from seedbed.runtime.errors import UserError
 from stages.settings import DEFAULT_KINDS, Settings, combine, parse_config
@@ -159,7 +160,9 @@ class Project:
         if not source.is_dir():
             raise UserError(f"{source}: make this run before others with seeds of their own")
         if not target.exists():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*TARGETS, RECORD))
+            with atomic_folder(target) as folder:  # a copy cut short would pass for the whole
+                ignored = shutil.ignore_patterns(*TARGETS, RECORD)
+                shutil.copytree(source, folder, ignore=ignored, dirs_exist_ok=True)
 
 
 def seed_overlay(config: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Config files laid over one another, and `--config` over them all."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,11 +50,13 @@ def combine(
         project: the folder that `overlay_of` is relative to.
 
     Raises:
-        UserError: if a file says `overlay_of` and that file was not given before it.
+        UserError: a file holds no keys, or says `overlay_of` and that file was not given before it.
 
     """
     config: dict[str, Any] = {}
     for number, (path, content) in enumerate(files):
+        if not isinstance(content, Mapping):
+            raise UserError(f"{_shown(path, project)}: must hold keys at its top level")
         _check_overlay(path, content.get("overlay_of"), [p for p, _ in files[:number]], project)
         config = lay_over(config, _with_folders(content, config), default_kinds)
     config.pop("overlay_of", None)
@@ -61,10 +64,16 @@ def combine(
 
 
 def folders_of(pathvars: Config) -> dict[str, Any]:
-    """The folders of a run by pathvar; `shared` is `results` unless given, `saliency` `shared`."""
+    """The folders of a run by pathvar; `shared` is `results` unless given, `saliency` `shared`.
+
+    Without `./`, a slash at the end and the like: artefacts and their records go by these names.
+    """
     results = pathvars.get("results") or "results"
     shared = pathvars.get("shared") or results
-    return {"results": results, "shared": shared, "saliency": pathvars.get("saliency") or shared}
+    saliency = pathvars.get("saliency") or shared
+    folders = {"results": results, "shared": shared, "saliency": saliency}
+    # A config that has not been checked yet may hold anything.
+    return {k: os.path.normpath(v) if isinstance(v, str) else v for k, v in folders.items()}
 
 
 def _with_folders(above: Config, below: Config) -> Config:

@@ -1,11 +1,15 @@
 """Where and how a run works."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from stages.settings.base import Block, Count, PathText
 from stages.settings.layers import folders_of
+
+# Text alone for readers and editors: Snakemake reads the pathvars of a config file too, and refuses
+# null. Only a key that is left out is None.
+OtherFolder = Annotated[PathText | None, WithJsonSchema({"type": "string"})]
 
 
 class PathvarSettings(Block):
@@ -16,17 +20,17 @@ class PathvarSettings(Block):
     """
 
     results: PathText = Field("results", description="folder of the run")
-    shared: PathText | None = Field(
+    shared: OtherFolder = Field(
         None,
         description="folder of the data set, the classifier, its maps and the saliency, which"
-        " several recipes may share; null: the folder of the run",
+        " several recipes may share; left out: the folder of the run",
     )
-    saliency: PathText | None = Field(
-        None, description="folder of the saliency alone; null: the same as shared"
+    saliency: OtherFolder = Field(
+        None, description="folder of the saliency alone; left out: the same as shared"
     )
 
     def folders(self) -> dict[str, str]:
-        """The folder of every pathvar, with those that are null filled in."""
+        """The folder of every pathvar, with those that are left out filled in."""
         return folders_of(self.model_dump())
 
 

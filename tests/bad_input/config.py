@@ -1,9 +1,11 @@
 """Configs that are refused before the first job."""
 
+import os
 import sys
 
 import pytest
 
+from stages.fetch import fetch
 from tests.bad_input.case import Bad, case
 from tests.support import fake_timm
 from tests.support.workflow_helpers import CONFIG, copy_project, snakemake, write_artefact
@@ -24,6 +26,20 @@ def _(bad: Bad) -> str:
     twice = bad.root / "twice.yaml"
     twice.write_text("seeds: {grid: 16}\nevaluate: {split: val}\nseeds: {fusion: average}\n")
     return bad.dry_run(files=("config.yaml", str(twice)))
+
+
+@case("a config file that is a pipe, beside other files or `--config`")
+def _(bad: Bad) -> str:
+    reading, writing = os.pipe()
+    os.write(writing, b'{"seeds": {"grid": 16}}')
+    os.close(writing)
+    return bad.dry_run(files=("config.yaml", f"/dev/fd/{reading}"))
+
+
+@case("a config file that is a list or text, given to `stages.fetch`")
+def _(bad: Bad) -> str:
+    (bad.root / "mine.yaml").write_text("- seeds\n")
+    return bad.refused(fetch, "--recipe", bad.root / "mine.yaml")
 
 
 @case("a value of another type")

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from seedbed.data.index import Index
@@ -32,7 +33,7 @@ from stages.saliency import saliency
 from stages.seeds import seeds
 from stages.targets import targets
 from stages.train_classifier import train_classifier
-from tests.bad_input.case import CAT, DOG, HEIGHT, WIDTH, Bad, case
+from tests.bad_input.case import CAT, CONVERT, DOG, HEIGHT, WIDTH, Bad, case
 from tests.support.saliency_model import saliency_model
 from tests.support.workflow_helpers import snakemake
 
@@ -73,6 +74,12 @@ def _(bad: Bad) -> str:
     )
     (bad.data / "maps.zip").write_bytes(b"PK")
     return bad.asked("saliency_inputs", None, saliency={"maps": "maps.zip"})
+
+
+@case("a link to nothing, or a file that may not be read, in a folder that a key names")
+def _(bad: Bad) -> str:
+    (folder(bad, "salient") / "t1.png").symlink_to("gone.png")
+    return bad.dry_run(saliency={"maps": "salient"})
 
 
 @case("pretrained weights of timm that are not there")
@@ -476,6 +483,32 @@ def _(bad: Bad) -> str:
     names = ("masks", "truth", "report", "metrics", "confusion")
     files = [part for name in names for part in (f"--{name}", bad.root / name)]
     return bad.refused(evaluate, *common(bad, split="train"), *files)
+
+
+@case("images that are gone, and jobs that read them")
+def _(bad: Bad) -> str:
+    """Of a data set that was converted: its artefacts are taken over by --touch."""
+    bad.when.add("start")
+    bad.make_devkit()
+    dataset = bad.root / "results/dataset"
+    (dataset / "masks").mkdir(parents=True)
+    for name in ("input_list.txt", "masks.h5", "summary.tsv"):
+        (dataset / name).touch()
+    bad.make_index().rename(dataset / "index.json")
+    overlay = bad.root / "overlay.yaml"
+    changes = {
+        "run": {"data": str(bad.data)},
+        "convert": {**CONVERT, "sbd": None},
+        "pathvars": {"results": str(bad.root / "results")},
+    }
+    overlay.write_text(yaml.safe_dump(changes))
+    options = ("--cores", "1", "--configfile", "config.yaml", str(overlay))
+    index, maps = str(dataset / "index.json"), str(bad.root / "results/saliency/1-of-1.h5")
+    assert snakemake(bad.project(), *options, "--touch", "--", index)[0] == 0
+    shutil.rmtree(bad.data / "images")
+    status, messages = snakemake(bad.project(), *options, "--", maps)
+    assert status == 1 and "Traceback" not in messages
+    return bad.line(messages.splitlines()[-1])
 
 
 @case("results of which neither `.snakemake` nor `provenance.json` says how they were made")

@@ -132,7 +132,6 @@ def test_none_selected_is_an_empty_list(call):
         ("saliency", MAPS, {}, "shape"),
         ("masks", np.float16(MAPS), {}, "float16"),
         ("selected", MASK, {}, "no attribute kept"),
-        ("seeds", MASK, {}, "choose one of cam, "),
     ],
 )
 def test_files_that_are_another_artefact_are_refused(
@@ -144,8 +143,6 @@ def test_files_that_are_another_artefact_are_refused(
 
 
 def test_wrong_values_are_refused(call):
-    with pytest.raises(UserError, match="--style pink: choose one of palette, grey"):
-        call("masks", {"a": (MASK, {})}, style="pink")
     with pytest.raises(UserError, match="stranger"):
         call("masks", {"stranger": (MASK, {})})
     with pytest.raises(UserError, match="no image in the files"):

@@ -274,6 +274,7 @@ def test_the_list_for_a_recipe(tmp_path, capsys, monkeypatch):
         (["--recipe", "config.yaml"], "nothing to fetch: name a --recipe"),
         (["--path", "weights/none.pth"], "--path weights/none.pth: no source in workflow/sources"),
         (["--recipe", "none.yaml"], "cannot read none.yaml"),
+        (["--recipe", "recipes/voc-animals/val.txt"], "val.txt: must hold keys at its top level"),
         (["--recipe", "recipes/ceiling.yaml"], "is an overlay of config.yaml"),
     ],
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stages import train_affinity
+from seedbed.training.network import NetworkSpec
 from stages.command import Option, options_of, run_stage
 from tests.support.stage_inputs import write_inputs
 from tests.support.workflow_helpers import ROOT
@@ -201,15 +201,17 @@ def affinity_networks() -> list:
 @pytest.fixture
 def quick(monkeypatch, project, affinity_networks) -> None:
     """Calls in the project's folder, without building AffinityNet each time."""
-    make_network = train_affinity.make_network
+    build = NetworkSpec.build
 
-    def kept(*arguments):
+    def kept(spec, **arguments):
+        if spec.name != "vgg16_affinity":
+            return build(spec, **arguments)
         if not affinity_networks:
-            affinity_networks.append(make_network(*arguments))
+            affinity_networks.append(build(spec, **arguments))
         return affinity_networks[0]
 
     monkeypatch.chdir(project)
-    monkeypatch.setattr(train_affinity, "make_network", kept)
+    monkeypatch.setattr(NetworkSpec, "build", kept)
 
 
 @pytest.mark.usefixtures("quick")

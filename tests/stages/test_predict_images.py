@@ -361,7 +361,6 @@ def test_what_is_refused_before_any_work(folder, refused):
     assert (
         last(out=None) == last(images=None) == "give --images with --out, or --onnx, or all three"
     )
-    assert last(ids="voc") == "--ids voc: choose class or source"
     classifier = weights_of(folder / "cls.pt", "tiny_cls")
     assert last(weights=classifier).startswith(f"{classifier} is tiny_cls, no segmentation network")
     assert "crf.iterations" in last(params='{"crf": {"iterations": -1}}')

@@ -28,7 +28,7 @@ from stages.settings import ClassifierSettings, GroupSettings, RoundSettings, Tr
 from stages.train_classifier import train_classifier
 from stages.train_group import train_group
 from stages.train_round import train_round
-from stages.training_run import make_network, make_optimisation, make_view
+from stages.training_run import make_optimisation, make_view
 from tests.support.training_helpers import SHORT
 
 torch.set_num_threads(1)
@@ -136,7 +136,7 @@ def test_a_new_head_does_not_take_the_files_weights(tmp_path):
         precision="float32",
     )
     whole, new_head = (
-        make_network(TrainingSettings(**SHORT, new_head=new), spec, tmp_path / "w.pth").state_dict()
+        spec.build(seed=0, initial=tmp_path / "w.pth", new_head=new).state_dict()
         for new in (False, True)
     )
     same = {name for name in whole if torch.equal(whole[name], new_head[name])}

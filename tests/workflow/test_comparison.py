@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,21 @@ def test_other_seeds_begin_from_a_copy_of_the_run(monkeypatch):
     assert [item.seed for item in settings.rounds] == [0, 0, 1]
     assert settings.pathvars.folders()["saliency"] == "results/voc-animals-u2net"
     assert ".500 (.500 .500)" in Path("docs/comparison.md").read_text()
+
+
+def test_a_copy_that_is_cut_short_is_made_again(monkeypatch):
+    run, seed = Path("results/voc-animals-spsm"), Experiment("spsm", SALIENCIES[0], 1)
+    write_run(run)
+
+    def cut_short(source, target):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", partial(shutil.copytree, copy_function=cut_short))
+        with pytest.raises(KeyboardInterrupt):
+            PROJECT.write_seed(seed)
+    PROJECT.write_seed(seed)
+    assert (PROJECT.results(seed) / "benchmarks/train/0.tsv").is_file()
 
 
 def test_a_run_with_another_seed_has_no_scores_before_it_is_finished(monkeypatch):

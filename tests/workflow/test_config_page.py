@@ -56,6 +56,7 @@ def test_the_committed_files_are_up_to_date(name, make):
             "affinity",
             "| `schedule` | block [training.schedule](#trainingschedule) | `{kind: poly}` |",
         ),
+        ("pathvars", "| `saliency` | string |  | folder of the saliency alone; left out: "),
         ("predict", "| `scales` | list, at least one, each number > 0 | `[1]` |"),
         ("group", "| `pooling` | block [classifier.pooling](#classifierpooling) |"),
         ("group", "| `{kind: sgd, nesterov: true, decay_biases: true}` |"),
@@ -141,6 +142,7 @@ def test_every_config_and_recipe_names_the_schema_for_editors(path):
         ({"training": {"schedule": {"kind": "stepp"}}}, "$.training.schedule"),
         ({"training": {"optimizer": {"momentum": 2}}}, "$.training.optimizer"),
         ({"cam": {"scales": []}}, "$.cam.scales"),
+        ({"pathvars": {"shared": None}}, "$.pathvars.shared"),
     ],
 )
 def test_the_schema_finds_mistakes(block, place):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from seedbed.runtime.errors import UserError
 from workflow.contents import ContentDigest
 
 OLD = (1_000_000_000, 1_000_000_000)
@@ -57,6 +58,12 @@ def test_a_new_file_is_read_again(folder, digest):
     (folder / "a.png").write_text("old")
     os.utime(folder / "a.png", ns=(status.st_mtime_ns, status.st_mtime_ns))
     assert digest(folder) != before
+
+
+def test_a_link_to_nothing_is_named(folder, digest):
+    (folder / "more/d.png").symlink_to("gone.png")
+    with pytest.raises(UserError, match=r"more/d\.png: cannot be read \(No such file"):
+        digest(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{"])

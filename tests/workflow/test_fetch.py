@@ -103,7 +103,8 @@ def test_without_auto_nothing_is_planned(project, fetch):
     messages = fails(project, "-n", "--config", f"run={{fetch: {fetch}}}")
     line = messages.rstrip().splitlines()[-1]
     assert "data/" in line
-    assert ("python -m stages.fetch --recipe config.yaml" in line) == (fetch == "ask")
+    command = f"python -m stages.fetch --path VOCdevkit/VOC2012 benchmark_RELEASE/dataset {WEIGHTS}"
+    assert (f"; get it with {command}, or " in line) == (fetch == "ask")
 
 
 def test_it_runs_and_then_nothing_is_left_to_do(project, site):

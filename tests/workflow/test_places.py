@@ -77,6 +77,30 @@ def test_results_without_data_remake_nothing(copied):
     assert planned(copied) == set()
 
 
+def test_jobs_that_read_images_do_not_begin_without_them(copied):
+    shutil.rmtree(copied / "data")
+    line = r"data/mini-0/\S+\.jpg: does not exist, .* by seeds; .* with (\S+) as its only target"
+    call = ("--cores", "1", "-R", "seeds", "--", "results/seeds/cues.h5")
+    status, messages = snakemake(copied, *call)
+    refused = re.fullmatch(line, messages.splitlines()[-1])
+    assert status == 1 and refused
+    assert planned(copied, refused[1]) == {"mini_dataset-0"}
+    assert snakemake(copied, "--cores", "1", "-R", "evaluate", "--", "results/miou.txt")[0] == 0
+
+
+def test_results_under_another_name_remake_nothing(copied):
+    (copied / "results").rename(copied / "renamed")
+    assert planned(copied, "--config", "pathvars={results: renamed/}") == set()
+
+
+def test_folders_may_be_written_with_dots_and_a_slash_at_the_end(project, tmp_path):
+    written = {"run": {"data": "./data/"}, "pathvars": {"results": "./results/"}}
+    assert planned(project, *overlay(tmp_path, **written)) == set()
+    fresh = copy_project(tmp_path, CONFIG)
+    status, messages = snakemake(fresh, "--dry-run", "--config", "run={data: .}")
+    assert status == 0 and "starts with './'" not in messages
+
+
 def test_copied_results_remake_nothing_and_a_changed_setting_is_found(copied, tmp_path):
     seeds = {"grid": CONFIG["seeds"]["grid"], "background_threshold": 0.1}
     jobs = planned(copied, *overlay(tmp_path, seeds=seeds))
@@ -147,9 +171,11 @@ def test_a_folder_with_a_colon_ends_in_one_line():
 
 def test_places_inside_the_project_are_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for path in ("data", "./data", "x/../data", str(tmp_path / "data")):
+    for path in ("data", "./data", "data/", "x/../data", str(tmp_path / "data")):
         assert place_of(path) == "data"
-    assert place_of("/elsewhere/data") == "/elsewhere/data"
+    for path in ("/elsewhere/data", "/elsewhere/./data/"):
+        assert place_of(path) == "/elsewhere/data"
+    assert place_of("../data/") == "../data" and place_of("./") == "."
 
 
 def test_a_user_without_an_entry_gets_a_name(monkeypatch):

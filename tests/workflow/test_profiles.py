@@ -136,6 +136,19 @@ def test_a_further_attempt_asks_for_more(project):
         assert third[path]["runtime"] == 3 * wants["runtime"], path
 
 
+def test_maps_that_are_given_need_no_gpu(project, tmp_path):
+    for name in ("cams", "attention"):
+        (project / "data" / name).mkdir(exist_ok=True)
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(
+        yaml.safe_dump({"cam": {"maps": "cams"}, "group_cam": {"maps": "attention"}})
+    )
+    asked = resources(project, "--configfile", "config.yaml", str(overlay))
+    for name in ("cam", "group_cam"):
+        wants = asked[f"results/benchmarks/{name}/1-of-1.tsv"]
+        assert "gpu" not in wants and wants["runtime"] == 120
+
+
 def test_larger_networks_and_batches_ask_for_more(project, tmp_path):
     def training(threads=1, **changes) -> dict[str, int]:
         path = tmp_path / "overlay.yaml"

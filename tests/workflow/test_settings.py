@@ -130,6 +130,16 @@ def test_unknown_keys_are_refused_by_name(blocks, place):
     assert str(error.value).startswith(f"config: {place}: unknown key")
 
 
+def test_a_folder_is_the_same_however_it_is_written():
+    base, above = {"pathvars": {"results": "./out//"}}, {"pathvars": {"results": "{results}-b/"}}
+    config = combine([(Path("a"), base), (Path("b"), above)], {}, DEFAULT_KINDS, Path())
+    assert parse(**config).pathvars.folders() == {
+        "results": "out-b",
+        "shared": "out-b",
+        "saliency": "out-b",
+    }
+
+
 @pytest.mark.parametrize(
     ("view", "place"),
     [

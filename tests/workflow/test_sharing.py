@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.workflow_helpers import finished_run, planned, run, snakemake
+from tests.support.workflow_helpers import (
+    finished_run,
+    planned,
+    run,
+    snakemake,
+    write_artefact,
+)
 from workflow.sharing import first_difference, recorded_settings
 
 FOLDERS = {"results": "{results}-other", "shared": "{shared}"}
@@ -91,6 +97,19 @@ def test_another_setting_of_a_shared_block_is_refused_in_one_line(project, tmp_p
     assert rule in planned(project, *overlay(tmp_path, **block))  # whose own folder it is
 
 
+def test_the_synthetic_data_set_of_others_is_not_made_anew(project, tmp_path):
+    larger = overlay(tmp_path, pathvars=FOLDERS, mini_dataset={"size": 96})
+    status, messages = snakemake(project, "--dry-run", *larger)
+    line = "results/dataset: shared by several recipes and made with mini_dataset.size 64, not 96; "
+    assert status == 1 and messages.splitlines()[-1].startswith(line)
+
+
+def test_maps_of_another_number_of_shards_are_not_compared(project, tmp_path):
+    copied = shutil.copytree(project, tmp_path / "copy")
+    write_artefact(copied, "results/cam/1-of-4.h5", {"scales": [2.0]})
+    assert planned(copied, *OTHER, "--", CUES) == set()
+
+
 def test_other_files_of_the_same_name_are_refused(project, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(project / "data", data)
@@ -127,5 +146,6 @@ def test_the_first_setting_that_differs_is_named():
 
 def test_settings_are_read_from_recorded_params():
     params = ["'--params \\'{\"size\": 3}\\' --shard 1-of-1'", "'cam'", "{'weights': 'ab'}"]
-    assert recorded_settings(params) == ({"size": 3}, {"weights": "ab"})
-    assert recorded_settings(["'cam'"]) == (None, None)
+    assert recorded_settings(params) == ({"size": 3}, {"weights": "ab"}, None)
+    assert recorded_settings(["'cam'"]) == (None, None, None)
+    assert recorded_settings(["'{\"train\":24}'", "'convert'"]).made_up == {"train": 24}

@@ -17,6 +17,7 @@ from tests.support.workflow_helpers import (
     CONFIG,
     RANDOM_WALK,
     ROOT,
+    _jobs_in,
     copy_project,
     finished_run,
     planned,
@@ -288,6 +289,12 @@ def test_a_setting_remakes_what_depends_on_it(project, overlay, block):
     assert planned(project, *overlay(**{block: values})) == below(first) | SHOWN
 
 
+def test_a_block_may_have_keys_of_text_and_of_numbers(project, overlay):
+    colours = {"background": [0, 0, 0], 7: [0, 128, 0]}
+    jobs = planned(project, *overlay(convert={"mask_colours": colours}))
+    assert jobs == below("convert") | SHOWN
+
+
 def test_a_data_set_that_another_run_has_made_up_anew_is_converted(project, overlay):
     """Its lists may be the same, so that their contents tell nothing."""
     other, lists = overlay(mini_dataset={"size": 96}), f"{VOC}/ImageSets/Segmentation/val.txt"
@@ -433,7 +440,11 @@ def test_a_round_may_start_from_the_classifier(project, overlay):
     assert jobs == below("train-1") | SHOWN
     truth = [{"supervise": "ground_truth", "weights": "classifier"}]
     other = overlay(pathvars={"results": "results/other"}, rounds=truth)
-    assert planned(project, *other) == END | {"classifier"}
+    status, messages = snakemake(project, "--dry-run", *other)
+    assert status == 0 and _jobs_in(messages) == END | {"classifier"}
+    (read,) = re.findall(r"^rule report:\n    input: (.*)", messages, re.MULTILINE)
+    logs = {f"results/other/{training}/log.tsv" for training in ("classifier", "rounds/0")}
+    assert logs <= {*read.split(", ")}
 
 
 def test_another_seed_is_another_made_up_data_set(project, overlay):

@@ -37,7 +37,7 @@ rule cam:
         "<shared>/benchmarks/cam/{shard}.tsv"
     threads: ALL_CPUS
     resources:
-        **inference("classifier", unless_given="cam.maps"),
+        **(PER_IMAGE if block("cam.maps") else inference("classifier")),
     params:
         **stage("cam", given=cam_inputs, params=settings_json("cam"), shard="{shard}"),
     shell:

@@ -4,8 +4,7 @@
 rule mini_dataset:
     output:
         expand(
-            "{data}/mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt",
-            data=DATA,
+            data_path("mini-{{seed}}/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt"),
             name=MINI_LISTS,
         ),
     log:

@@ -107,7 +107,7 @@ rule report:
         **stage(
             "report",
             params=settings_json("report"),
-            config=lambda wildcards: settings.model_dump_json(exclude={"run"}),
+            config=lambda wildcards: settings.model_dump_json(exclude={"run", "pathvars"}),
             paths={
                 "benchmarks": f"{RESULTS}/benchmarks",
                 "benchmarks_elsewhere": benchmarks_elsewhere,

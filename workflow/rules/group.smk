@@ -34,7 +34,7 @@ rule group_cam:
         "<results>/benchmarks/group_cam/{shard}.tsv"
     threads: ALL_CPUS
     resources:
-        **inference("group", unless_given="group_cam.maps"),
+        **(PER_IMAGE if block("group_cam.maps") else inference("group")),
     params:
         **stage(
             "group_cam",
