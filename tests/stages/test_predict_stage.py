@@ -11,7 +11,7 @@ from seedbed.inference.probabilities import PredictionOptions
 from seedbed.models import build
 from seedbed.models.weights import save_network
 from seedbed.runtime.errors import UserError
-from stages.predict import predict, probabilities
+from stages.predict import log_probabilities, predict
 from stages.settings import PredictSettings
 
 
@@ -53,7 +53,7 @@ def test_only_train_images_keep_their_tags_whatever_the_probability(split, store
     entry = replace(ImageEntry("a", "", 4, 4, (2, 3), "train", True, ""), split=split)
     options = PredictionOptions(**PredictSettings().model_dump())
     place, image = torch.device("cpu"), np.zeros((4, 4, 3), np.uint8)
-    found, classes = probabilities(
+    found, classes = log_probabilities(
         entry, image, model=SureOfClass1(), options=options, device=place
     )
     assert classes == stored and found.shape == (len(stored), 4, 4)

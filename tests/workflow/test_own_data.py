@@ -131,6 +131,7 @@ def test_a_layout_is_one_key_over_a_recipe(tmp_path, data, layout):
 
 def test_a_missing_table_is_named_before_anything_runs(tmp_path):
     project = project_with(tmp_path, {"folder": FOLDER})
+    (project / "data/own/images").mkdir(parents=True)
     status, messages = snakemake(project, "--dry-run")
     assert status == 1 and "data/own/labels.csv: does not exist" in messages
 

@@ -77,7 +77,9 @@ def test_an_index_has_one_colour_in_all_masks():
 
 def moved(name):
     """A mask of VOC's second colour at index 1."""
-    return MaskForm(Path(name), "palette", {0: BLACK, 1: (0, 128, 0)}, {0: 0, 1: 2}, moved=True)
+    return MaskForm(
+        Path(name), "palette", {0: BLACK, 1: (0, 128, 0)}, {0: 0, 1: 2}, read_by_colour=True
+    )
 
 
 def test_palettes_of_a_folder_are_read_in_one_way():

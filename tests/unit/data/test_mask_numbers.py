@@ -133,7 +133,7 @@ def moved(name, **ids):
     """A palette mask, i1=2 for VOC's colour 2 at index 1."""
     by_index = {int(key[1:]): k for key, k in ids.items()}
     colours = {i: tuple(VOC_PALETTE[k].tolist()) for i, k in by_index.items()}
-    return MaskForm(Path(name), "palette", colours, by_index, moved=True)
+    return MaskForm(Path(name), "palette", colours, by_index, read_by_colour=True)
 
 
 def test_labels_that_fit_the_indices_better_than_vocs_colours_are_told():

@@ -17,7 +17,7 @@ from seedbed.inference.probabilities import (
 )
 from seedbed.inference.refine import argmax_classes
 from seedbed.inference.segmentation import SegmentationPipeline
-from seedbed.methods.resampling import resize
+from seedbed.methods.resampling import resize, resize_image
 from seedbed.models import build
 from stages.settings import CRFSettings
 
@@ -221,7 +221,7 @@ def test_the_network_sees_the_sizes_that_the_fusion_is_told(
 
     def record(images, size, method):
         seen.append(size)
-        return resize(images, size, method)
+        return resize_image(images, size, method)
 
     monkeypatch.setattr("seedbed.inference.probabilities.fuse_logits", fuse)
     monkeypatch.setattr("seedbed.inference.multiscale.resize_image", record)

@@ -64,7 +64,7 @@ def page(tmp_path_factory):
     """The report of the small run, in a folder with a space."""
     folder = tmp_path_factory.mktemp("a run")
     output, files = folder / "results/report.html", folder / "results/report_files"
-    where = {"device": "cpu", "workers": 1, "output": output, "files": files}
+    where = {"workers": 1, "output": output, "files": files}
     report(**report_arguments(**write_run(folder), **where, settings=ReportSettings()))
     return output
 

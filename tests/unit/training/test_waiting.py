@@ -82,6 +82,7 @@ def test_a_step_never_waits_for_the_device(objective, network, classes, targets)
     with META:
         options = {"group_size": 2} if network == "tiny_group" else {}
         model = build(network, classes, **options).train()
+    model = model.to(META)  # buffers are made on the CPU wherever a network is built
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     batch = Batch(
         images=torch.empty(2, 3, SIDE, SIDE),
