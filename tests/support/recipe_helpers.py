@@ -83,8 +83,9 @@ def brief(block: dict[str, Any]) -> dict[str, Any]:
         short["view"] = {**block["view"], "long_side": [48, 80]}
     if "milestones" in block.get("schedule", {}):
         short["schedule"] = {**block["schedule"], "milestones": [1]}
-    if block.get("supervise") == "selected":  # two iterations teach nothing: keep all masks
-        short["selection"] = {**block.get("selection", {}), "threshold": 0}
+    if block.get("supervise") == "selected":  # two iterations teach nothing: keep all
+        keep = dict.fromkeys(("threshold", "foreground_confidence", "background_confidence"), 0)
+        short["selection"] = {**block.get("selection", {}), **keep}
     return {**block, **short}
 
 
