@@ -69,7 +69,7 @@ def score_cells(results: Results, experiment: str, round_: str, name: str) -> li
 
 
 def comparison(results: Results) -> Iterator[str]:
-    """Which steps exceed each control, on train with the CRF; nothing without a control."""
+    """Which steps score higher than each control on train, with the CRF; nothing without one."""
     scores = {
         step: score
         for step in results.steps("default")
@@ -79,12 +79,12 @@ def comparison(results: Results) -> Iterator[str]:
     controls = [step for step in scores if CONTROL in step.name]
     for control in controls:
         others = {step: score for step, score in scores.items() if step not in controls}
-        above = [in_words(step) for step, score in others.items() if score > scores[control]]
-        below = [in_words(step) for step, score in others.items() if score <= scores[control]]
+        higher = [in_words(step) for step, score in others.items() if score > scores[control]]
+        lower = [in_words(step) for step, score in others.items() if score <= scores[control]]
         yield (
             f"On train with the CRF, the control `{in_words(control)}` reaches "
-            f"{number(scores[control])}; above it: {listed(above or ['no step'])}; "
-            f"not above it: {listed(below or ['no step'])}."
+            f"{number(scores[control])}. Steps that score higher: {listed(higher or ['none'])}. "
+            f"Steps that do not: {listed(lower or ['none'])}."
         )
 
 
@@ -114,8 +114,8 @@ def cost(results: Results) -> str:
     minutes = [sum(cost.seconds for cost in rules) / 60 for rules in costs]
     gigabytes = max(cost.megabytes for rules in costs for cost in rules) / 1000
     return (
-        f"The jobs of one default run took {span(minutes, 1)} minutes in sum, and none more than "
-        f"{gigabytes:.1f} GB of memory."
+        f"The jobs of one default run took {span(minutes, 1)} minutes in total; none used more "
+        f"than {gigabytes:.1f} GB of memory."
     )
 
 

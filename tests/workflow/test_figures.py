@@ -100,18 +100,18 @@ def test_readme_has_means_values_and_what_follows_from_them(results):
     assert "seeds 0 and 1 (training seed 0)" in words
     assert "Commit `abc1234`, `make figures`, on 2 × Cray-1." in words
     assert (
-        f"the control `{CONTROL}` reaches .435; above it: round 0 and round 1; not above it: "
-        "class activation maps and pseudo labels." in words
+        f"the control `{CONTROL}` reaches .435. Steps that score higher: round 0 and round 1. "
+        "Steps that do not: class activation maps and pseudo labels." in words
     )
     assert "reaches .90 of the mIoU" in words  # .635 / .705
-    assert "took 3.5 to 3.8 minutes in sum, and none more than 1.1 GB" in words
+    assert "took 3.5 to 3.8 minutes in total; none used more than 1.1 GB" in words
 
 
 def test_a_run_without_a_control_is_not_compared(tmp_path, results):
     for seed in SEEDS:
         plain = {step: score for step, score in SCORES.items() if CONTROL not in step[2]}
         write_run(run_folder(tmp_path, "default", seed), plain)
-    assert "above it" not in summary(Results.read(tmp_path, SEEDS))
+    assert "Steps that score" not in summary(Results.read(tmp_path, SEEDS))
 
 
 def test_every_step_of_whole_splits_has_a_row(results):
