@@ -1,5 +1,5 @@
 # make run: the default run. make test: the tests. make test-recipes: every published system, cut short.
-# make figures: the runs whose figures README and docs give, 40 minutes.
+# make figures: the runs whose figures and pictures README and docs give, 40 minutes.
 # make gpu: checks and measures everything on a GPU, minutes.
 # make comparison: the published systems on the photos of voc-animals, 13 hours; see docs/comparison.md.
 # make soak: faults and fuzzing with full counts. All make the environment first.

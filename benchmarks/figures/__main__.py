@@ -1,8 +1,9 @@
-"""Run the default run, its ceiling and its control, and write their figures into the pages.
+"""Run the default run, its ceiling and its control; write figures and pictures into the pages.
 
 `python -m benchmarks.figures`, or `make figures`: for the data sets of the generator seeds 0, 1
 and 2. It takes 40 minutes on 2 CPU cores; a second call makes only what is missing or out of date.
-To be called in the project's folder.
+To be called in the project's folder. What the pages say of single scenes is written by hand: look
+at the pictures afterwards, and correct it.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.figures.pages import write_pages
+from benchmarks.figures.pictures import DATA, FOLDER, TRAIN, VAL, Scenes, write_pictures
 from benchmarks.figures.results import Results
 from benchmarks.figures.runs import make_all
 from seedbed.runtime.errors import UserError
@@ -48,7 +50,11 @@ def main(arguments: list[str]) -> None:
                 overlays=options.overlay,
                 command=command,
             )
-        write_pages(Path(), Results.read(options.results, options.seeds))
+        results = Results.read(options.results, options.seeds)
+        scenes = Scenes(results.default[0].folder, DATA)
+        shown = {"train": scenes.chosen(TRAIN), "val": scenes.chosen(VAL)}
+        write_pages(Path(), results)
+        write_pictures(FOLDER, scenes, **shown)
     except UserError as error:
         sys.exit(f"python -m benchmarks.figures: error: {error}")
 

@@ -15,6 +15,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[Results], str]]] = {
     "docs/method-notes.md": {"every-step": default_run.every_step},
     "docs/cluster.md": {"rules": default_run.rule_table},
     "docs/tutorial.md": {
+        "train-scenes": tutorial.train_scenes,
         "run": tutorial.origin,
         "cam": tutorial.cam,
         "control": tutorial.control,
@@ -24,6 +25,7 @@ PAGES: Mapping[str, Mapping[str, Callable[[Results], str]]] = {
         "targets": tutorial.targets,
         "rounds": tutorial.rounds,
         "final-score": tutorial.final_score,
+        "val-scenes": tutorial.val_scenes,
     },
 }
 BLOCK = re.compile(

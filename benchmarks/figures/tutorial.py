@@ -1,8 +1,10 @@
 """What the tutorial says of its run: the default run on the first data set."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 
 from benchmarks.figures.default_run import CONTROL, provenance
+from benchmarks.figures.pictures import DATA, TRAIN, VAL, Scenes
 from benchmarks.figures.results import Results, Run, Step
 from benchmarks.figures.text import listed, number, paragraph, table
 from seedbed.evaluation.chain import REFINED
@@ -101,6 +103,38 @@ def final_score(results: Results) -> str:
     run = results.default[0]
     final = score(run, "predictions" + REFINED, refined_rounds(run)[-1], "val")
     return paragraph(f"In this run the final score is {final}.")
+
+
+def train_scenes(results: Results) -> str:
+    """How the train scenes that the pictures show score among all."""
+    scores, shown = scene_scores(results, "train", TRAIN)
+    return paragraph(
+        f"With the mask of each image scored alone, the median training image ends with an mIoU "
+        f"of {number(median(scores), 2)}, and these four with "
+        f"{listed(number(score, 2) for score in shown)}."
+    )
+
+
+def val_scenes(results: Results) -> str:
+    """Which val scenes the last picture shows, and how they score among all."""
+    scores, shown = scene_scores(results, "val", VAL)
+    lower = [100 * fmean(score < of_shown for score in scores) for of_shown in shown]
+    return paragraph(
+        f"From left to right: {listed(f'`{id_}`' for id_ in VAL)}; photo, mask, errors. Scored "
+        f"alone, they have an mIoU of {listed(number(score, 2) for score in shown)}: "
+        f"{listed(number(share, 0) for share in lower)} % of the {len(scores)} validation images "
+        "score lower."
+    )
+
+
+def scene_scores(
+    results: Results, split: str, ids: Sequence[str]
+) -> tuple[list[float], list[float]]:
+    """The mIoU of the final masks of all images of a split, each alone, and of some of them."""
+    scenes = Scenes(results.default[0].folder, DATA)
+    of_split = [entry for entry in scenes.entries if entry.split == split]
+    groups = of_split, scenes.chosen(ids)
+    return tuple([scenes.iou(scenes.final, entry) for entry in group] for group in groups)
 
 
 def refined_rounds(run: Run) -> Sequence[str]:

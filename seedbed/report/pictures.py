@@ -21,6 +21,9 @@ CORRECT_BACKGROUND, CORRECT_OBJECT, FALSE_NEGATIVE, FALSE_POSITIVE, CONFUSED = (
     id_ for id_, _ in OUTCOMES.values()
 )
 MAX_CLASSES = CORRECT_BACKGROUND
+# Colours (256, 3) uint8 of masks and error maps.
+MASK_PALETTE = VOC_PALETTE.copy()
+MASK_PALETTE[[id_ for id_, _ in OUTCOMES.values()]] = [colour for _, colour in OUTCOMES.values()]
 
 
 def fit_size(height: int, width: int, side: int) -> tuple[int, int]:
@@ -74,9 +77,6 @@ def write_photo_strip(path: Path, pictures: Sequence[np.ndarray]) -> None:
 
 def write_mask_strip(path: Path, masks: Sequence[np.ndarray]) -> None:
     """Write masks and error maps (h, w) uint8 from left to right as an 8-bit palette PNG."""
-    palette = VOC_PALETTE.copy()
-    for id_, colour in OUTCOMES.values():
-        palette[id_] = colour
     image = Image.fromarray(np.hstack(masks))
-    image.putpalette(palette.tobytes())
+    image.putpalette(MASK_PALETTE.tobytes())
     image.save(path, "PNG")

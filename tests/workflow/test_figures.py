@@ -5,10 +5,24 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.figures.default_run import every_step, rule_table, summary
 from benchmarks.figures.pages import PAGES, filled, write_pages
+from benchmarks.figures.pictures import (
+    CRF,
+    ENLARGED,
+    ERRORS,
+    GAP,
+    TRAIN,
+    TRUTH,
+    VAL,
+    Scenes,
+    write_pictures,
+    write_sheet,
+)
 from benchmarks.figures.results import Results
 from benchmarks.figures.runs import (
     EXPERIMENTS,
@@ -19,9 +33,14 @@ from benchmarks.figures.runs import (
     snakemake_command,
 )
 from benchmarks.figures.text import listed, mean_of, number, paragraph, span, table
+from seedbed.data.classes import ClassInfo
+from seedbed.data.index import ImageEntry, Index
+from seedbed.formats.maps import write_maps
+from seedbed.formats.palette import VOC_PALETTE, VOID
 from seedbed.formats.tables import write_tsv
+from seedbed.report.pictures import CORRECT_BACKGROUND, CORRECT_OBJECT, MASK_PALETTE
 from seedbed.runtime.errors import UserError
-from tests.support.workflow_helpers import CONFIG, ROOT, copy_project, snakemake
+from tests.support.workflow_helpers import CONFIG, ROOT, copy_project, finished_run, snakemake
 
 SEEDS = (0, 1)
 CONTROL = "salient × strongest CAM"
@@ -66,6 +85,25 @@ def write_run(folder, scores, more=0.0):
     (folder / RECORD).write_text(json.dumps(CONDITIONS))
 
 
+def write_scenes(folder, split, ids, first_number):
+    """Final masks of the scenes that the tutorial shows: less of the object in each."""
+    entries = [ImageEntry(id_, "", 1, 8, (1,), split, True, "") for id_ in ids]
+    with write_maps(folder / f"rounds/1/masks/{split}/1-of-1.h5", round=1, split=split) as masks:
+        for k, entry in enumerate(entries):
+            found = np.uint8(np.arange(8) < 8 - first_number - k)[None]
+            masks.put(entry.id, np.stack([found, found]))
+    return entries
+
+
+def write_all_scenes(folder):
+    """The scenes of both splits, which show nothing but an object."""
+    entries = [*write_scenes(folder, "train", TRAIN, 1), *write_scenes(folder, "val", VAL, 0)]
+    Index((ClassInfo("cat", 8),), tuple(entries), "xml").save(folder / "dataset/index.json")
+    with write_maps(folder / "dataset/masks.h5") as truth:
+        for entry in entries:
+            truth.put(entry.id, np.ones((1, 8), np.uint8))
+
+
 @pytest.fixture
 def results(tmp_path):
     """Two data sets' runs, as `make_all` leaves them."""
@@ -84,6 +122,7 @@ def results(tmp_path):
         write_tsv(folder / "rounds/1/selection.tsv", kept)
         void = [{"id": "a", "void": 1}, {"id": "b", "void": 0.43}, {"id": "c", "void": 0}]
         write_tsv(folder / "pseudo_labels.tsv", void)
+        write_all_scenes(folder)
     return Results.read(tmp_path, SEEDS)
 
 
@@ -127,6 +166,9 @@ def test_rules_have_time_and_memory_of_the_first_run(results):
 
 
 EXPECTED = {
+    # 7 to 4 eighths of the object are found, and no background is in the truth.
+    "train-scenes": "the median training image ends with an mIoU of .34, and these four with .44, "
+    ".38, .31 and .25.",
     "run": "`data/mini-0`. Commit `abc1234`, `make figures`, on 2 × Cray-1.",
     "cam": "falls from 1.01 to .17. Scored against the ground-truth masks, the maps reach mIoU "
     ".280, and with the CRF .210.",
@@ -140,6 +182,10 @@ EXPECTED = {
     "rounds": "| round 0 | .680 | .620 | | round 1 | .700 | .630 | "
     "| trained on ground-truth masks (`recipes/ceiling.yaml`) | .800 | .700 |",
     "final-score": "the final score is .630.",
+    # 8 to 5 eighths of the object are found.
+    "val-scenes": f"{listed(f'`{id_}`' for id_ in VAL)}; photo, mask, errors. Scored alone, they "
+    "have an mIoU of 1.00, .44, .38 and .31: 75, 50, 25 and 0 % of the 4 validation images score "
+    "lower.",
 }
 
 
@@ -168,6 +214,80 @@ def test_all_blocks_of_the_real_pages_are_written_and_nothing_else(tmp_path, res
     before = {page: (root / page).read_bytes() for page in PAGES}
     write_pages(root, results)
     assert before == {page: (root / page).read_bytes() for page in PAGES}
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """A run of the whole pipeline with two rounds."""
+    project = finished_run(tmp_path_factory.getbasetemp())
+    return Scenes(project / "results", project / "data")
+
+
+def cells(path, side):
+    """The scenes of a picture in the tutorial: (rows, columns, side, side, 3)."""
+    sheet = np.asarray(Image.open(path).convert("RGB"))
+    sheet = np.pad(sheet, ((0, GAP), (0, GAP), (0, 0)))
+    step = side * ENLARGED + GAP
+    rows, columns = sheet.shape[0] // step, sheet.shape[1] // step
+    sheet = sheet.reshape(rows, step, columns, step, 3).swapaxes(1, 2)
+    return sheet[:, :, :-GAP:ENLARGED, :-GAP:ENLARGED]
+
+
+def test_the_pictures_show_the_steps_of_the_run(tmp_path, scenes):
+    train, val = ([e for e in scenes.entries if e.split == split][:4] for split in ("train", "val"))
+    write_pictures(tmp_path, scenes, train=train, val=val)
+    shown = {path.name for path in (ROOT / "docs/pictures").iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == shown
+    side = train[0].height
+    masks, errors, targets = (
+        cells(tmp_path / f"{name}.png", side) for name in ("masks", "errors", "targets")
+    )
+    assert masks.shape == (4, 4, side, side, 3)  # round 0 twice, round 1, truth
+    for k, entry in enumerate(train):
+        truth = scenes.draw(TRUTH, entry)
+        assert (masks[-1, k] == truth).all() and truth.any()
+        assert (masks[1, k] == scenes.draw(f"round 0{CRF}", entry)).all()
+        assert (errors[1, k] == scenes.draw(f"{ERRORS}round 1{CRF}", entry)).all()
+        assert (targets[0, k] == scenes.draw("round 1 target", entry)).all()
+    for name in ("photos", "cam", "saliency", "seeds", "group"):
+        (row,) = cells(tmp_path / f"{name}.jpg", side)
+        assert len(row) == 4 and all(picture.std() > 1 for picture in row), name
+    assert cells(tmp_path / "val.jpg", side).shape[:2] == (3, 4)
+    width, height = Image.open(tmp_path / "chain.jpg").size
+    assert (width, height) == (7 * (side + GAP) - GAP, 3 * (side + GAP) - GAP)
+
+
+def test_class_maps_are_drawn_over_the_darkened_photo(scenes):
+    entry = scenes.entries[0]
+    photo, cam = scenes.draw("photo", entry), scenes.draw("CAM", entry)
+    assert (cam >= (photo.mean(axis=2, keepdims=True) / 2).astype(np.uint8)).all()
+    assert (cam[..., 0] != cam[..., 1]).any()  # a class in its colour
+
+
+def test_errors_are_those_of_the_mask_and_an_image_that_was_not_kept_is_void(scenes):
+    entry = next(e for e in scenes.entries if e.split == "val")
+    errors, truth = scenes.draw(f"{ERRORS}{scenes.final}", entry), scenes.draw(TRUTH, entry)
+    assert scenes.final == f"round 1{CRF}"
+    equal = (scenes.draw(scenes.final, entry) == truth).all(axis=2)
+    colours = MASK_PALETTE[[CORRECT_BACKGROUND, CORRECT_OBJECT]]
+    correct = (errors[:, :, None] == colours).all(axis=3).any(axis=2)
+    assert (correct == equal).all() and (errors != errors[0, 0]).any()
+    assert (scenes.draw("round 1 target", entry) == VOC_PALETTE[VOID]).all()  # none of val
+
+
+def test_a_picture_has_white_gaps_between_its_scenes(tmp_path):
+    black, grey = np.zeros((2, 3, 3), np.uint8), np.full((2, 3, 3), 128, np.uint8)
+    write_sheet(tmp_path / "a.png", [[black, grey], [grey, black]], enlarged=2)
+    sheet = np.asarray(Image.open(tmp_path / "a.png"))[..., 0]
+    assert sheet.shape == (4 + GAP + 4, 6 + GAP + 6)
+    assert (sheet[:4, :6] == 0).all() and (sheet[:4, -6:] == 128).all()
+    assert (sheet[-4:, :6] == 128).all() and (sheet[4:-4] == 255).all()
+    assert (sheet[:, 6:-6] == 255).all()
+
+
+def test_scenes_that_the_run_lacks_are_named(scenes):
+    with pytest.raises(UserError, match=r"no images absent, which the pages show"):
+        scenes.chosen([scenes.entries[0].id, "absent"])
 
 
 PAGE = "a\n<!-- figures: one -->\nold\n<!-- /figures -->\nb\n"
