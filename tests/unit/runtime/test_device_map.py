@@ -39,7 +39,10 @@ def test_the_gpu_works_on_while_the_caller_writes_but_not_far_ahead():
     begun = []
     results = device_map(lambda item: item, lambda item, _: begun.append(item), range(50), GPU, 1)
     next(results)
-    time.sleep(0.2)
+    deadline = time.monotonic() + 30
+    while len(begun) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # for a fourth, which would be one too many
     assert begun == [0, 1, 2]
     results.close()
 
