@@ -112,8 +112,13 @@ def decode_picture(
 
 
 def read_orientation(path: Path) -> int | None:
-    """EXIF's orientation of an image that can be read, 2 to 8; None if it is not turned."""
-    with open_picture(path, IMAGE_FORMATS) as image:
+    """EXIF's orientation of an image, 2 to 8; None if it is not turned.
+
+    Raises:
+        UserError: if the image is missing or cannot be read.
+
+    """
+    with explained(path), open_picture(path, IMAGE_FORMATS) as image:
         return orientation_of(image)
 
 

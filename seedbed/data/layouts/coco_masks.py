@@ -48,8 +48,7 @@ def _drawing_size(
     stated = (photo.height or size[0], photo.width or size[1])
     if stated == size:
         return size, None
-    orientation = read_orientation(image.path)
-    if stated == size[::-1] and orientation in SIDEWAYS:
+    if stated == size[::-1] and (orientation := read_orientation(image.path)) in SIDEWAYS:
         return stated, orientation
     raise UserError(f"image {image.path} is {size}, and {stated} in {image.file}: correct either")
 
